@@ -1,0 +1,83 @@
+"""Stage 1, arousal: train a 3D U-Net generator of EEG, with a critic.
+
+Reads   DE_feature/deap/                                the store that preprocess_de.py makes
+
+Writes  runs/arousal/<protocol>/fold<k>/gan/            model.pt, result.json, figures
+
+One generator per fold is the only way to keep the test trials unseen. Expect EEG that is too quiet:
+the published reconstruction by mean squared error cannot know phase, and its optimum is silence;
+result.json says by how much.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from de3dgan.cli import command_line
+
+
+@dataclass(frozen=True)
+class Config:
+    """Every value of this stage; each is a flag."""
+
+    # --- the task (a generator does not see classes; they stratify the folds)
+    task: str = "arousal"  # name of the task: the folder below runs/
+    ratings: tuple[str, ...] = ("arousal",)  # columns of trials.csv; n make 2^n classes
+    threshold: float = 5.0  # a rating above this is "high"; 5 is the middle of DEAP's 1-9
+
+    # --- where and on whom
+    data_dir: Path = Path("DE_feature/deap")  # store that preprocess_de.py made
+    runs_dir: Path = Path("runs")  # where results go
+    protocol: Literal["trial", "video", "subject", "window"] = "trial"  # see README
+    fold: int = 0  # which fifth is tested on, 0 to 4
+    seed: int = 520  # draws the folds, the initial weights and the batches; published: 520
+    device: Literal["auto", "cpu", "cuda"] = "auto"  # auto: a GPU if there is one
+    restart: bool = False  # begin anew instead of going on
+
+    # --- the networks
+    widths: tuple[int, int, int, int] = (32, 64, 128, 256)  # U-Net feature maps; published
+    critic_widths: tuple[int, int, int, int, int] = (256, 128, 64, 32, 16)  # critic's; published
+    critic_hidden: int = 1024  # units before the critic's score; published
+
+    # --- the training
+    epochs: int = 300  # passes over the training trials; published
+    batch_size: int = 8  # 60-s trials per step; published
+    lr: float = 1e-4  # Adam's learning rate for the generator; published
+    critic_lr: float = 1e-5  # Adam's learning rate for the critic; published
+    weight_decay: float = 5e-4  # L2 penalty in Adam, both networks; published
+    critic_every: int = 5  # epochs from one in which the critic steps to the next; published
+    penalty_weight: float = 1.0  # weight of the gradient penalty; published
+    reconstruction_weight: float = 0.5  # weight of the mean squared error; published
+
+
+def main(config: Config) -> None:
+    """Train on the training split, choose the epoch on validation, measure on the test split."""
+    from torch.optim import Adam
+
+    from de3dgan import gan
+    from de3dgan.run import Run
+    from models import Discriminator, Generator
+
+    run = Run.open(config, "gan")
+    if run.finished:
+        return
+    data = gan.Trials(run)
+    generator = Generator(run.store.ch_names, widths=config.widths).to(run.device)
+    critic = Discriminator(
+        run.store.ch_names, widths=config.critic_widths, n_hidden=config.critic_hidden
+    ).to(run.device)
+    optimisers = {
+        "generator": Adam(generator.parameters(), config.lr, weight_decay=config.weight_decay),
+        "critic": Adam(critic.parameters(), config.critic_lr, weight_decay=config.weight_decay),
+    }
+    trained, history, best_epoch = gan.train(run, data, generator, critic, optimisers)
+    gan.finish(run, data, trained, history, best_epoch)
+
+
+if __name__ == "__main__":
+    command_line(main, Config)

@@ -1,0 +1,88 @@
+"""Stage 2, four-class: train SA-ST-Net on real EEG to tell the four quadrants.
+
+Reads   DE_feature/deap/                                the store that preprocess_de.py makes
+
+Writes  runs/four_class/<protocol>/fold<k>/classifier/  model.pt, result.json, predictions, figures
+
+Expect chance, about 0.3, to a little above it per trial when no trial is on both sides of the
+split; accuracies near 1 belong to the leaky window protocol.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from de3dgan.cli import command_line
+
+
+@dataclass(frozen=True)
+class Config:
+    """Every value of this stage; each is a flag."""
+
+    # --- the task
+    task: str = "four_class"  # name of the task: the folder below runs/
+    ratings: tuple[str, ...] = ("valence", "arousal")  # columns of trials.csv; n make 2^n classes
+    threshold: float = 5.0  # a rating above this is "high"; 5 is the middle of DEAP's 1-9
+    class_names: tuple[str, ...] = (
+        "low valence, low arousal",
+        "high valence, low arousal",
+        "low valence, high arousal",
+        "high valence, high arousal",
+    )  # as figures call them
+
+    # --- where and on whom
+    data_dir: Path = Path("DE_feature/deap")  # store that preprocess_de.py made
+    runs_dir: Path = Path("runs")  # where results go
+    protocol: Literal["trial", "video", "subject", "window"] = "trial"  # see README
+    fold: int = 0  # which fifth is tested on, 0 to 4
+    seed: int = 520  # draws the folds, the initial weights and the batches; published: 520
+    device: Literal["auto", "cpu", "cuda"] = "auto"  # auto: a GPU if there is one
+    restart: bool = False  # begin anew instead of going on
+
+    # --- the network
+    widths: tuple[int, int, int, int, int] = (256, 128, 64, 32, 16)  # feature maps; published
+    n_features: int = 1024  # length of the feature before the classes; published
+    dropout: float = 0.5  # share of the trunk's output dropped in training; published
+
+    # --- the training
+    epochs: int = 300  # passes over the training frames; published
+    batch_size: int = 64  # one-second frames per step; published
+    lr: float = 1e-4  # Adam's learning rate; published
+    weight_decay: float = 5e-4  # L2 penalty in Adam; published
+
+
+def main(config: Config) -> None:
+    """Train on the training split, choose the epoch on validation, predict the test split once."""
+    import torch
+
+    from de3dgan import classifier
+    from de3dgan.data import Frames
+    from de3dgan.normalisation import fit_eeg_scaler
+    from de3dgan.run import Run
+    from models import SASTNet
+
+    run = Run.open(config, "classifier")
+    if run.finished:
+        return
+    frames = Frames(run.store, run.device, waveform_baseline=run.split.leaky)
+    scaler = fit_eeg_scaler(frames, run.split)
+    net = SASTNet(
+        run.store.ch_names,
+        n_classes=run.n_classes,
+        widths=config.widths,
+        n_features=config.n_features,
+        dropout=config.dropout,
+    ).to(run.device)
+    optimiser = torch.optim.Adam(net.parameters(), config.lr, weight_decay=config.weight_decay)
+    loss = classifier.cross_entropy(frames, scaler, net)
+    history, best_epoch = classifier.train(run, frames, scaler, net, optimiser, loss)
+    classifier.finish(run, frames, scaler, net, history, best_epoch)
+
+
+if __name__ == "__main__":
+    command_line(main, Config)

@@ -1,0 +1,1 @@
+"""What the stage scripts of DE-3DGAN share."""

@@ -1,0 +1,59 @@
+"""Checkpoints: what one stage hands to the next, and what a stopped run goes on from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+import models
+from de3dgan.errors import UserError
+from de3dgan.files import atomic, guarded
+from de3dgan.paths import shown
+
+FORMAT = 1
+
+
+def save(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a checkpoint atomically."""
+    with atomic(path) as file:
+        torch.save({"format": FORMAT, **content}, file)
+
+
+def load(path: Path, remedy: str) -> dict[str, Any]:
+    """Read a checkpoint: plain data and tensors only, no code can run.
+
+    Raises
+    ------
+    UserError
+        If it cannot be read or is of another format, saying `remedy`.
+    """
+    content = guarded(
+        lambda: torch.load(path, map_location="cpu", weights_only=True),
+        f"{shown(path)} is not a checkpoint of this program; {remedy}",
+    )
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        found = content.get("format") if isinstance(content, dict) else None
+        raise UserError(
+            f"{shown(path)} has checkpoint format {found}, this version reads {FORMAT}; {remedy}"
+        )
+    return content
+
+
+def module_content(module: nn.Module) -> dict[str, Any]:
+    """Return what rebuilds `module`: its class, its arguments and its weights."""
+    return {
+        "module": type(module).__name__,
+        "arguments": module.arguments,
+        "weights": {name: tensor.cpu() for name, tensor in module.state_dict().items()},
+    }
+
+
+def rebuild(content: Mapping[str, Any], device: torch.device) -> nn.Module:
+    """Return the module that `module_content` described, on `device` and in eval mode."""
+    module = getattr(models, content["module"])(**content["arguments"])
+    module.load_state_dict(content["weights"])
+    return module.to(device).eval()

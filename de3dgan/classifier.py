@@ -1,0 +1,231 @@
+"""Stages 2 and 3: a classifier of one-second frames, trained and fine-tuned."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.optim import Optimizer
+
+from de3dgan import baselines, checkpoints, engine, metrics
+from de3dgan.data import Frames, batches, chunks
+from de3dgan.files import write_csv
+from de3dgan.generation import TrainedGenerator
+from de3dgan.losses import consistency_loss
+from de3dgan.normalisation import RobustScaler
+from de3dgan.run import Run, autocast
+from models import SASTNet
+
+_EVALUATION_BATCH = 512
+
+#: Returns the loss terms of a batch of frame numbers and labels; the first is minimised.
+BatchLoss = Callable[[np.ndarray, Tensor], dict[str, Tensor]]
+
+
+def train(
+    run: Run,
+    frames: Frames,
+    scaler: RobustScaler,
+    net: SASTNet,
+    optimiser: Optimizer,
+    batch_loss: BatchLoss,
+) -> tuple[list[dict[str, float]], int]:
+    """Train `net` on frames of the training split; the epoch is chosen on validation frames.
+
+    Parameters
+    ----------
+    run : Run
+        The stage's run.
+    frames : Frames
+        Real EEG.
+    scaler : RobustScaler
+        Its normalisation.
+    net, optimiser
+        What is trained. Afterwards `net` has the weights of the epoch of the highest balanced
+        accuracy per validation frame.
+    batch_loss : callable
+        `cross_entropy` or `with_generated`.
+
+    Returns
+    -------
+    history : list of dict
+    best_epoch : int
+    """
+    config, split = run.config, run.split
+    labels = np.repeat(run.labels, split.n_frames)
+    val_labels = labels[split.val]
+
+    def train_epoch(epoch: int, after_step: Callable[[], Any]) -> dict[str, float]:
+        losses = engine.Means()
+        for numbers in batches(split.train, config.batch_size, config.seed, epoch, "frame batches"):
+            with autocast(run.device):
+                terms = batch_loss(numbers, torch.from_numpy(labels[numbers]).to(run.device))
+            engine.step(optimiser, terms["loss"])
+            losses.add(len(numbers), **terms)
+            after_step()
+        return losses.get()
+
+    def validate() -> dict[str, float]:
+        probabilities = predict(net, frames, scaler, split.val)
+        scores = metrics.scores(val_labels, probabilities)
+        chosen = probabilities[np.arange(len(val_labels)), val_labels]
+        return {
+            "val_loss": float(-np.log(chosen.clip(1e-12)).mean()),
+            "val_balanced_accuracy": scores["balanced_accuracy"],
+        }
+
+    return engine.fit(
+        run,
+        {"classifier": net},
+        {"classifier": optimiser},
+        train_epoch,
+        validate,
+        n_steps=-(-len(split.train) // config.batch_size),
+        monitor="val_balanced_accuracy",
+        higher_is_better=True,
+    )
+
+
+def cross_entropy(frames: Frames, scaler: RobustScaler, net: SASTNet) -> BatchLoss:
+    """Return stage 2's loss: cross entropy of real frames."""
+
+    def batch_loss(numbers: np.ndarray, labels: Tensor) -> dict[str, Tensor]:
+        logits, _ = net(scaler.normalise(frames[numbers]))
+        return {"loss": F.cross_entropy(logits.float(), labels)}
+
+    return batch_loss
+
+
+def with_generated(
+    frames: Frames, generated: Frames, scaler: RobustScaler, net: SASTNet, weight: float
+) -> BatchLoss:
+    """Return stage 3's loss: cross entropy of real frames, and `weight` times the distance of their
+    features from those of the frames generated from the same trial's DE at the same second.
+    """  # noqa: D205
+
+    def batch_loss(numbers: np.ndarray, labels: Tensor) -> dict[str, Tensor]:
+        entropy, distance = consistency_loss(
+            net,
+            scaler.normalise(frames[numbers]),
+            scaler.normalise(generated[numbers]),
+            labels,
+        )
+        return {
+            "loss": entropy + weight * distance,
+            "cross_entropy": entropy,
+            "feature_distance": distance,
+        }
+
+    return batch_loss
+
+
+@contextmanager
+def generated_frames(run: Run, generator: TrainedGenerator) -> Iterator[Frames]:
+    """Generate the EEG of all training trials, once, and give its frames for as long as needed.
+
+    It lies in a temporary file of the run directory, read by memory map, so that memory does not
+    grow with the number of trials; rows of other trials are holes in that file.
+    """
+    path = Path(run.dir, "generated.npy.tmp")
+    trials = run.split.trials("train")
+    run.log(f"Generating the EEG of {len(trials)} training trials.")
+    try:
+        eeg = np.lib.format.open_memmap(path, "w+", np.float32, run.store.eeg.shape)
+        for rows in chunks(trials, 8):
+            eeg[rows] = generator(run.store.absolute_de(rows))
+        yield Frames(run.store, run.device, waveform_baseline=False, eeg=eeg)
+    finally:
+        if path.exists():
+            os.remove(path)
+
+
+def predict(net: SASTNet, frames: Frames, scaler: RobustScaler, numbers: np.ndarray) -> np.ndarray:
+    """Return class probabilities of frames by number, float64 (len(numbers), n_classes)."""
+    net.eval()
+    out = []
+    with torch.inference_mode(), autocast(frames.device):
+        for some in chunks(numbers, _EVALUATION_BATCH):
+            logits, _ = net(scaler.normalise(frames[some]))
+            out.append(logits.double().softmax(1).cpu().numpy())
+    return np.concatenate(out)
+
+
+def finish(
+    run: Run,
+    frames: Frames,
+    scaler: RobustScaler,
+    net: SASTNet,
+    history: list[dict[str, float]],
+    best_epoch: int,
+) -> None:
+    """Hand the classifier over, predict the test split, once, and draw figures."""
+    from de3dgan import figures
+
+    checkpoints.save(
+        run.dir / "model.pt",
+        {
+            **run.handover(),
+            "best_epoch": best_epoch,
+            **checkpoints.module_content(net),
+            "eeg_scaler": vars(scaler),
+        },
+    )
+    numbers = run.split.test
+    trials, seconds = np.divmod(numbers, run.split.n_frames)
+    labels = run.labels[trials]
+    probabilities = predict(net, frames, scaler, numbers)
+    classes = range(run.n_classes)
+    write_csv(
+        run.dir / "predictions.csv",
+        (
+            {"trial": t, "frame": s, "label": y, **{f"p_{c}": f"{p[c]:.6f}" for c in classes}}
+            for t, s, y, p in zip(trials, seconds, labels, probabilities, strict=True)
+        ),
+    )
+    majority = baselines.majority_probabilities(
+        run.labels[run.split.trials("train")], len(numbers), run.n_classes
+    )
+    figures.confusion_matrices(
+        run.dir / "confusion_matrix.png",
+        {
+            "per one-second frame": metrics.confusion(labels, probabilities),
+            "per trial": metrics.confusion(*metrics.by_trial(trials, labels, probabilities)),
+        },
+        run.config.class_names,
+        f"Test predictions, {run.config.task}, {run.stage} stage{_leaky(run)}",
+    )
+    figures.learning_curves(
+        run.dir / "learning_curves.png",
+        history,
+        {
+            "Loss": [
+                ("loss", "training"),
+                ("cross_entropy", "training, cross entropy alone"),
+                ("val_loss", "validation, cross entropy"),
+            ],
+            "Validation": [("val_balanced_accuracy", "balanced accuracy per frame")],
+        },
+        best_epoch,
+        f"Training the {run.config.task} classifier, {run.stage} stage",
+    )
+    test = metrics.window_and_trial(trials, labels, probabilities)
+    run.write_result(
+        best_epoch=best_epoch,
+        test=test,
+        majority=metrics.window_and_trial(trials, labels, majority),
+    )
+    run.log(
+        f"Test{_leaky(run)}: accuracy {test['window']['accuracy']:.3f} per frame, "
+        f"{test['trial']['accuracy']:.3f} per trial."
+    )
+
+
+def _leaky(run: Run) -> str:
+    return " (LEAKY protocol)" if run.split.leaky else ""

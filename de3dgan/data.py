@@ -1,0 +1,94 @@
+"""EEG and DE where the network is, gathered in batches by index."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from de3dgan.features import FRAME
+from de3dgan.seeds import derived_rng
+from de3dgan.store import Store
+
+#: Share of a GPU's free memory that data may take; beyond it, data stays memory-mapped.
+_GPU_SHARE = 0.5
+
+
+class Frames:
+    """The one-second frames of a store, or of other EEG in its shape.
+
+    Parameters
+    ----------
+    store : Store
+        The data.
+    device : torch.device
+        Where batches are wanted. On a GPU with room, all data is put there once; otherwise it is
+        gathered from the memory map.
+    waveform_baseline : bool
+        Subtract from every second the mean of the baseline's seconds, as published. It marks all
+        frames of a trial with one waveform, and belongs to the ``window`` protocol only.
+    eeg : array, (n_trials, n_chans, n_times), optional
+        EEG in µV to use in the place of the store's.
+
+    Attributes
+    ----------
+    shape : tuple
+        (n_trials · n_frames, n_chans, n_times of a frame).
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        device: torch.device,
+        waveform_baseline: bool,
+        eeg: np.ndarray | None = None,
+    ):
+        self.device = device
+        self.n_frames = store.n_frames
+        eeg = torch.from_numpy(store.eeg if eeg is None else eeg)
+        self.eeg = resident(eeg, device).unflatten(2, (self.n_frames, FRAME))
+        self.shape = (store.n_trials * self.n_frames, eeg.shape[1], FRAME)
+        self.template = None
+        if waveform_baseline:
+            n_baselines, n_chans, n_times = store.baseline.shape
+            seconds = store.baseline[..., : n_times // FRAME * FRAME]
+            seconds = seconds.reshape(n_baselines, n_chans, -1, FRAME)
+            of_trial = seconds.mean(2)[store.baseline_index]
+            self.template = torch.from_numpy(of_trial).to(self.eeg.device)
+
+    def __getitem__(self, frames: np.ndarray) -> Tensor:
+        """Return frames by number, float32 (len(frames), n_chans, n_times), in µV on the device."""
+        frames = torch.from_numpy(frames).to(self.eeg.device, non_blocking=True)
+        trial, second = frames // self.n_frames, frames % self.n_frames
+        x = self.eeg[trial, :, second]
+        if self.template is not None:
+            x = x - self.template[trial]
+        return x.to(self.device, torch.float32, non_blocking=True)
+
+    def cpu(self, frames: np.ndarray) -> np.ndarray:
+        """Return frames by number as an array."""
+        return self[frames].cpu().numpy()
+
+
+def resident(x: Tensor, device: torch.device) -> Tensor:
+    """Return `x` on `device` if that is a GPU with room for it, else where it is."""
+    if device.type == "cuda" and x.nbytes < _GPU_SHARE * torch.cuda.mem_get_info(device)[0]:
+        return x.to(device)
+    return x
+
+
+def batches(
+    items: np.ndarray, batch_size: int, seed: int, epoch: int, purpose: str
+) -> Iterator[np.ndarray]:
+    """Yield `items` in random batches, in the same order whenever (seed, epoch, purpose) are."""
+    order = derived_rng(seed, epoch, purpose).permutation(items)
+    for start in range(0, len(order), batch_size):
+        yield order[start : start + batch_size]
+
+
+def chunks(items: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    """Yield `items` in order, `size` at a time."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

@@ -1,0 +1,171 @@
+"""The epoch loop of all stages: train, validate, keep the best, and be able to stop anywhere."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from tqdm import tqdm
+
+from de3dgan import checkpoints
+from de3dgan.errors import UserError
+from de3dgan.files import write_text
+from de3dgan.paths import shown
+from de3dgan.run import Run
+from de3dgan.seeds import seed_torch
+
+#: Trains one epoch, calling its second argument after each step; returns mean losses.
+TrainEpoch = Callable[[int, Callable[[], Any]], dict[str, float]]
+
+
+class Means:
+    """Running means of losses that stay on the device until they are asked for."""
+
+    def __init__(self):
+        self.sums: dict[str, Tensor] = {}
+        self.counts: dict[str, int] = {}
+
+    def add(self, n: int = 1, **values: Tensor) -> None:
+        """Add values that are means over `n` samples."""
+        for name, value in values.items():
+            self.sums[name] = self.sums.get(name, 0) + value.detach() * n
+            self.counts[name] = self.counts.get(name, 0) + n
+
+    def get(self) -> dict[str, float]:
+        """Return the means."""
+        return {name: float(total) / self.counts[name] for name, total in self.sums.items()}
+
+
+def fit(
+    run: Run,
+    nets: dict[str, nn.Module],
+    optimisers: dict[str, Optimizer],
+    train_epoch: TrainEpoch,
+    validate: Callable[[], dict[str, float]],
+    n_steps: int,
+    monitor: str,
+    higher_is_better: bool,
+) -> tuple[list[dict[str, float]], int]:
+    """Train for the run's epochs, going on from ``state.pt`` if there is one.
+
+    When it returns, the first of `nets` has the weights of its best epoch and is in eval mode.
+
+    Parameters
+    ----------
+    run : Run
+        Its directory receives ``state.pt``, ``metrics.jsonl`` and ``tensorboard/`` each epoch.
+    nets, optimisers : dict
+        Everything that training changes. The first network is the one handed over.
+    train_epoch : callable
+        Trains one epoch, counted from 0.
+    validate : callable
+        Returns validation figures, with the networks in eval mode.
+    n_steps : int
+        Steps per epoch, for the progress bar.
+    monitor : str
+        The validation figure that chooses the epoch; of equal ones the first is kept.
+    higher_is_better : bool
+        Its direction.
+
+    Returns
+    -------
+    history : list of dict
+        Losses and validation figures of each epoch.
+    best_epoch : int
+
+    Raises
+    ------
+    UserError
+        If a loss is not finite; ``state.pt`` is then that of the last good epoch.
+    """
+    from torch.utils.tensorboard import SummaryWriter
+
+    handed_over = next(iter(nets.values()))
+    history: list[dict[str, float]] = []
+    best: dict[str, Any] = {"epoch": -1, "score": None, "weights": {}}
+    state_path = run.dir / "state.pt"
+    if state_path.is_file():
+        state = checkpoints.load(state_path, f"begin anew with: {run.command(run.stage)} --restart")
+        for name, net in nets.items():
+            net.load_state_dict(state["nets"][name])
+        for name, optimiser in optimisers.items():
+            optimiser.load_state_dict(state["optimisers"][name])
+        history, best = state["history"], state["best"]
+        run.log(f"Going on after epoch {len(history)} of {run.config.epochs}.")
+    else:
+        run.log(f"Training for {run.config.epochs} epochs of {n_steps} steps in {shown(run.dir)}.")
+
+    writer = SummaryWriter(run.dir / "tensorboard", purge_step=len(history))
+    bar = tqdm(
+        total=run.config.epochs * n_steps,
+        initial=len(history) * n_steps,
+        desc=f"{run.config.task} {run.stage}",
+        unit="step",
+        dynamic_ncols=True,
+    )
+    with writer, bar:
+        for epoch in range(len(history), run.config.epochs):
+            start = time.monotonic()
+            seed_torch(run.config.seed, epoch, f"{run.stage}: training")
+            for net in nets.values():
+                net.train()
+            losses = train_epoch(epoch, bar.update)
+            _refuse_non_finite(losses, run, epoch)
+            for net in nets.values():
+                net.eval()
+            with torch.inference_mode():
+                figures = {**losses, **validate()}
+            _refuse_non_finite(figures, run, epoch)
+            history.append({"epoch": epoch, **figures})
+            score = figures[monitor] if higher_is_better else -figures[monitor]
+            if best["score"] is None or score > best["score"]:
+                weights = {k: v.detach().cpu().clone() for k, v in handed_over.state_dict().items()}
+                best = {"epoch": epoch, "score": score, "weights": weights}
+
+            checkpoints.save(
+                state_path,
+                {
+                    "nets": {name: net.state_dict() for name, net in nets.items()},
+                    "optimisers": {name: opt.state_dict() for name, opt in optimisers.items()},
+                    "history": history,
+                    "best": best,
+                },
+            )
+            write_text(run.dir / "metrics.jsonl", "".join(json.dumps(h) + "\n" for h in history))
+            for name, value in figures.items():
+                writer.add_scalar(name, value, epoch)
+            bar.set_postfix({name: f"{value:.4g}" for name, value in figures.items()})
+            _note(run, epoch, figures, time.monotonic() - start)
+    handed_over.load_state_dict(best["weights"])
+    handed_over.eval()
+    run.log(f"Chose epoch {best['epoch']}: {monitor} {abs(best['score']):.4g} on validation.")
+    return history, best["epoch"]
+
+
+def step(optimiser: Optimizer, loss: Tensor) -> None:
+    """Step `optimiser` down the gradient of `loss`."""
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    optimiser.step()
+
+
+def _note(run: Run, epoch: int, figures: dict[str, float], seconds: float) -> None:
+    text = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
+    with open(run.dir / "log.txt", "a") as file:
+        file.write(f"{time.strftime('%H:%M:%S')}  epoch {epoch}: {text} ({seconds:.1f} s)\n")
+
+
+def _refuse_non_finite(figures: dict[str, float], run: Run, epoch: int) -> None:
+    bad = [name for name, value in figures.items() if not math.isfinite(value)]
+    if bad:
+        raise UserError(
+            f"{bad[0]} became {figures[bad[0]]} in epoch {epoch}, so training stopped; "
+            f"{shown(run.dir / 'state.pt')} is that of the last good epoch: begin anew with a "
+            "lower learning rate and --restart."
+        )

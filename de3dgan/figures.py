@@ -1,0 +1,722 @@
+"""The figures that lie beside a run's results, each to be understood without the paper.
+
+Every figure says in its heading what is seen, and below it what to look for. Real EEG is black and
+solid, generated EEG orange and dashed (or beside it, under its name), from the Okabe-Ito palette,
+so that both survive colour blindness and a grey print. The same input gives the same bytes.
+
+Each public function writes one PNG. What it draws is made by the `_draw_*` function of the same
+name, which returns a `matplotlib.figure.Figure` and touches neither disk nor pyplot.
+"""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import matplotlib.style
+import mne
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from scipy import signal
+
+from de3dgan.features import BANDS, FRAME
+from de3dgan.files import atomic
+from de3dgan.montage import REGIONS
+from de3dgan.sources import SFREQ
+
+DPI = 150
+REAL, GENERATED = "#000000", "#D55E00"
+_PALETTE = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9")
+_LINE_STYLES = ("-", "--", "-.", ":")
+_STYLE = {
+    "font.size": 10,
+    "axes.titlesize": 10.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "figure.constrained_layout.use": True,
+}
+
+_GREEK = {"delta": "δ", "theta": "θ", "alpha": "α", "beta": "β", "gamma": "γ"}
+_SECONDS_OF_TRACES, _N_TRACES = 4, 6
+#: Drawn first where a region has them: front and back, left and right, and the midline.
+_PREFERRED = ("FP1", "F4", "CZ", "T7", "PZ", "O2")
+_FREQ_LIMITS = (1.0, 46.0)
+
+_REGION_OF = {name: region for region, members in REGIONS.items() for name in members}
+
+#: What counts as silence, so that a logarithm exists: 1e-6 µV in a band, as a power and as a DE.
+_NO_POWER = 1e-12
+_NO_DE = 0.5 * math.log(2 * math.pi * math.e * _NO_POWER)
+
+
+def traces(
+    path: str | Path,
+    real: np.ndarray,
+    generated: np.ndarray,
+    ch_names: Sequence[str],
+    title: str,
+) -> Path:
+    """Draw four seconds of real and generated EEG of one test trial, on one µV scale.
+
+    Parameters
+    ----------
+    path : str or Path
+        The PNG to write.
+    real, generated : array, (n_chans, n_times)
+        EEG of the same trial, in µV at 128 Hz, starting at a frame border.
+    ch_names : sequence of str, length n_chans
+        Names of electrodes on the grid.
+    title : str
+        Which run and which trial it is; it becomes the second line of the heading.
+
+    Returns
+    -------
+    Path
+        The file written.
+    """
+    return _write(path, _draw_traces, real, generated, ch_names, title)
+
+
+def spectra(
+    path: str | Path,
+    real: np.ndarray,
+    generated: np.ndarray,
+    ch_names: Sequence[str],
+    title: str,
+) -> Path:
+    """Draw the power spectra of real and generated EEG, of the whole scalp and of each region.
+
+    Welch's method, 2-s Hann windows. A trial's power is the mean over the region's electrodes;
+    drawn are the mean over trials of its decibels, and their 10 to 90 % range.
+
+    Parameters
+    ----------
+    path : str or Path
+        The PNG to write.
+    real, generated : array, (n_trials, n_chans, n_times)
+        EEG of the same trials, in µV at 128 Hz.
+    ch_names : sequence of str, length n_chans
+        Names of electrodes on the grid.
+    title : str
+        Which run and which trials; the second line of the heading.
+
+    Returns
+    -------
+    Path
+        The file written.
+    """
+    return _write(path, _draw_spectra, real, generated, ch_names, title)
+
+
+def spectrogram(
+    path: str | Path,
+    real: np.ndarray,
+    generated: np.ndarray,
+    ch_names: Sequence[str],
+    title: str,
+    channel: str | None = None,
+) -> Path:
+    """Draw how the spectrum of one electrode changes over a trial, real above generated.
+
+    Parameters
+    ----------
+    path : str or Path
+        The PNG to write.
+    real, generated : array, (n_chans, n_times)
+        EEG of the same trial, in µV at 128 Hz.
+    ch_names : sequence of str, length n_chans
+        Names of electrodes on the grid.
+    title : str
+        Which run and which trial; the second line of the heading.
+    channel : str, optional
+        The electrode, by default the first of O1, OZ, PZ, P3 that there is (over the back of the
+        head, where alpha is strongest), else the first channel.
+
+    Returns
+    -------
+    Path
+        The file written.
+    """
+    return _write(path, _draw_spectrogram, real, generated, ch_names, title, channel)
+
+
+def de_maps(
+    path: str | Path,
+    real_de: np.ndarray,
+    generated_de: np.ndarray,
+    ch_names: Sequence[str],
+    title: str,
+) -> Path:
+    """Draw scalp maps of the DE of real and generated EEG and of their difference, band by band.
+
+    Parameters
+    ----------
+    path : str or Path
+        The PNG to write.
+    real_de, generated_de : array, (n_bands, n_chans)
+        Mean DE over trials and windows, in nats; -inf for silence.
+    ch_names : sequence of str, length n_chans
+        Names of electrodes on the grid.
+    title : str
+        Which run and which trials; the second line of the heading.
+
+    Returns
+    -------
+    Path
+        The file written.
+    """
+    return _write(path, _draw_de_maps, real_de, generated_de, ch_names, title)
+
+
+def learning_curves(
+    path: str | Path,
+    history: Sequence[Mapping[str, Any]],
+    panels: Mapping[str, Sequence[tuple[str, str]]],
+    best_epoch: int | None,
+    title: str,
+) -> Path:
+    """Draw what was measured in each epoch of a training.
+
+    Parameters
+    ----------
+    path : str or Path
+        The PNG to write.
+    history : sequence of dict
+        One per epoch, with key "epoch" and scalars. A key that some epochs lack is drawn as
+        markers at the epochs that have it.
+    panels : mapping of str to sequence of (str, str)
+        Panel title to the keys it shows, each with its legend label. A unit in parentheses at the
+        title's end, as in "Accuracy on validation (%)", becomes the label of the vertical axis.
+    best_epoch : int or None
+        The epoch that was chosen; None if none was.
+    title : str
+        Which run; the second line of the heading.
+
+    Returns
+    -------
+    Path
+        The file written.
+    """
+    return _write(path, _draw_learning_curves, history, panels, best_epoch, title)
+
+
+def confusion_matrices(
+    path: str | Path,
+    matrices: Mapping[str, np.ndarray],
+    class_names: Sequence[str],
+    title: str,
+) -> Path:
+    """Draw which classes were taken for which.
+
+    Parameters
+    ----------
+    path : str or Path
+        The PNG to write.
+    matrices : mapping of str to array, (n_classes, n_classes)
+        What was counted ("per one-second frame", "per trial") to the counts, rows the true class.
+    class_names : sequence of str, length n_classes
+        Names of the classes.
+    title : str
+        Which run and which trials; the second line of the heading.
+
+    Returns
+    -------
+    Path
+        The file written.
+    """
+    return _write(path, _draw_confusion_matrices, matrices, class_names, title)
+
+
+def _draw_traces(
+    real: np.ndarray, generated: np.ndarray, ch_names: Sequence[str], title: str
+) -> Figure:
+    names = [name.upper() for name in ch_names]
+    shown = _spread_over_scalp(names)
+    n_frames = max(1, min(_SECONDS_OF_TRACES, real.shape[-1] // FRAME))
+    start = (real.shape[-1] // FRAME - n_frames) // 2 * FRAME
+    span = slice(max(0, start), max(0, start) + n_frames * FRAME)
+    rows = [names.index(name) for name in shown]
+    pair = [np.asarray(eeg, dtype=np.float64)[rows, span] for eeg in (real, generated)]
+    seconds = np.arange(span.start, span.start + pair[0].shape[1]) / SFREQ
+
+    # One µV scale for all, chosen so that only a rare artefact runs over its neighbours' lines.
+    space = 1.3 * max(1e-3, *(np.quantile(np.abs(eeg), 0.97) for eeg in pair))
+    figure, axes = _figure(10.5, 1.6 + 0.95 * len(shown))
+    ax = axes[0, 0]
+    zero_lines = -2.4 * space * np.arange(len(shown))
+    styles = (("real", REAL, "-", 1.0), ("generated", GENERATED, "-", 1.6))
+    for (name, colour, line_style, width), eeg, shift in zip(styles, pair, (0, space), strict=True):
+        rms = np.sqrt(np.mean(eeg**2))
+        label = f"{name} EEG, root mean square {_brief(rms)} µV"
+        for zero, trace in zip(zero_lines - shift, eeg, strict=True):
+            ax.axhline(zero, color="0.85", linewidth=0.6, zorder=0)
+            ax.plot(seconds, zero + trace, line_style, color=colour, linewidth=width, label=label)
+            label = None
+    label = "border between one-second frames"
+    for second in range(round(seconds[0]), round(seconds[0]) + n_frames + 1):
+        ax.axvline(
+            second, color="0.55", linestyle=(0, (4, 3)), linewidth=0.9, zorder=0, label=label
+        )
+        label = None
+
+    ax.set_yticks(zero_lines - space / 2, [f"{name}\n{_REGION_OF[name]}" for name in shown])
+    ax.tick_params(axis="y", length=0)
+    ax.spines["left"].set_visible(False)
+    ax.set_xlim(seconds[0], seconds[0] + n_frames)
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.set_ylim(zero_lines[-1] - 2.1 * space, 1.1 * space)
+    ax.set_xlabel("Time since the start of the trial (s)")
+    ax.set_ylabel("Electrode and scalp region")
+    _scale_bar(ax, space)
+    _head(
+        figure,
+        "Real and generated EEG of the same test trial, on the same scale",
+        title,
+        "In each pair of lines real EEG is above, generated EEG below. Look for: waves of like size "
+        "and speed, rather than the very same waves. The generator draws each second on its own: "
+        "a jump or a change of rhythm at a dashed border shows that its seconds do not join.",
+    )
+    _legend(ax)
+    return figure
+
+
+def _draw_spectra(
+    real: np.ndarray, generated: np.ndarray, ch_names: Sequence[str], title: str
+) -> Figure:
+    names = [name.upper() for name in ch_names]
+    groups = {"whole scalp": names} | {
+        region: [name for name in names if name in members] for region, members in REGIONS.items()
+    }
+    groups = {region: members for region, members in groups.items() if members}
+    freqs, real_power = _welch(real)
+    _, generated_power = _welch(generated)
+
+    # Decibels before the mean over trials: a trial with an artefact then weighs as one, and the
+    # mean is that of the DE. After the mean over electrodes: one of them may be dead.
+    levels = {
+        region: [
+            _decibels(power[:, [names.index(name) for name in members]].mean(1))
+            for power in (real_power, generated_power)
+        ]
+        for region, members in groups.items()
+    }
+    ranges = {
+        region: [np.quantile(level, (0.1, 0.9), axis=0) for level in pair]
+        for region, pair in levels.items()
+    }
+    # Silence lies far below everything: an axis down to it would flatten what is to be compared.
+    floor = min(real.min() for real, _ in ranges.values()) - 60
+    lowest = max(floor, min(low_high.min() for pair in ranges.values() for low_high in pair))
+    highest = max(low_high.max() for pair in ranges.values() for low_high in pair)
+
+    n_rows = math.ceil(len(groups) / 3)
+    figure, axes = _figure(
+        11, 1.9 + 2.7 * n_rows, n_rows, min(3, len(groups)), sharex=True, sharey=True
+    )
+    styles = (("real EEG", REAL, "-"), ("generated EEG", GENERATED, "--"))
+    for ax, (region, members) in zip(axes.flat, groups.items(), strict=False):
+        for (name, colour, line_style), level, low_high in zip(
+            styles, levels[region], ranges[region], strict=True
+        ):
+            mean = level.mean(0)
+            ax.plot(freqs, mean, line_style, color=colour, linewidth=1.8, label=f"{name}, mean")
+            ax.fill_between(
+                freqs,
+                *low_high,
+                color=colour,
+                alpha=0.2,
+                linewidth=0,
+                label=f"{name}, 10 to 90 % of the trials",
+            )
+            if mean.max() < lowest:
+                ax.text(0.5, 0.06, _below(name, mean), color=colour, **_inside(ax))
+        ax.set_title(f"{region} ({_count(len(members), 'electrode')})", loc="left", pad=18)
+        _band_edges(ax)
+    axes[0, 0].set_ylim(lowest - 2, highest + 2)
+    axes[0, 0].set_xlim(*_FREQ_LIMITS)
+    for ax in axes.flat[len(groups) :]:
+        ax.set_visible(False)
+    for column in range(axes.shape[1]):
+        last = [ax for ax in axes[:, column] if ax.get_visible()][-1]
+        last.set_xlabel("Frequency (Hz)")
+        last.tick_params(labelbottom=True)
+    for ax in axes[:, 0]:
+        ax.set_ylabel("Power (dB re 1 µV²/Hz)")
+    _head(
+        figure,
+        f"Power spectra of real and generated EEG ({_count(len(real), 'test trial')})",
+        title,
+        "Look for: the orange line within the grey band, with the same slope and the same alpha "
+        "peak near 10 Hz. 10 dB are a factor of 10 in power. Peaks at every whole Hz would come "
+        "from the borders between one-second frames. Dotted: edges of the bands theta (θ), alpha "
+        "(α), beta (β) and gamma (γ).",
+    )
+    _legend(axes[0, 0], n_columns=4)
+    return figure
+
+
+def _draw_spectrogram(
+    real: np.ndarray,
+    generated: np.ndarray,
+    ch_names: Sequence[str],
+    title: str,
+    channel: str | None = None,
+) -> Figure:
+    names = [name.upper() for name in ch_names]
+    wanted = [channel.upper()] if channel else ["O1", "OZ", "PZ", "P3", names[0]]
+    channel = next(name for name in wanted if name in names)
+    levels = []
+    for eeg in (real, generated):
+        trace = np.asarray(eeg[names.index(channel)], dtype=np.float64)
+        n = min(FRAME, len(trace))
+        freqs, seconds, power = signal.spectrogram(trace, SFREQ, "hann", n, n * 7 // 8)
+        kept = (freqs >= _FREQ_LIMITS[0]) & (freqs <= _FREQ_LIMITS[1])
+        levels.append(_decibels(power[kept]))
+    freqs = freqs[kept]
+
+    # The scale is the real EEG's alone, so that generated EEG of another strength looks it.
+    low, high = np.quantile(levels[0], (0.02, 0.995))
+    figure, axes = _figure(10.5, 6.4, 2, 1, sharex=True, sharey=True)
+    for ax, name, level in zip(axes.flat, ("real", "generated"), levels, strict=True):
+        image = ax.pcolormesh(
+            seconds, freqs, level, vmin=low, vmax=max(high, low + 1), cmap="viridis"
+        )
+        ax.set_title(f"{name} EEG at electrode {channel} ({_REGION_OF[channel]})", loc="left")
+        ax.set_ylabel("Frequency (Hz)")
+        ax.set_yticks(sorted({edge for edges in BANDS.values() for edge in edges}))
+        ax.yaxis.set_major_formatter("{x:g}")
+        for name_of_band, edges in BANDS.items():
+            for edge in edges:
+                ax.axhline(edge, color="white", linewidth=0.7, linestyle=(0, (1, 3)))
+            ax.text(
+                1.008,
+                math.fsum(edges) / 2,
+                _GREEK.get(name_of_band, name_of_band),
+                transform=ax.get_yaxis_transform(),
+                va="center",
+                size=12,
+            )
+        if level.max() < low:
+            ax.text(0.5, 0.5, _below("generated EEG", level), color="white", **_inside(ax))
+    axes[0, 0].set_ylim(*_FREQ_LIMITS)
+    axes[1, 0].set_xlabel("Time since the start of the trial (s)")
+    bar = figure.colorbar(image, ax=axes, extend="both", pad=0.04, aspect=30)
+    bar.set_label("Power (dB re 1 µV²/Hz)")
+    _head(
+        figure,
+        "How the spectrum changes over one test trial: real above generated",
+        title,
+        "Look for: bright bursts that come and go at the same times and frequencies, alpha (α) "
+        "above all. Vertical stripes at every second would come from the borders between one-second "
+        "frames. Dotted: edges of the bands theta (θ), alpha (α), beta (β) and gamma (γ).",
+    )
+    return figure
+
+
+def _draw_de_maps(
+    real_de: np.ndarray, generated_de: np.ndarray, ch_names: Sequence[str], title: str
+) -> Figure:
+    real_de, generated_de = (
+        np.maximum(np.asarray(de, dtype=np.float64), _NO_DE) for de in (real_de, generated_de)
+    )
+    difference = generated_de - real_de
+    info = _mne_info(ch_names)
+    figure, axes = _figure(10, 9.4, 3, len(BANDS))
+    names = ("real EEG", "generated EEG", "generated\nminus real")
+    # A difference of no consequence shall look like none, hence at least half a nat.
+    largest = max(0.5, np.abs(difference).max())
+
+    for column, (band, (low, high)) in enumerate(BANDS.items()):
+        values = (real_de[column], generated_de[column], difference[column])
+        scale = _shared_limits(values[0], values[1])
+        for row, value in enumerate(values):
+            ax = axes[row, column]
+            image, _ = mne.viz.plot_topomap(
+                value,
+                info,
+                axes=ax,
+                show=False,
+                cmap="RdBu_r" if row == 2 else "viridis",
+                vlim=(-largest, largest) if row == 2 else scale,
+                contours=4,
+                extrapolate="head",
+            )
+            mean = f"mean {value.mean():{'+' if row == 2 else ''}.2f}"
+            ax.set_xlabel(mean.replace("-", "\N{MINUS SIGN}"))
+            if column == 0:
+                ax.set_ylabel(names[row], size=11)
+            if row == 1:
+                bar = figure.colorbar(
+                    image,
+                    ax=axes[:2, column],
+                    location="bottom",
+                    extend=_extend(values[:2], scale),
+                    shrink=0.9,
+                    aspect=14,
+                )
+                bar.set_label(f"{_GREEK.get(band, band)}: DE (nats)")
+        axes[0, column].set_title(f"{band} {_GREEK.get(band, '')}\n{low:g}–{high:g} Hz")
+    bar = figure.colorbar(image, ax=axes[2], location="bottom", shrink=0.5, aspect=30)
+    bar.set_label("difference of DE (nats), one scale for all bands")
+    _head(
+        figure,
+        "Strength of each frequency band over the scalp, seen from above (nose up)",
+        title,
+        "DE (differential entropy) is the logarithm of a band's power: +1 nat is an amplitude 2.7 "
+        "times as large. Look for: the same pattern in the two upper rows, which share a scale in "
+        "each band, and a pale third row; there, solid contours mean too strong and dashed ones "
+        "too weak. Dots are electrodes.",
+    )
+    return figure
+
+
+def _draw_learning_curves(
+    history: Sequence[Mapping[str, Any]],
+    panels: Mapping[str, Sequence[tuple[str, str]]],
+    best_epoch: int | None,
+    title: str,
+) -> Figure:
+    n_columns = len(panels) if len(panels) <= 3 else 2
+    n_rows = math.ceil(len(panels) / n_columns)
+    width = {1: 7.5, 2: 10.8, 3: 12.9}[n_columns]
+    figure, axes = _figure(width, 1.7 + 2.9 * n_rows, n_rows, n_columns, sharex=True)
+    epochs = [row["epoch"] for row in history]
+    for ax, (panel, curves) in zip(axes.flat, panels.items(), strict=False):
+        drawn = []
+        for number, (key, label) in enumerate(curves):
+            points = [(row["epoch"], row[key]) for row in history if row.get(key) is not None]
+            if not points:
+                continue
+            x, y = np.array(points, dtype=np.float64).T
+            rare = len(points) < len(history)
+            ax.plot(
+                x,
+                y,
+                color=_PALETTE[number % len(_PALETTE)],
+                linestyle="none" if rare else _LINE_STYLES[number % len(_LINE_STYLES)],
+                marker="os^Dvx"[number % 6] if rare or len(points) == 1 else None,
+                markersize=4,
+                linewidth=1.6,
+                label=label,
+            )
+            drawn.append(y)
+        if best_epoch is not None:
+            chosen = ax.axvline(best_epoch, color="0.45", linewidth=1.4, linestyle=(0, (1, 1.5)))
+        name, _, unit = panel.removesuffix(")").partition(" (")
+        unit = unit or "value (no unit)"
+        if drawn:
+            values = np.concatenate(drawn)
+            if values.min() > 0 and values.max() > 100 * values.min():
+                ax.set_yscale("log")
+                unit += ", log scale"
+            ax.legend(loc="best", frameon=True, framealpha=0.8, edgecolor="none")
+        else:
+            ax.text(0.5, 0.5, "not measured in any epoch", **_inside(ax))
+        ax.set_title(textwrap.fill(name, int(9.5 * width / n_columns)), loc="left")
+        ax.set_ylabel(unit)
+        ax.grid(axis="y", color="0.9", linewidth=0.6)
+        ax.tick_params(labelbottom=True)
+    pad = max(0.5, 0.02 * (epochs[-1] - epochs[0]))
+    axes[0, 0].set_xlim(epochs[0] - pad, epochs[-1] + pad)
+    axes[0, 0].xaxis.get_major_locator().set_params(integer=True)
+    for ax in axes.flat[len(panels) :]:
+        ax.set_visible(False)
+    for ax in axes.flat[max(0, len(panels) - n_columns) : len(panels)]:
+        ax.set_xlabel("Epoch (pass over the training data)")
+    _head(
+        figure,
+        f"Learning curves over {_count(len(history), 'epoch')}",
+        title,
+        "Look for: curves that have become flat by the end. Training that still improves while "
+        "validation gets worse is overfitting. Markers without a line: measured in those epochs "
+        "only.",
+    )
+    if best_epoch is not None:
+        label = f"chosen epoch (best on validation): {best_epoch}"
+        chosen.figure.legend([chosen], [label], loc="outside upper left")
+    return figure
+
+
+def _draw_confusion_matrices(
+    matrices: Mapping[str, np.ndarray], class_names: Sequence[str], title: str
+) -> Figure:
+    n_classes = len(class_names)
+    side = 2.4 + 0.75 * n_classes
+    figure, axes = _figure(side * len(matrices) + 1.2, side + 1.2, 1, len(matrices))
+    labels = [textwrap.fill(name, 14) for name in class_names]
+    for ax, (counted, matrix) in zip(axes.flat, matrices.items(), strict=True):
+        matrix = np.asarray(matrix)
+        totals = matrix.sum(1, keepdims=True)
+        per_cent = 100 * matrix / np.maximum(totals, 1)
+        image = ax.imshow(per_cent, cmap="Blues", vmin=0, vmax=100)
+        for (row, column), count in np.ndenumerate(matrix):
+            share = f"{per_cent[row, column]:.0f} %" if totals[row] else "–"
+            ax.text(
+                column,
+                row,
+                f"{share}\n{count:,}",
+                ha="center",
+                va="center",
+                color=_readable_on(image.to_rgba(per_cent[row, column])),
+                size=11 if n_classes < 4 else 10,
+            )
+        right = 100 * np.trace(matrix) / max(1, matrix.sum())
+        ax.set_title(f"{counted}\n{right:.0f} % of {matrix.sum():,} right", loc="left")
+        ax.set_xticks(range(n_classes), labels)
+        ax.set_yticks(range(n_classes), labels, rotation=90, va="center")
+        ax.tick_params(length=0)
+        ax.spines[:].set_visible(False)
+        ax.set_xlabel("Predicted class")
+        ax.set_ylabel("True class")
+    bar = figure.colorbar(image, ax=axes, shrink=0.8)
+    bar.set_label("Share of the true class (% of the row)")
+    bar.outline.set_visible(False)
+    _head(
+        figure,
+        "Which class is taken for which, on the test trials",
+        title,
+        "Each row adds up to 100 %; under the share, how many. Look for: a dark diagonal, which holds the "
+        "right answers. Rows that look alike mean that the answer does not depend on the EEG.",
+    )
+    return figure
+
+
+def _write(path: str | Path, draw: Callable[..., Figure], *args: Any) -> Path:
+    """Write what `draw(*args)` returns, whatever style the caller or a matplotlibrc has set."""
+    with matplotlib.style.context(["default", _STYLE]):
+        figure = draw(*args)
+        with atomic(path) as file:
+            figure.savefig(file, format="png", dpi=DPI, metadata={"Software": None})
+    return Path(path)
+
+
+def _figure(
+    width: float, height: float, n_rows: int = 1, n_columns: int = 1, **shared: bool
+) -> tuple[Figure, np.ndarray]:
+    """Return an empty figure of `width` by `height` inches, and its axes (n_rows, n_columns)."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    # A body of its own keeps a legend outside the axes clear of the heading.
+    return figure, figure.subfigures().subplots(n_rows, n_columns, squeeze=False, **shared)
+
+
+def _head(figure: Figure, seen: str, title: str, advice: str) -> None:
+    """Put what is seen and `title` above the figure, and what to look for below it."""
+    width = figure.get_figwidth()
+    heading = "\n".join(textwrap.fill(line, int(11 * width)) for line in (seen, title))
+    figure.suptitle(heading, x=0.01, ha="left", size=12)
+    advice = textwrap.fill(advice, int(14 * width))
+    figure.supxlabel(advice, x=0.01, ha="left", size=9.5, color="0.25", style="italic")
+
+
+def _legend(ax: Axes, n_columns: int = 3) -> None:
+    """Put the legend of `ax` between the heading and the axes."""
+    ax.figure.legend(*ax.get_legend_handles_labels(), loc="outside upper left", ncols=n_columns)
+
+
+def _inside(ax: Axes) -> dict[str, Any]:
+    """Return how a note inside `ax` is written."""
+    return {"transform": ax.transAxes, "ha": "center", "va": "center", "size": 9}
+
+
+def _below(name: str, level: np.ndarray) -> str:
+    if level.max() <= _decibels(np.zeros(1))[0]:
+        return f"▼ {name} is silent: no power at all"
+    return f"▼ {name} is too weak for this scale: {level.mean():.0f} dB on average"
+
+
+def _scale_bar(ax: Axes, space: float) -> None:
+    """Draw a bar of a round number of µV at the right of `ax`, whose unit is the µV."""
+    exponent = math.floor(math.log10(2 * space))
+    size = max(n * 10**exponent for n in (1, 2, 5) if n * 10**exponent <= 2 * space)
+    top = ax.get_ylim()[1] - 0.1 * space
+    x, kwargs = 1.012, {"transform": ax.get_yaxis_transform(), "clip_on": False}
+    ax.plot([x, x], [top - size, top], color="black", linewidth=3, solid_capstyle="butt", **kwargs)
+    ax.text(x + 0.008, top - size / 2, f"{size:g} µV", va="center", **kwargs)
+
+
+def _band_edges(ax: Axes) -> None:
+    """Mark the bands on a horizontal frequency axis, with their Greek letters above it."""
+    for band, edges in BANDS.items():
+        for edge in edges:
+            ax.axvline(edge, color="0.7", linewidth=0.8, linestyle=(0, (1, 2)), zorder=0)
+        letter = _GREEK.get(band, band)
+        ax.text(
+            sum(edges) / 2, 1.01, letter, transform=ax.get_xaxis_transform(), ha="center", size=12
+        )
+    ax.set_xticks(sorted({edge for edges in BANDS.values() for edge in edges}))
+    ax.xaxis.set_major_formatter("{x:g}")
+
+
+def _spread_over_scalp(names: Sequence[str]) -> list[str]:
+    """Return up to six of `names`, region by region in turn, in the order of the regions."""
+    by_region = [
+        sorted((name for name in members if name in names), key=lambda n: n not in _PREFERRED)
+        for members in REGIONS.values()
+    ]
+    turns = [name for turn in zip_longest(*by_region) for name in turn if name]
+    return [name for region in by_region for name in region if name in turns[:_N_TRACES]]
+
+
+def _welch(eeg: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return frequencies in Hz and the power in µV²/Hz, (n_trials, n_chans, n_freqs)."""
+    n = min(2 * SFREQ, eeg.shape[-1])
+    # Trial by trial, because `eeg` may be a memory map of many.
+    pairs = [signal.welch(np.asarray(t, dtype=np.float64), SFREQ, nperseg=n) for t in eeg]
+    freqs = pairs[0][0]
+    kept = (freqs >= _FREQ_LIMITS[0]) & (freqs <= _FREQ_LIMITS[1])
+    return freqs[kept], np.stack([power[:, kept] for _, power in pairs])
+
+
+def _decibels(power: np.ndarray) -> np.ndarray:
+    return 10 * np.log10(np.maximum(power, _NO_POWER))
+
+
+def _mne_info(ch_names: Sequence[str]) -> mne.Info:
+    """Return electrode positions, under MNE's spelling of their names (Fp1, Cz)."""
+    # The same positions under both names: MNE 1.13 deprecates the second one.
+    known = mne.channels.get_builtin_montages()
+    kind = "colin27_1020" if "colin27_1020" in known else "standard_1020"
+    montage = mne.channels.make_standard_montage(kind)
+    spelling = {name.upper(): name for name in montage.ch_names}
+    info = mne.create_info([spelling[name.upper()] for name in ch_names], SFREQ, "eeg")
+    return info.set_montage(montage)
+
+
+def _shared_limits(real: np.ndarray, generated: np.ndarray) -> tuple[float, float]:
+    """Return the limits of a colour scale for both, at most 1.5 nats beyond the real values.
+
+    A scale down to silence would leave one colour to all that is real.
+    """
+    low = max(min(real.min(), generated.min()), real.min() - 1.5)
+    high = min(max(real.max(), generated.max()), real.max() + 1.5)
+    # Room for what the interpolation between electrodes adds, and for values that are all equal.
+    room = 0.05 * max(0.1, high - low)
+    return low - room, high + room
+
+
+def _extend(values: Sequence[np.ndarray], limits: tuple[float, float]) -> str:
+    """Return at which ends of a colour bar an arrow says that values lie beyond."""
+    below = min(value.min() for value in values) < limits[0]
+    above = max(value.max() for value in values) > limits[1]
+    return {(0, 0): "neither", (1, 0): "min", (0, 1): "max", (1, 1): "both"}[below, above]
+
+
+def _readable_on(background: Sequence[float]) -> str:
+    """Return black or white, whichever has the higher contrast (WCAG) with an RGB(A) colour."""
+    luminance = np.power(background[:3], 2.2) @ (0.2126, 0.7152, 0.0722)
+    return "white" if luminance < 0.179 else "black"
+
+
+def _count(n: int, thing: str) -> str:
+    return f"{n} {thing}" if n == 1 else f"{n} {thing}s"
+
+
+def _brief(value: float) -> str:
+    """Return a number with two significant digits, in plain notation down to 0.001."""
+    return "0" if value == 0 else f"{value:.2g}" if value < 10 else f"{value:.0f}"

@@ -1,0 +1,214 @@
+"""Stage 1: a generator of EEG and its critic."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.optim import Optimizer
+
+from de3dgan import checkpoints, engine
+from de3dgan.data import Frames, batches, chunks, resident
+from de3dgan.features import FRAME
+from de3dgan.generation import TrainedGenerator
+from de3dgan.losses import critic_loss
+from de3dgan.normalisation import fit_de_scaler, fit_eeg_scaler
+from de3dgan.quality import quality, trial_de
+from de3dgan.run import Run, autocast
+from models import Discriminator, Generator
+
+#: Trials that validation looks at, at most: enough to tell epochs apart.
+_N_VAL_TRIALS = 32
+#: Test trials drawn in the figures of spectra and scalp maps, at most.
+_N_FIGURE_TRIALS = 16
+
+
+class Trials:
+    """DE and EEG of whole trials, with the normalisation that belongs to the training split.
+
+    The generator is given and judged by *absolute* DE (the baseline's added back), because the
+    amplitude of an EEG signal is not in its baseline-removed DE.
+    """
+
+    def __init__(self, run: Run):
+        store, split = run.store, run.split
+        self.frames = Frames(store, run.device, waveform_baseline=split.leaky)
+        self.de_scaler = fit_de_scaler(store, split)
+        self.eeg_scaler = fit_eeg_scaler(self.frames, split)
+        self.de = resident(
+            torch.from_numpy(store.absolute_de(np.arange(store.n_trials))), run.device
+        )
+        self.trained_on = np.zeros(self.frames.shape[0], bool)
+        self.trained_on[split.train] = True
+
+    def batch(self, trials: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what a training step needs of `trials`.
+
+        Returns
+        -------
+        de : Tensor, (B, n_bands, n_windows, n_chans)
+            Normalised absolute DE.
+        real : Tensor, (N, n_chans, FRAME)
+            Normalised EEG of those frames of the trials that are trained on: all of them, but in
+            the leaky protocol.
+        kept : Tensor of bool, (B · n_frames,)
+            Which of the trials' frames these are.
+        """
+        numbers = self.frame_numbers(trials)
+        kept = self.trained_on[numbers]
+        rows = torch.from_numpy(trials).to(self.de.device)
+        de = self.de[rows].to(self.frames.device, non_blocking=True)
+        real = self.eeg_scaler.normalise(self.frames[numbers[kept]])
+        return self.de_scaler.normalise(de), real, torch.from_numpy(kept).to(self.frames.device)
+
+    def eeg(self, trials: np.ndarray) -> np.ndarray:
+        """Return real EEG (len(trials), n_chans, n_times) in µV, as the protocol has it."""
+        frames = self.frames.cpu(self.frame_numbers(trials))
+        n_frames = self.frames.n_frames
+        frames = frames.reshape(len(trials), n_frames, *frames.shape[1:])
+        return frames.swapaxes(1, 2).reshape(len(trials), frames.shape[2], -1)
+
+    def frame_numbers(self, trials: np.ndarray) -> np.ndarray:
+        """Return the numbers of all frames of `trials`."""
+        return (trials[:, None] * self.frames.n_frames + np.arange(self.frames.n_frames)).ravel()
+
+
+def train(
+    run: Run,
+    data: Trials,
+    generator: Generator,
+    critic: Discriminator,
+    optimisers: dict[str, Optimizer],
+) -> tuple[TrainedGenerator, list[dict[str, float]], int]:
+    """Train the generator: 0.5 · MSE to the real EEG and, when the critic steps, its score.
+
+    The critic steps on every `critic_every`-th epoch, the first included. On the epochs between it
+    is not computed: the generator then learns from the reconstruction alone.
+
+    Validation is the DE round trip: the mean absolute difference, in nats, between the DE of
+    generated EEG and the DE it was generated from.
+
+    Returns
+    -------
+    generator : TrainedGenerator
+        With the weights of the chosen epoch.
+    history : list of dict
+    best_epoch : int
+    """
+    config, split = run.config, run.split
+    trained = TrainedGenerator(generator, data.de_scaler, data.eeg_scaler, origin={})
+    train_trials, val_trials = split.trials("train"), _spread(split.trials("val"), _N_VAL_TRIALS)
+    val_de = run.store.absolute_de(val_trials)
+
+    def train_epoch(epoch: int, after_step: Callable[[], Any]) -> dict[str, float]:
+        critic_steps = epoch % config.critic_every == 0
+        losses = engine.Means()
+        for trials in batches(train_trials, config.batch_size, config.seed, epoch, "gan batches"):
+            de, real, kept = data.batch(trials)
+            with autocast(run.device):
+                generated = to_frames(generator.generate(de).float())[kept]
+            reconstruction = F.mse_loss(generated, real)
+            loss = config.reconstruction_weight * reconstruction
+            if critic_steps:
+                with autocast(run.device):
+                    loss_of_critic, gap = critic_loss(
+                        critic, real, generated.detach(), config.penalty_weight
+                    )
+                engine.step(optimisers["critic"], loss_of_critic)
+                critic.requires_grad_(False)  # the generator's step leaves no gradient there
+                with autocast(run.device):
+                    score = critic(generated).float().mean()
+                critic.requires_grad_(True)
+                loss = loss - score
+                losses.add(len(trials), critic_gap=gap, generated_score=score)
+            engine.step(optimisers["generator"], loss)
+            losses.add(len(trials), reconstruction=reconstruction)
+            after_step()
+        return losses.get()
+
+    def validate() -> dict[str, float]:
+        return {"val_de_mae": float(np.abs(trial_de(trained(val_de)) - val_de).mean())}
+
+    history, best_epoch = engine.fit(
+        run,
+        {"generator": generator, "critic": critic},
+        optimisers,
+        train_epoch,
+        validate,
+        n_steps=-(-len(train_trials) // config.batch_size),
+        monitor="val_de_mae",
+        higher_is_better=False,
+    )
+    return trained, history, best_epoch
+
+
+def finish(
+    run: Run,
+    data: Trials,
+    trained: TrainedGenerator,
+    history: list[dict[str, float]],
+    best_epoch: int,
+) -> None:
+    """Hand the generator over, measure it on test trials, and draw figures."""
+    from de3dgan import figures
+
+    store, test = run.store, run.split.trials("test")
+    checkpoints.save(
+        run.dir / "model.pt", {**run.handover(), "best_epoch": best_epoch, **trained.content()}
+    )
+
+    def pairs() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for trials in chunks(test, 8):
+            yield from zip(data.eeg(trials), trained(store.absolute_de(trials)), strict=True)
+
+    measured = quality(pairs(), store.absolute_de(test))
+    drawn = _spread(test, _N_FIGURE_TRIALS)
+    _draw(run, data.eeg(drawn), trained(store.absolute_de(drawn)), drawn[0])
+    figures.learning_curves(
+        run.dir / "learning_curves.png",
+        history,
+        {
+            "Reconstruction error (training)": [("reconstruction", "mean squared error, z-units")],
+            "Critic (on the epochs in which it steps)": [
+                ("critic_gap", "score of real minus generated"),
+                ("generated_score", "score of generated"),
+            ],
+            "DE round trip (validation)": [("val_de_mae", "mean absolute error, nats")],
+        },
+        best_epoch,
+        f"Training the {run.config.task} generator",
+    )
+    run.write_result(best_epoch=best_epoch, quality=measured)
+    bands = measured["de_round_trip"].items()
+    text = ", ".join(f"{band} r {f['correlation']:.2f} bias {f['bias']:+.2f}" for band, f in bands)
+    run.log(f"DE of the EEG generated for {len(test)} test trials against its DE in: {text} nats.")
+
+
+def _draw(run: Run, real: np.ndarray, generated: np.ndarray, first: int) -> None:
+    """Draw real against generated EEG, (n_trials, n_chans, n_times) in µV, of test trials."""
+    from de3dgan import figures
+
+    store = run.store
+    names = store.ch_names
+    trial = f"subject {store.columns['subject'][first]}, {store.columns['stimulus'][first]}"
+    one = (real[0], generated[0], names, f"test trial {first} ({trial})")
+    many = f"mean of {len(real)} test trials"
+    figures.traces(run.dir / "traces.png", *one)
+    figures.spectrogram(run.dir / "spectrogram.png", *one)
+    figures.spectra(run.dir / "spectra.png", real, generated, names, many)
+    de = (trial_de(real).mean((0, 2)), trial_de(generated).mean((0, 2)))
+    figures.de_maps(run.dir / "de_maps.png", *de, names, many)
+
+
+def to_frames(eeg: Tensor) -> Tensor:
+    """Cut EEG (B, n_chans, n_times) into frames (B · n_frames, n_chans, FRAME)."""
+    return eeg.unflatten(2, (-1, FRAME)).transpose(1, 2).flatten(0, 1)
+
+
+def _spread(items: np.ndarray, n: int) -> np.ndarray:
+    """Return at most `n` of `items`, evenly spread."""
+    return items[np.linspace(0, len(items) - 1, min(n, len(items))).round().astype(int)]

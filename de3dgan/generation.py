@@ -1,0 +1,105 @@
+"""EEG from a trained generator, in µV."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from de3dgan import checkpoints
+from de3dgan.data import chunks
+from de3dgan.errors import UserError
+from de3dgan.normalisation import RobustScaler
+from de3dgan.paths import from_root, shown
+from de3dgan.run import autocast
+from models import Generator
+
+_BATCH = 8
+
+
+@dataclass(frozen=True)
+class TrainedGenerator:
+    """A generator with its normalisation: DE in nats in, EEG in µV out.
+
+    Attributes
+    ----------
+    module : Generator
+        The network.
+    de_scaler, eeg_scaler : RobustScaler
+        Statistics of its training data.
+    origin : dict
+        What its checkpoint says about the run that made it; empty for one in training.
+    """
+
+    module: Generator
+    de_scaler: RobustScaler
+    eeg_scaler: RobustScaler
+    origin: Mapping[str, Any]
+
+    @property
+    def ch_names(self) -> list[str]:
+        """Channel names of the EEG, length n_chans."""
+        return self.module.arguments["ch_names"]
+
+    def __call__(self, de: np.ndarray) -> np.ndarray:
+        """Generate EEG.
+
+        Parameters
+        ----------
+        de : array, (n_trials, n_bands, n_windows, n_chans)
+            Absolute DE in nats, as `Store.absolute_de` gives it.
+
+        Returns
+        -------
+        array, float32 (n_trials, n_chans, n_times)
+            EEG in µV at 128 Hz.
+        """
+        device = self.module.gain.device
+        self.module.eval()
+        out = []
+        with torch.inference_mode(), autocast(device):
+            for rows in chunks(np.arange(len(de)), _BATCH):
+                x = torch.from_numpy(np.asarray(de[rows], np.float32)).to(device)
+                eeg = self.module.generate(self.de_scaler.normalise(x)).float()
+                out.append(self.eeg_scaler.denormalise(eeg).cpu().numpy())
+        return np.concatenate(out)
+
+    def content(self) -> dict[str, Any]:
+        """Return what a checkpoint holds of it; `from_content` is the way back."""
+        return {
+            **checkpoints.module_content(self.module),
+            "de_scaler": vars(self.de_scaler),
+            "eeg_scaler": vars(self.eeg_scaler),
+        }
+
+    @classmethod
+    def from_content(cls, content: Mapping[str, Any], device: torch.device) -> TrainedGenerator:
+        """Rebuild it from a checkpoint's content."""
+        return cls(
+            module=checkpoints.rebuild(content, device),
+            de_scaler=RobustScaler(**content["de_scaler"]),
+            eeg_scaler=RobustScaler(**content["eeg_scaler"]),
+            origin={key: content[key] for key in ("task", "store_hash", "split_fingerprint")},
+        )
+
+
+def load_generator(path: str | Path, device: str = "cpu") -> TrainedGenerator:
+    """Load the generator in ``model.pt`` of a GAN run.
+
+    Raises
+    ------
+    UserError
+        If there is none, or it is not a generator's.
+    """
+    path = from_root(path)
+    remedy = "train one with the 3D-UNet_GAN script of its task"
+    if not path.is_file():
+        raise UserError(f"There is no generator in {shown(path)}: {remedy}.")
+    content = checkpoints.load(path, remedy)
+    if content.get("stage") != "gan":
+        raise UserError(f"{shown(path)} is of the {content.get('stage')} stage: {remedy}.")
+    return TrainedGenerator.from_content(content, torch.device(device))

@@ -1,0 +1,80 @@
+"""The objectives of the GAN and of fine-tuning."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def gradient_penalty(critic: nn.Module, real: Tensor, generated: Tensor) -> Tensor:
+    """Return the mean of (‖∇critic(x)‖₂ - 1)² at random mixtures x of real and generated frames.
+
+    Gulrajani et al., Improved training of Wasserstein GANs, NeurIPS 2017, equation 3.
+
+    Parameters
+    ----------
+    critic : Module
+        Maps frames (N, n_chans, n_times) to scores (N,).
+    real, generated : Tensor, (N, n_chans, n_times)
+        Pairs are mixed at one random ratio each.
+
+    Returns
+    -------
+    Tensor, scalar
+    """
+    ratio = torch.rand(len(real), 1, 1, device=real.device)
+    mixed = (ratio * real + (1 - ratio) * generated).requires_grad_()
+    (gradient,) = torch.autograd.grad(critic(mixed).float().sum(), mixed, create_graph=True)
+    return (gradient.flatten(1).norm(dim=1) - 1).square().mean()
+
+
+def critic_loss(
+    critic: nn.Module, real: Tensor, generated: Tensor, penalty_weight: float
+) -> tuple[Tensor, Tensor]:
+    """Return the critic's WGAN-GP loss, and how much higher it scores real than generated frames.
+
+    Parameters
+    ----------
+    critic : Module
+        Maps frames (N, n_chans, n_times) to scores (N,).
+    real, generated : Tensor, (N, n_chans, n_times)
+        Normalised EEG; `generated` detached from its generator.
+    penalty_weight : float
+        Weight λ of the gradient penalty.
+
+    Returns
+    -------
+    loss, gap : Tensor, scalar
+    """
+    scores = critic(torch.cat([real, generated])).float()
+    gap = scores[: len(real)].mean() - scores[len(real) :].mean()
+    return penalty_weight * gradient_penalty(critic, real, generated) - gap, gap
+
+
+def consistency_loss(
+    net: Callable[[Tensor], tuple[Tensor, Tensor]], real: Tensor, generated: Tensor, labels: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the two terms of fine-tuning.
+
+    Parameters
+    ----------
+    net : callable
+        Maps frames to (logits, feature).
+    real, generated : Tensor, (N, n_chans, n_times)
+        Frames, and those generated from the same trial's DE at the same second.
+    labels : Tensor of int, (N,)
+        Classes of both.
+
+    Returns
+    -------
+    cross_entropy : Tensor, scalar
+        Of the real frames.
+    distance : Tensor, scalar
+        Mean squared difference between the features of real and generated frames.
+    """
+    logits, features = net(torch.cat([real, generated]))
+    of_real, of_generated = features.float().chunk(2)
+    return F.cross_entropy(logits[: len(real)].float(), labels), F.mse_loss(of_real, of_generated)

@@ -1,0 +1,85 @@
+"""How good predictions are, per one-second frame and per trial."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn import metrics
+
+METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "auc", "mcc", "kappa")
+
+
+def scores(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float | None]:
+    """Return the metrics of one set of predictions.
+
+    Parameters
+    ----------
+    labels : array of int, (n,)
+        True classes.
+    probabilities : array, (n, n_classes)
+        Predicted probabilities; the prediction is the most probable class.
+
+    Returns
+    -------
+    dict
+        Keys `METRICS`. ``auc`` is that of class 1 for two classes and the macro mean of
+        one-vs-rest for more; None where a class does not occur, as it is not defined then.
+    """
+    predicted = probabilities.argmax(1)
+    n_classes = probabilities.shape[1]
+    auc = None
+    if len(np.unique(labels)) == n_classes:
+        auc = metrics.roc_auc_score(
+            labels, probabilities[:, 1] if n_classes == 2 else probabilities, multi_class="ovr"
+        )
+    present = np.unique(labels)
+    return {
+        "accuracy": float(metrics.accuracy_score(labels, predicted)),
+        "balanced_accuracy": float(
+            metrics.recall_score(labels, predicted, labels=present, average="macro")
+        ),
+        "macro_f1": float(metrics.f1_score(labels, predicted, average="macro", zero_division=0)),
+        "auc": None if auc is None else float(auc),
+        "mcc": float(metrics.matthews_corrcoef(labels, predicted)),
+        "kappa": _kappa(labels, predicted),
+    }
+
+
+def by_trial(trials: np.ndarray, labels: np.ndarray, probabilities: np.ndarray) -> tuple:
+    """Average the predictions of each trial's frames.
+
+    Returns
+    -------
+    labels : array of int, (n_trials,)
+    probabilities : array, (n_trials, n_classes)
+        Mean over the trial's frames.
+    """
+    _, first, inverse, counts = np.unique(
+        trials, return_index=True, return_inverse=True, return_counts=True
+    )
+    sums = np.zeros((len(first), probabilities.shape[1]))
+    np.add.at(sums, inverse, probabilities)
+    return labels[first], sums / counts[:, None]
+
+
+def window_and_trial(
+    trials: np.ndarray, labels: np.ndarray, probabilities: np.ndarray
+) -> dict[str, dict[str, float | None]]:
+    """Return ``{"window": scores per frame, "trial": scores per trial}``."""
+    return {
+        "window": scores(labels, probabilities),
+        "trial": scores(*by_trial(trials, labels, probabilities)),
+    }
+
+
+def confusion(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Return counts (n_classes, n_classes), rows the true class, columns the predicted one."""
+    classes = np.arange(probabilities.shape[1])
+    return metrics.confusion_matrix(labels, probabilities.argmax(1), labels=classes)
+
+
+def _kappa(labels: np.ndarray, predicted: np.ndarray) -> float:
+    # Where one class is all there is, true and predicted, chance agreement is complete and kappa
+    # is 0/0; no agreement beyond chance is then 0.
+    if len(np.unique(np.concatenate([labels, predicted]))) == 1:
+        return 0.0
+    return float(metrics.cohen_kappa_score(labels, predicted))

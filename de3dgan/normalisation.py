@@ -1,0 +1,80 @@
+"""Robust normalisation, its statistics taken from training data only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from de3dgan.data import Frames
+from de3dgan.splits import Split
+from de3dgan.store import Store
+
+#: Values that statistics are taken from, at most: their quantiles are then exact to about 0.1 %.
+_N_VALUES = 4_000_000
+_QUANTILES = (0.01, 0.99)
+
+
+@dataclass(frozen=True)
+class RobustScaler:
+    """Clip to the 1 % and 99 % quantiles, then z-score: (clip(x) - mean) / std.
+
+    Attributes
+    ----------
+    low, high, mean, std : float or list of float
+        Statistics in the data's own unit; lists hold one per band, for DE.
+    """
+
+    low: Any
+    high: Any
+    mean: Any
+    std: Any
+
+    @classmethod
+    def fit(cls, values: np.ndarray) -> RobustScaler:
+        """Take statistics over the last axis of `values`, (n,) or (n_bands, n)."""
+        low, high = np.quantile(values, _QUANTILES, axis=-1, keepdims=True)
+        clipped = values.clip(low, high)
+        statistics = low[..., 0], high[..., 0], clipped.mean(-1), clipped.std(-1)
+        return cls(*(np.asarray(s, dtype=np.float64).tolist() for s in statistics))
+
+    def normalise(self, x: Tensor) -> Tensor:
+        """Return normalised `x`; statistics per band apply along axis -3 (band, window, chan)."""
+        low, high, mean, std = self._like(x)
+        return (x.clamp(low, high) - mean) / std
+
+    def denormalise(self, x: Tensor) -> Tensor:
+        """Undo `normalise`; what was clipped stays clipped."""
+        _, _, mean, std = self._like(x)
+        return x * std + mean
+
+    def _like(self, x: Tensor) -> list[Tensor]:
+        statistics = (self.low, self.high, self.mean, self.std)
+        tensors = [torch.tensor(s, dtype=x.dtype, device=x.device) for s in statistics]
+        return [t.view(-1, 1, 1) if t.ndim else t for t in tensors]
+
+
+def fit_eeg_scaler(frames: Frames, split: Split) -> RobustScaler:
+    """Return the scaler of EEG, one for all electrodes, from frames of the training split.
+
+    One scale for all electrodes keeps the differences of amplitude over the scalp. Frames are drawn
+    at random if there are very many.
+    """
+    n = max(1, _N_VALUES // int(np.prod(frames.shape[1:])))
+    return RobustScaler.fit(frames.cpu(_some(split.train, n)).ravel())
+
+
+def fit_de_scaler(store: Store, split: Split) -> RobustScaler:
+    """Return the scaler of absolute DE, per band, from trials of the training split."""
+    n = max(1, _N_VALUES // int(np.prod(store.de.shape[1:])))
+    de = store.absolute_de(_some(split.trials("train"), n))
+    return RobustScaler.fit(de.swapaxes(0, 1).reshape(de.shape[1], -1))
+
+
+def _some(items: np.ndarray, n: int) -> np.ndarray:
+    if len(items) <= n:
+        return items
+    return np.sort(np.random.default_rng(0).choice(items, n, replace=False))

@@ -1,0 +1,265 @@
+"""From recordings to a store, one subject at a time, so that memory does not grow with subjects."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from joblib import Parallel, delayed
+from tqdm import tqdm
+
+from de3dgan import sources
+from de3dgan.errors import UserError
+from de3dgan.features import WINDOW, band_signals, windowed_de
+from de3dgan.files import (
+    atomic,
+    differences,
+    read_json,
+    recover_folder,
+    replaced_folder,
+    sha256,
+    write_csv,
+    write_json,
+)
+from de3dgan.montage import GRID_SHAPE, grid_cells
+from de3dgan.paths import shown
+from de3dgan.sources import SFREQ, Segment, Subject
+from de3dgan.store import ARRAYS, SETTINGS, Store, manifest_hash
+
+#: Variance below exp(2 · this) µV² is an electrode that recorded nothing.
+_FLAT_DE = -15.0
+
+
+def build_store(source_name: str, data_dir: Path, out_dir: Path, n_jobs: int) -> Store:
+    """Make the store of a source, or return the one that is there if nothing has changed.
+
+    Parameters
+    ----------
+    source_name : str
+        A module of `de3dgan.sources`.
+    data_dir : Path
+        The folder of its recordings.
+    out_dir : Path
+        The store's folder. It is replaced in one go at the end: a run that is killed leaves the
+        old store as it was.
+    n_jobs : int
+        Subjects worked on at once; each takes one process.
+
+    Raises
+    ------
+    UserError
+        On recordings that cannot be read or do not fit together, naming the file.
+    """
+    source = sources.load(source_name)
+    files = source.find(data_dir)
+    every_file = [path for paths in files.values() for path in paths]
+    hashes = Parallel(n_jobs=n_jobs, prefer="threads")(delayed(sha256)(path) for path in every_file)
+    wanted = {
+        **SETTINGS,
+        "source": source_name,
+        "inputs": {path.name: value for path, value in zip(every_file, hashes, strict=True)},
+    }
+    recover_folder(out_dir)
+    reason = _why_recompute(out_dir, wanted)
+    if reason is None:
+        print(f"{shown(out_dir)} is up to date: {len(files)} subjects, nothing to compute.")
+        return Store.open(out_dir)
+    print(f"Computing {shown(out_dir)}: {reason}.")
+
+    with replaced_folder(out_dir) as new:
+        writers = {name: _NpyWriter(new / f"{name}.npy") for name in ARRAYS}
+        rows: list[dict[str, Any]] = []
+        n_baselines = 0
+        ch_names: tuple[str, ...] | None = None
+        done = Parallel(n_jobs=n_jobs, return_as="generator")(
+            delayed(_process)(source_name, subject, paths) for subject, paths in files.items()
+        )
+        with tqdm(total=len(files), unit="subject", desc="DE features") as bar:
+            for names, arrays, subject_rows in done:
+                if ch_names not in (None, names):
+                    raise UserError(
+                        f"Subject {subject_rows[0]['subject']} has the channels {' '.join(names)}, "
+                        f"those before it {' '.join(ch_names)}: give all the same ones."
+                    )
+                ch_names = names
+                for name, writer in writers.items():
+                    writer.append(arrays[name], subject_rows[0]["subject"])
+                for row in subject_rows:
+                    row["baseline"] += n_baselines
+                    rows.append({"trial": len(rows), **row})
+                n_baselines += len(arrays["baseline"])
+                bar.update()
+        for writer in writers.values():
+            writer.close()
+        write_csv(new / "trials.csv", rows)
+        manifest = {
+            **wanted,
+            "ch_names": list(ch_names),
+            "shapes": {name: list(writer.shape) for name, writer in writers.items()},
+            "versions": {"python": platform.python_version()}
+            | {package: version(package) for package in ("numpy", "scipy", "mne")},
+        }
+        write_json(new / "manifest.json", {**manifest, "hash": manifest_hash(manifest)})
+    print(f"{shown(out_dir)}: {len(files)} subjects, {len(rows)} trials, {len(ch_names)} channels.")
+    return Store.open(out_dir)
+
+
+def subject_features(data: Subject) -> dict[str, np.ndarray]:
+    """Compute everything the store holds of one subject.
+
+    Returns
+    -------
+    dict of array, float32
+        ``eeg`` (n_trials, n_chans, n_times) and ``baseline`` (n_baselines, n_chans,
+        n_baseline_times) in µV; ``de`` (n_trials, n_bands, n_windows, n_chans), its baseline
+        removed, and ``baseline_de`` (n_baselines, n_bands, n_chans) in nats.
+
+    Notes
+    -----
+    Baselines of one source have one length on disk. A shorter one is repeated to fill it; its DE
+    is of the samples that were recorded.
+    """
+
+    def cut(segment: Segment) -> np.ndarray:
+        return data.recordings[segment.recording][:, segment.start : segment.stop]
+
+    n_baseline_times = data.n_baseline_times or max(s.stop - s.start for s in data.baselines)
+
+    # A recording is filtered when its first segment is wanted and forgotten after its last: of the
+    # band signals, four times the size of the EEG, only one recording's are held.
+    segments = list(enumerate(data.baselines + [trial.segment for trial in data.trials]))
+    des: list[np.ndarray | None] = [None] * len(segments)
+    for index, recording in enumerate(data.recordings):
+        bands = band_signals(recording)
+        for position, segment in segments:
+            if segment.recording == index:
+                de = windowed_de(bands[..., segment.start : segment.stop])
+                _refuse_flat(de, data, segment)
+                des[position] = de
+    n_baselines = len(data.baselines)
+    baseline_de = np.stack([de.mean(axis=1) for de in des[:n_baselines]])
+    of_trial = [trial.baseline for trial in data.trials]
+    features = {
+        "eeg": np.stack([cut(trial.segment) for trial in data.trials]),
+        "baseline": np.stack(
+            [_repeated(cut(segment), n_baseline_times) for segment in data.baselines]
+        ),
+        "de": np.stack(des[n_baselines:]) - baseline_de[of_trial][:, :, None, :],
+        "baseline_de": baseline_de,
+    }
+    return {name: array.astype(np.float32) for name, array in features.items()}
+
+
+def export_mat(store: Store, folder: Path) -> None:
+    """Write the field's usual ``.mat`` layout, one file per subject.
+
+    Each holds ``data``, float32 (n_trials · n_windows, n_bands, 8, 9), baseline removed and zero in
+    empty cells, and for each of the source's ratings ``<rating>_labels`` (1, n_trials · n_windows):
+    1 above 5 (the middle of DEAP's scale) and 0 below for a rating from 1 to 9, or the label itself
+    where the source has 0/1 labels.
+    """
+    from scipy.io import savemat
+
+    n_trials, n_bands, n_windows, _ = store.de.shape
+    subjects = np.array(store.columns["subject"])
+    cells = grid_cells(store.ch_names)
+    for subject in tqdm(dict.fromkeys(subjects.tolist()), unit="file", desc=".mat export"):
+        trials = np.flatnonzero(subjects == subject)
+        grid = np.zeros((len(trials), n_windows, n_bands, GRID_SHAPE[0] * GRID_SHAPE[1]), "f4")
+        grid[..., cells] = store.de[trials].swapaxes(1, 2)
+        content = {"data": grid.reshape(-1, n_bands, *GRID_SHAPE)}
+        for name in store.ratings:
+            rating = store.rating(name)
+            high = rating if set(rating) <= {0.0, 1.0} else rating > 5
+            content[f"{name}_labels"] = np.repeat(high[trials], n_windows).astype(np.int64)
+        with atomic(folder / f"{subject}.mat") as file:
+            savemat(file, content, do_compression=True)
+    print(f"{shown(folder)}: {len(set(subjects))} .mat files.")
+
+
+def _process(
+    source_name: str, subject: str, files: list[Path]
+) -> tuple[tuple[str, ...], dict[str, np.ndarray], list[dict[str, Any]]]:
+    """Read and compute one subject, in a process of its own."""
+    data = sources.read_checked(sources.load(source_name), subject, files)
+    rows = [
+        {
+            "subject": subject,
+            "stimulus": trial.stimulus,
+            "baseline": trial.baseline,
+            **trial.ratings,
+        }
+        for trial in data.trials
+    ]
+    return data.ch_names, subject_features(data), rows
+
+
+def _repeated(eeg: np.ndarray, n_times: int) -> np.ndarray:
+    return np.take(eeg, np.arange(n_times) % eeg.shape[-1], axis=-1)
+
+
+def _refuse_flat(de: np.ndarray, data: Subject, segment: Segment) -> None:
+    flat = np.argwhere(de < _FLAT_DE)
+    if len(flat):
+        _, window, channel = flat[0]
+        second = segment.start / SFREQ + window * WINDOW / SFREQ
+        raise UserError(
+            f"Subject {data.subject}: electrode {data.ch_names[channel]} is flat at "
+            f"{second:g} s of recording {segment.recording + 1}, where DE is not defined: "
+            "interpolate it or leave that subject out."
+        )
+
+
+def _why_recompute(out_dir: Path, wanted: dict[str, Any]) -> str | None:
+    """Return why the store in `out_dir` does not do, or None if it does."""
+    if not (out_dir / "manifest.json").is_file():
+        return "there is no store yet"
+    try:
+        old = Store.open(out_dir).manifest
+    except UserError:
+        try:
+            old = read_json(out_dir / "manifest.json")
+            changed = differences({key: old.get(key) for key in wanted}, wanted)
+        except (UserError, AttributeError):
+            changed = []
+        return f"changed: {', '.join(changed)}" if changed else "the store there is damaged"
+    changed = differences({key: old.get(key) for key in wanted}, wanted)
+    return f"changed: {', '.join(changed)}" if changed else None
+
+
+class _NpyWriter:
+    """A ``.npy`` file that grows along its first axis, written in pieces."""
+
+    def __init__(self, path: Path):
+        self.file = open(path, "wb")  # noqa: SIM115 - closed by `close`, its folder goes if not
+        self.shape: tuple[int, ...] = ()
+
+    def append(self, array: np.ndarray, subject: str) -> None:
+        """Add `array`, (n, ...), of one subject."""
+        if not self.shape:
+            self.shape = (0, *array.shape[1:])
+            self._write_header(array.dtype)
+        if array.shape[1:] != self.shape[1:]:
+            raise UserError(
+                f"Subject {subject} has trials or baselines of shape {array.shape[1:]}, those "
+                f"before it of {self.shape[1:]}: all must have one length."
+            )
+        self.file.write(np.ascontiguousarray(array).data)
+        self.shape = (self.shape[0] + len(array), *self.shape[1:])
+        self.dtype = array.dtype
+
+    def close(self) -> None:
+        """Complete the header, for which NumPy leaves room, and flush to disk."""
+        self.file.seek(0)
+        self._write_header(self.dtype)
+        self.file.flush()
+        os.fsync(self.file.fileno())
+        self.file.close()
+
+    def _write_header(self, dtype: np.dtype) -> None:
+        header = {"descr": dtype.str, "fortran_order": False, "shape": self.shape}
+        np.lib.format.write_array_header_1_0(self.file, header)

@@ -1,0 +1,273 @@
+"""A run: one stage of one fold, and the directory that explains and reproduces it.
+
+========================  =====================================================================
+``config.json``           every setting, what the run depends on, and the versions it ran with
+``log.txt``               what happened when
+``metrics.jsonl``         a line per epoch
+``state.pt``              what a stopped run goes on from
+``model.pt``              the network of the chosen epoch, for the next stage
+``predictions.csv``       test predictions, a row per frame (classifier stages)
+``result.json``           the figures; a run that has it is finished
+``tensorboard/, *.png``   curves and figures
+========================  =====================================================================
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import platform
+import resource
+import shutil
+import sys
+import time
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from de3dgan import checkpoints
+from de3dgan.errors import UserError
+from de3dgan.files import differences, read_json, sha256, write_json
+from de3dgan.paths import from_root, shown
+from de3dgan.seeds import seed_torch
+from de3dgan.splits import Split, class_labels, make_split
+from de3dgan.store import Store
+
+#: Name of each stage's script, before the task's suffix.
+SCRIPTS = {
+    "gan": "3D-UNet_GAN",
+    "classifier": "SA-ST_Net_Classifier",
+    "finetune": "Finetune_Classifier",
+}
+#: Settings that say where a run happens, not what it computes.
+_PLACES = ("data_dir", "runs_dir", "device", "restart")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run directory and everything that a stage needs to know.
+
+    Attributes
+    ----------
+    config : dataclass
+        The script's configuration.
+    stage : str
+        "gan", "classifier" or "finetune".
+    dir : Path
+        The run directory.
+    store, labels, split
+        The data, the class of each trial, int (n_trials,), and who is trained and tested on.
+    device : torch.device
+        Where networks are.
+    upstream : dict
+        The checkpoints of earlier stages, by stage.
+    """
+
+    config: Any
+    stage: str
+    dir: Path
+    store: Store
+    labels: np.ndarray
+    split: Split
+    device: torch.device
+    upstream: dict[str, dict[str, Any]] = field(default_factory=dict)
+    started: float = field(default_factory=time.monotonic)
+
+    @classmethod
+    def open(cls, config: Any, stage: str, needs: tuple[str, ...] = ()) -> Run:
+        """Open the run of `config`, a new one or one to go on with.
+
+        Parameters
+        ----------
+        config : dataclass
+            The script's configuration.
+        stage : str
+            The stage it is of.
+        needs : tuple of str
+            Stages whose checkpoints it reads.
+
+        Raises
+        ------
+        UserError
+            If the data, the fold or the device is not there, if a checkpoint that it reads is
+            missing or of another split, or if the directory holds a run with other settings.
+        """
+        check_config(config)
+        store = Store.open(from_root(config.data_dir))
+        labels = class_labels(store, config.ratings, config.threshold)
+        split = make_split(store, labels, config.protocol, config.fold, config.seed)
+        fold_dir = from_root(config.runs_dir) / config.task / config.protocol / f"fold{config.fold}"
+        run = cls(config, stage, fold_dir / stage, store, labels, split, device_of(config.device))
+        dependencies = {name: run._read_upstream(name) for name in needs}
+        run._claim(dependencies)
+        seed_torch(config.seed, 0, f"{stage}: initial weights")
+        return run
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is a result already; says so if there is."""
+        done = (self.dir / "result.json").is_file()
+        if done:
+            print(
+                f"{shown(self.dir)} is finished: see result.json and the figures there, or begin "
+                "anew with --restart."
+            )
+        return done
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes."""
+        return 2 ** len(self.config.ratings)
+
+    def log(self, message: str) -> None:
+        """Add a line to ``log.txt`` and to the terminal."""
+        from tqdm import tqdm
+
+        tqdm.write(message)
+        with open(self.dir / "log.txt", "a") as file:
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {message}\n")
+
+    def handover(self) -> dict[str, Any]:
+        """Return what every ``model.pt`` says about its origin."""
+        return {
+            "stage": self.stage,
+            "task": self.config.task,
+            "store_hash": self.store.hash,
+            "split_fingerprint": self.split.fingerprint,
+            "config": _plain(self.config),
+        }
+
+    def write_result(self, **figures: Any) -> None:
+        """Write ``result.json``, which makes the run a finished one."""
+        split = self.split
+        result = {
+            "task": self.config.task,
+            "stage": self.stage,
+            "protocol": split.protocol,
+            "leaky": split.leaky,
+            "fold": split.fold,
+            "seed": split.seed,
+            "split_fingerprint": split.fingerprint,
+            "n_train_trials": len(split.trials("train")),
+            "n_val_trials": len(split.trials("val")),
+            "n_test_trials": len(split.trials("test")),
+            **figures,
+            "seconds": round(time.monotonic() - self.started, 1),
+            "peak_rss_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        }
+        write_json(self.dir / "result.json", result)
+
+    def command(self, stage: str) -> str:
+        """Return the command that runs `stage` for this run's fold, from the same folder."""
+        script = Path(sys.argv[0]).name
+        own = SCRIPTS[self.stage]
+        suffix = script.removeprefix(own) if script.startswith(own) else f"_{self.config.task}.py"
+        words = ["python", shown(Path(sys.argv[0]).resolve().parent / f"{SCRIPTS[stage]}{suffix}")]
+        for name in ("fold", "protocol", "seed", "data_dir", "runs_dir"):
+            value = getattr(self.config, name)
+            default = type(self.config).__dataclass_fields__[name].default
+            if name == "fold" or value != default:
+                words += [f"--{name.replace('_', '-')}", str(value)]
+        return " ".join(words)
+
+    def _read_upstream(self, stage: str) -> str:
+        """Load an earlier stage's checkpoint and return its hash."""
+        path = self.dir.parent / stage / "model.pt"
+        command = self.command(stage)
+        if not path.is_file():
+            raise UserError(
+                f"The {stage} stage of this fold has not been run ({shown(path)} is missing): run "
+                f"{command}"
+            )
+        remedy = f"make the right one with: {command} --restart"
+        content = checkpoints.load(path, remedy)
+        theirs, ours = content.get("split_fingerprint"), self.split.fingerprint
+        if theirs != ours:
+            raise UserError(
+                f"{shown(path)} was trained on another split (fingerprint {theirs}) than this "
+                f"run's (fingerprint {ours}): {remedy}"
+            )
+        if content["arguments"]["ch_names"] != self.store.ch_names:
+            raise UserError(f"{shown(path)} is for other electrodes than the store's: {remedy}")
+        self.upstream[stage] = content
+        return sha256(path)[:16]
+
+    def _claim(self, dependencies: dict[str, str]) -> None:
+        """Make the directory this run's, or check that it is."""
+        own = {
+            "stage": self.stage,
+            "settings": _plain(self.config),
+            "store_hash": self.store.hash,
+            "split_fingerprint": self.split.fingerprint,
+            "upstream": dependencies,
+        }
+        path = self.dir / "config.json"
+        if self.config.restart and self.dir.exists():
+            shutil.rmtree(self.dir)
+        if path.is_file():
+            there = read_json(path)
+            changed = differences({key: there.get(key) for key in own}, own)
+            if changed:
+                raise UserError(
+                    f"{shown(self.dir)} holds a run that differs in {', '.join(changed)}: give the "
+                    "same settings to go on with it, --restart to replace it, or another "
+                    "--runs-dir."
+                )
+            return
+        versions = {
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("torch", "numpy", "scipy", "scikit-learn")},
+            "threads": torch.get_num_threads(),
+            "device": _device_name(self.device),
+        }
+        self.dir.mkdir(parents=True, exist_ok=True)
+        write_json(path, {**own, "versions": versions})
+
+
+def check_config(config: Any) -> None:
+    """Refuse numbers that cannot be meant.
+
+    Raises
+    ------
+    UserError
+        Naming the flag.
+    """
+    for name in ("epochs", "batch_size"):
+        if getattr(config, name) < 1:
+            raise UserError(
+                f"--{name.replace('_', '-')} must be at least 1, not {getattr(config, name)}."
+            )
+    if config.seed < 0:
+        raise UserError(f"--seed must not be negative, and {config.seed} is.")
+
+
+def device_of(name: str) -> torch.device:
+    """Return the device called `name`; "auto" is a GPU if there is one."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError("There is no GPU that PyTorch can use: leave out --device cuda.")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def autocast(device: torch.device) -> torch.autocast:
+    """Return a context in which networks compute in bfloat16 where the device gains from it.
+
+    GPUs do, and processors that have bfloat16 instructions; on others it is emulated, and slower.
+    """
+    gains = device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
+    return torch.autocast(device.type, torch.bfloat16, enabled=gains)
+
+
+def _plain(config: Any) -> dict[str, Any]:
+    """Return the settings that shape a result, as JSON would hold them."""
+    settings = dataclasses.asdict(config)
+    return json.loads(json.dumps({k: v for k, v in settings.items() if k not in _PLACES}))
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()

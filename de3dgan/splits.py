@@ -1,0 +1,178 @@
+"""Who is trained on and who is tested on: four protocols, five stratified folds.
+
+==========  ============================  ==================================================
+protocol    no group on both sides        for
+==========  ============================  ==================================================
+trial       subject x trial               subject-dependent results
+video       stimulus                      does it know the video or the emotion
+subject     subject                       a new person
+window      nothing: frames at random     reproducing the paper; every figure of it is leaky
+==========  ============================  ==================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+from de3dgan.errors import UserError
+from de3dgan.files import digest
+from de3dgan.store import Store
+
+PROTOCOLS = ("trial", "video", "subject", "window")
+N_FOLDS = 5
+
+
+@dataclass(frozen=True)
+class Split:
+    """One fold of one protocol.
+
+    A frame is one second of a trial; frame number `trial * n_frames + second`. The three parts are
+    sorted and disjoint, and together hold every frame.
+
+    Attributes
+    ----------
+    protocol, fold, seed
+        What it was drawn from.
+    n_frames : int
+        Frames per trial.
+    train, val, test : array of int
+        Frame numbers.
+    fingerprint : str
+        The same for two splits if, and only if, they test the same frames of the same store and
+        labels under the same protocol, fold and seed.
+    """
+
+    protocol: str
+    fold: int
+    seed: int
+    n_frames: int
+    train: np.ndarray = field(repr=False)
+    val: np.ndarray = field(repr=False)
+    test: np.ndarray = field(repr=False)
+    fingerprint: str = ""
+
+    @property
+    def leaky(self) -> bool:
+        """Whether test trials are also trained on."""
+        return self.protocol == "window"
+
+    def trials(self, part: str) -> np.ndarray:
+        """Return the trials that have a frame in `part` ("train", "val" or "test")."""
+        return np.unique(getattr(self, part) // self.n_frames)
+
+
+def make_split(store: Store, labels: np.ndarray, protocol: str, fold: int, seed: int) -> Split:
+    """Draw a split.
+
+    Parameters
+    ----------
+    store : Store
+        The data.
+    labels : array of int, (n_trials,)
+        Class of each trial; folds are stratified by it.
+    protocol : str
+        One of `PROTOCOLS`.
+    fold : int
+        0 to 4: which fifth of the groups is tested on.
+    seed : int
+        Seed of the draw.
+
+    Raises
+    ------
+    UserError
+        If the protocol or the fold does not exist, if there are fewer groups than folds, or if a
+        part lacks a class.
+
+    Notes
+    -----
+    A fifth of the training groups, stratified as well, is kept for validation, which chooses the
+    epoch; the test part has no say in anything.
+    """
+    if protocol not in PROTOCOLS:
+        raise UserError(f"There is no protocol {protocol!r}: choose one of {', '.join(PROTOCOLS)}.")
+    if not 0 <= fold < N_FOLDS:
+        raise UserError(f"There is no fold {fold}: choose one from 0 to {N_FOLDS - 1}.")
+    n_frames = store.n_frames
+    every_frame = np.arange(store.n_trials * n_frames)
+    if protocol == "window":
+        items, classes, groups = every_frame, np.repeat(labels, n_frames), None
+    else:
+        items, classes = np.arange(store.n_trials), labels
+        groups = {
+            "trial": items,
+            "video": np.unique(store.columns["stimulus"], return_inverse=True)[1],
+            "subject": np.unique(store.columns["subject"], return_inverse=True)[1],
+        }[protocol]
+
+    rest, test = _stratified_fold(items, classes, groups, fold, seed, protocol)
+    train, val = _stratified_fold(
+        rest, classes[rest], None if groups is None else groups[rest], 0, seed, protocol
+    )
+    parts = {"train": train, "val": val, "test": test}
+    for name, part in parts.items():
+        missing = sorted(set(classes.tolist()) - set(classes[part].tolist()))
+        if missing:
+            raise UserError(
+                f"With protocol {protocol}, fold {fold} and seed {seed} the {name} part has no "
+                f"trial of class {missing[0]}: there are too few groups, so add subjects or choose "
+                "another protocol."
+            )
+    if protocol != "window":
+        parts = {
+            name: (part[:, None] * n_frames + np.arange(n_frames)).ravel()
+            for name, part in parts.items()
+        }
+    split = Split(protocol, fold, seed, n_frames, **parts)
+    fingerprint = digest(
+        {
+            "store": store.hash,
+            "labels": labels.tolist(),
+            "protocol": protocol,
+            "fold": fold,
+            "seed": seed,
+            "test": split.test.tolist(),
+        }
+    )[:16]
+    return Split(protocol, fold, seed, n_frames, **parts, fingerprint=fingerprint)
+
+
+def class_labels(store: Store, ratings: Sequence[str], threshold: float) -> np.ndarray:
+    """Return the class of each trial: bit i is set where rating i exceeds `threshold`.
+
+    One rating gives two classes, low and high; valence and arousal give four, numbered
+    ``valence_high + 2 · arousal_high``.
+
+    Returns
+    -------
+    array of int, (n_trials,)
+    """
+    high = [store.rating(name) > threshold for name in ratings]
+    return sum(bit.astype(np.int64) << i for i, bit in enumerate(high))
+
+
+def _stratified_fold(
+    items: np.ndarray,
+    classes: np.ndarray,
+    groups: np.ndarray | None,
+    fold: int,
+    seed: int,
+    protocol: str,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return `items` outside and inside fold `fold`, each sorted."""
+    n_groups = len(items) if groups is None else len(set(groups.tolist()))
+    if n_groups < N_FOLDS:
+        raise UserError(
+            f"Protocol {protocol} needs at least {N_FOLDS + 2} groups to hold out a fifth for "
+            f"testing and a fifth of the rest for validation, and too few are left ({n_groups}): "
+            "choose another protocol, or add recordings and rerun preprocess_de.py."
+        )
+    folds = (StratifiedKFold if groups is None else StratifiedGroupKFold)(
+        N_FOLDS, shuffle=True, random_state=seed
+    )
+    with np.errstate(all="ignore"):
+        outside, inside = list(folds.split(items, classes, groups))[fold]
+    return np.sort(items[outside]), np.sort(items[inside])

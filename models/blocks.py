@@ -1,0 +1,155 @@
+"""What the networks are built from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from de3dgan.montage import GRID_SHAPE, grid_cells
+
+
+class ElectrodeGrid(nn.Module):
+    """Places electrodes on the 8x9 grid, and takes them off it.
+
+    Empty cells are exactly zero, and no gradient passes through them.
+
+    Parameters
+    ----------
+    ch_names : sequence of str, length n_chans
+        Electrode names, see `de3dgan.montage`.
+    """
+
+    def __init__(self, ch_names: Sequence[str]):
+        super().__init__()
+        cells = torch.tensor(grid_cells(ch_names))
+        self.n_cells = GRID_SHAPE[0] * GRID_SHAPE[1]
+        # Where each cell finds its electrode; empty ones find the zero put behind the last.
+        electrode = torch.full((self.n_cells,), len(cells))
+        electrode[cells] = torch.arange(len(cells))
+        self.register_buffer("cells", cells, persistent=False)
+        self.register_buffer("electrode", electrode, persistent=False)
+
+    def scatter(self, x: Tensor) -> Tensor:
+        """Place electrodes on the grid: (..., n_chans) to (..., 8, 9)."""
+        return F.pad(x, (0, 1))[..., self.electrode].unflatten(-1, GRID_SHAPE)
+
+    def gather(self, x: Tensor) -> Tensor:
+        """Take electrodes off the grid: (..., 8, 9) to (..., n_chans)."""
+        return x.flatten(-2)[..., self.cells]
+
+
+class ResidualBlock3d(nn.Module):
+    """Two 3x3x3 convolutions with batch normalisation around a 1x1x1 skip, then SELU.
+
+    Maps (B, n_in, T, H, W) to (B, n_out, T, H, W).
+    """
+
+    def __init__(self, n_in: int, n_out: int):
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv3d(n_in, n_out, 3, padding=1, bias=False),
+            nn.BatchNorm3d(n_out),
+            nn.SELU(),
+            nn.Conv3d(n_out, n_out, 3, padding=1, bias=False),
+            nn.BatchNorm3d(n_out),
+        )
+        self.skip = nn.Conv3d(n_in, n_out, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return SELU(body(x) + skip(x))."""
+        return F.selu(self.body(x) + self.skip(x))
+
+
+class MultiScaleConv2d(nn.Module):
+    """Sum of a 5x5, a 3x3 and a 1x1 convolution: (N, n_in, H, W) to (N, n_out, H, W)."""
+
+    def __init__(self, n_in: int, n_out: int):
+        super().__init__()
+        self.scales = nn.ModuleList(
+            nn.Conv2d(n_in, n_out, size, padding=size // 2) for size in (5, 3, 1)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the sum over scales."""
+        return sum(conv(x) for conv in self.scales)
+
+
+class ChannelAttention(nn.Module):
+    """Squeeze-and-excitation (Hu et al., CVPR 2018): a gate per feature map, in (0, 1)."""
+
+    def __init__(self, n_features: int, reduction: int = 4):
+        super().__init__()
+        self.gate = nn.Sequential(
+            nn.Linear(n_features, n_features // reduction),
+            nn.ReLU(),
+            nn.Linear(n_features // reduction, n_features),
+            nn.Sigmoid(),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return `x`, (N, n_features, H, W), with each map weighted."""
+        return x * self.gate(x.mean((2, 3)))[:, :, None, None]
+
+
+class SpatialAttention(nn.Module):
+    """Spatial half of CBAM (Woo et al., ECCV 2018): a gate per grid cell, in (0, 1)."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(2, 1, 7, padding=3, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return `x`, (N, n_features, H, W), with each cell weighted."""
+        summary = torch.cat([x.amax(1, keepdim=True), x.mean(1, keepdim=True)], dim=1)
+        return x * torch.sigmoid(self.conv(summary))
+
+
+class SpatioTemporalTrunk(nn.Module):
+    """The trunk that the critic and SA-ST-Net share, from one frame of EEG to a flat feature.
+
+    The samples of the frame are the input maps of a 2-D convolution over the electrode grid:
+    multi-scale convolutions, then channel and spatial attention.
+
+    Parameters
+    ----------
+    ch_names : sequence of str, length n_chans
+        Electrodes of the input.
+    n_times : int
+        Samples per frame.
+    widths : sequence of int, length 5
+        Feature maps after each convolution.
+    """
+
+    def __init__(self, ch_names: Sequence[str], n_times: int, widths: Sequence[int]):
+        super().__init__()
+        first, second, third, fourth, fifth = widths
+        self.grid = ElectrodeGrid(ch_names)
+        self.convs = nn.Sequential(
+            nn.Conv2d(n_times, first, 3, padding=1),
+            nn.SELU(),
+            nn.Conv2d(first, second, 5, padding=2),
+            nn.SELU(),
+            nn.Conv2d(second, third, 5, padding=2),
+            nn.SELU(),
+            nn.Sequential(  # depthwise, then pointwise: a separable 5x5 convolution
+                nn.Conv2d(third, third, 5, padding=2, groups=third),
+                nn.Conv2d(third, fourth, 1),
+            ),
+            nn.SELU(),
+            MultiScaleConv2d(fourth, fifth),
+        )
+        self.attention = nn.Sequential(ChannelAttention(fifth), SpatialAttention(), nn.SELU())
+        self.n_features = fifth * self.grid.n_cells
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map EEG (N, n_chans, n_times), or a grid (N, n_times, 8, 9), to (N, n_features)."""
+        if x.ndim == 4:
+            x = self.grid.gather(x).movedim(1, 2)
+        # Kept in the memory order (N, H, W, samples), which is how EEG lies in memory as well, and
+        # what 2-D convolutions are fastest on.
+        x = F.pad(x, (0, 0, 0, 1))[:, self.grid.electrode].unflatten(1, GRID_SHAPE)
+        x = x.movedim(3, 1)
+        return self.attention(self.convs(x)).flatten(1)

@@ -1,0 +1,401 @@
+"""The readers: the right samples and labels from good files, one sentence about bad ones."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from de3dgan import sources
+from de3dgan.errors import UserError
+from de3dgan.montage import DEAP_CHANNELS
+from de3dgan.paths import ROOT
+from de3dgan.sources import SFREQ, Segment, deap, eegmat
+from de3dgan.synthetic import Signal, simulate_subject, write_deap
+
+BUNDLED = ROOT / eegmat.DEFAULT_DIR
+OLD_NAMES = "Fp1 Fp2 F3 F4 F7 F8 T3 T4 C3 C4 T5 T6 P3 P4 O1 O2 Fz Cz Pz"
+NEW_NAMES = "FP1 FP2 F3 F4 F7 F8 T7 T8 C3 C4 P7 P8 P3 P4 O1 O2 FZ CZ PZ"
+EDF_NAMES = [f"EEG {name}" for name in OLD_NAMES.split()]
+CH_NAMES = tuple(NEW_NAMES.split())
+
+
+def one_sentence(error: pytest.ExceptionInfo) -> str:
+    """Return the message of a `UserError`, having checked that it is one line that ends."""
+    message = str(error.value)
+    assert "\n" not in message
+    assert message.endswith(".")
+    return message
+
+
+# --- EEGMAT ------------------------------------------------------------------------------------
+
+
+def write_edf(path: Path, names: list[str], eeg: np.ndarray, sfreq: int, peak: float = 400.0):
+    """Write (n_chans, n_times) in µV as EDF: one record per second, 16 bits over ±`peak` µV."""
+    n_chans, n_records = len(names), eeg.shape[1] // sfreq
+
+    def column(values: list[object], width: int) -> bytes:
+        return b"".join(str(value).ljust(width).encode() for value in values)
+
+    header = column(["0"], 8) + column(["X", "X"], 80) + column(["01.01.11", "00.00.00"], 8)
+    header += column([256 * (n_chans + 1)], 8) + column([""], 44) + column([n_records, 1], 8)
+    header += column([n_chans], 4)
+    for width, value in ((80, ""), (8, "uV"), (8, -peak), (8, peak), (8, -32768), (8, 32767)):
+        header += column(names, 16) if value == "" else b""
+        header += column([value] * n_chans, width)
+    header += column([""] * n_chans, 80) + column([sfreq] * n_chans, 8) + column([""] * n_chans, 32)
+    digital = np.round((eeg + peak) / (2 * peak) * 65535 - 32768).astype("<i2")
+    records = digital[:, : n_records * sfreq].reshape(n_chans, n_records, sfreq).swapaxes(0, 1)
+    path.write_bytes(header + records.tobytes())
+
+
+def noise(n_chans: int, seconds: int, sfreq: int, seed: int = 0) -> np.ndarray:
+    """Return noise of some 30 µV below 50 Hz."""
+    n_times = seconds * sfreq
+    freqs = np.fft.rfftfreq(n_times, 1 / sfreq)
+    white = np.random.default_rng(seed).normal(size=(2, n_chans, len(freqs)))
+    eeg = np.fft.irfft((white[0] + 1j * white[1]) * (freqs < 50), n_times)
+    return 30 * eeg / eeg.std()
+
+
+def write_pair(folder: Path, rest_seconds: int, task_seconds: int = 62, sfreq: int = SFREQ):
+    """Write a subject's two recordings and return their paths and what they hold."""
+    files = [folder / "Subject00_1.edf", folder / "Subject00_2.edf"]
+    eegs = [noise(19, rest_seconds, sfreq), noise(19, task_seconds, sfreq, seed=1)]
+    for path, eeg in zip(files, eegs, strict=True):
+        write_edf(path, EDF_NAMES, eeg, sfreq)
+    return files, eegs
+
+
+def test_eegmat_finds_the_bundled_subjects():
+    """Twelve pairs come with the repository."""
+    found = eegmat.find(BUNDLED)
+    assert list(found) == [f"Subject{number:02d}" for number in range(12)]
+    assert [path.name for path in found["Subject03"]] == ["Subject03_1.edf", "Subject03_2.edf"]
+
+
+def test_eegmat_reads_what_mne_reads(capfd):
+    """Values are MNE's, in µV, and neither the reader nor MNE prints anything."""
+    import mne
+
+    files = eegmat.find(BUNDLED)["Subject04"]
+    data = sources.read_checked(eegmat, "Subject04", files)
+    assert "".join(capfd.readouterr()) == ""
+    assert data.ch_names == CH_NAMES
+    for path, recording in zip(files, data.recordings, strict=True):
+        raw = mne.io.read_raw_edf(path, verbose="error")
+        assert raw.ch_names == EDF_NAMES
+        np.testing.assert_allclose(recording, raw.get_data() * 1e6, rtol=1e-12)
+        assert 1 < recording.std() < 100
+    rest = data.recordings[0].shape[1]
+    assert data.baselines == [Segment(0, 0, 7680)]
+    assert [trial.segment for trial in data.trials] == [
+        Segment(0, rest - 7680, rest),
+        Segment(1, 0, 7680),
+    ]
+    assert [trial.stimulus for trial in data.trials] == ["rest", "arithmetic"]
+    assert [trial.ratings for trial in data.trials] == [{"arithmetic": 0}, {"arithmetic": 1}]
+    assert [trial.baseline for trial in data.trials] == [0, 0]
+
+
+def test_eegmat_resamples_originals(tmp_path):
+    """A 500-Hz file with reference and ECG gives what was recorded, at 128 Hz."""
+    times = np.arange(62 * 500) / 500
+    phases = np.arange(19)[:, None]
+
+    def wave(times: np.ndarray) -> np.ndarray:
+        return 50 * np.sin(2 * np.pi * 10 * times + phases) + 20 * np.cos(2 * np.pi * 40 * times)
+
+    files = [tmp_path / "Subject00_1.edf", tmp_path / "Subject00_2.edf"]
+    others = np.full((2, len(times)), 300.0)
+    names = [*EDF_NAMES, "EEG A2-A1", "ECG ECG"]
+    # The second file has its channels in another order.
+    write_edf(files[0], names, np.vstack([wave(times), others]), 500)
+    write_edf(files[1], names[::-1], np.vstack([wave(times), others])[::-1], 500)
+    data = sources.read_checked(eegmat, "Subject00", files)
+    assert data.ch_names == CH_NAMES
+    for recording in data.recordings:
+        assert recording.shape == (19, 62 * 128)
+        inner = slice(128, -128)  # away from the edges, where the filter sees zeros
+        expected = wave(np.arange(62 * 128) / 128)
+        np.testing.assert_allclose(recording[:, inner], expected[:, inner], atol=0.1)
+
+
+@pytest.mark.parametrize(("seconds", "baseline"), [(62, 2), (80, 20), (120, 60), (190, 60)])
+def test_eegmat_baseline_and_rest_trial_share_no_sample(tmp_path, seconds, baseline):
+    """A short rest recording shortens the baseline, down to 2 s."""
+    files, _ = write_pair(tmp_path, seconds)
+    data = sources.read_checked(eegmat, "Subject00", files)
+    assert data.baselines == [Segment(0, 0, baseline * SFREQ)]
+    assert data.baselines[0].stop <= data.trials[0].segment.start
+    assert data.trials[0].segment.stop == seconds * SFREQ
+    assert data.n_baseline_times == 60 * SFREQ
+
+
+@pytest.mark.parametrize(("rest", "task", "bad"), [(61, 62, "_1"), (62, 59, "_2")])
+def test_eegmat_refuses_short_recordings(tmp_path, rest, task, bad):
+    """Less than 62 s of rest or 60 s of arithmetic is refused, naming the file."""
+    files, _ = write_pair(tmp_path, rest, task)
+    with pytest.raises(UserError) as error:
+        eegmat.read("Subject00", files)
+    assert f"Subject00{bad}.edf" in one_sentence(error)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: content[: len(content) // 2],
+        lambda content: content[:-1],
+        lambda content: content[:700],
+        lambda content: b"",
+        lambda content: b"not an EDF file at all" * 50,
+        lambda content: bytes(range(256)) * 40,
+    ],
+    ids=["half", "last byte", "header", "empty", "text", "garbage"],
+)
+def test_eegmat_refuses_damaged_files(tmp_path, damage):
+    """A truncated file is not half read, and no exception of MNE's gets through."""
+    good = eegmat.find(BUNDLED)["Subject00"]
+    bad = tmp_path / good[1].name
+    bad.write_bytes(damage(good[1].read_bytes()))
+    with pytest.raises(UserError) as error:
+        eegmat.read("Subject00", [good[0], bad])
+    assert bad.name in one_sentence(error)
+
+
+def test_eegmat_names_an_unknown_electrode(tmp_path):
+    """An electrode that is not on the grid is named, with those that are."""
+    files, eegs = write_pair(tmp_path, 62)
+    for path, eeg in zip(files, eegs, strict=True):
+        write_edf(path, [*EDF_NAMES[:-1], "EEG Q7"], eeg, SFREQ)
+    with pytest.raises(UserError, match="Subject00_1.edf.* Q7 is not on the .* AF3"):
+        sources.read_checked(eegmat, "Subject00", files)
+
+
+def test_eegmat_refuses_recordings_with_different_channels(tmp_path):
+    """Both recordings of a subject have the same electrodes."""
+    files, eegs = write_pair(tmp_path, 62)
+    write_edf(files[1], EDF_NAMES[1:], eegs[1][1:], SFREQ)
+    with pytest.raises(UserError, match="Subject00_1.edf and Subject00_2.edf"):
+        eegmat.read("Subject00", files)
+
+
+@pytest.mark.parametrize("missing", ["Subject00_1.edf", "Subject00_2.edf"])
+def test_eegmat_names_the_missing_half(tmp_path, missing):
+    """A pair of which one file is there is an error, not a subject less."""
+    files, _ = write_pair(tmp_path, 62)
+    (tmp_path / missing).unlink()
+    with pytest.raises(UserError) as error:
+        eegmat.find(tmp_path)
+    assert missing in one_sentence(error)
+
+
+@pytest.mark.parametrize("source", [eegmat, deap])
+def test_an_empty_or_missing_folder_says_where_data_come_from(tmp_path, source):
+    """The message names the folder and the way to the data."""
+    for folder in (tmp_path, tmp_path / "none"):
+        with pytest.raises(UserError) as error:
+            source.find(folder)
+        message = one_sentence(error)
+        assert folder.name in message
+        assert ("C2JQ1P" if source is eegmat else "de3dgan.synthetic") in message
+
+
+# --- DEAP --------------------------------------------------------------------------------------
+
+SHAPE = (1, 40, 8064)
+
+
+def read_dat(folder: Path, content: bytes) -> sources.Subject:
+    """Write `content` as s01.dat and read it the way preprocessing does."""
+    path = folder / "s01.dat"
+    path.write_bytes(content)
+    return sources.read_checked(deap, "s01", [path])
+
+
+def deap_dict(n_trials: int = 1, **changes: object) -> dict[str, object]:
+    """Return the content of a good file, with `changes`."""
+    data = np.random.default_rng(0).normal(0, 10, (n_trials, 40, 8064))
+    return {"labels": np.full((n_trials, 4), 3.5), "data": data} | changes
+
+
+def test_deap_reads_what_the_writer_wrote(tmp_path):
+    """Channels, segments, stimuli and ratings of a file as the writer makes it."""
+    signal = Signal(n_trials=3)
+    write_deap(tmp_path, 2, signal)
+    found = deap.find(tmp_path)
+    assert {name: [p.name for p in files] for name, files in found.items()} == {
+        "s01": ["s01.dat"],
+        "s02": ["s02.dat"],
+    }
+    data, labels = simulate_subject(2, signal)
+    subject = sources.read_checked(deap, "s02", found["s02"])
+    assert subject.ch_names == DEAP_CHANNELS
+    np.testing.assert_array_equal(np.stack(subject.recordings), data[:, :32])
+    assert subject.baselines == [Segment(trial, 0, 384) for trial in range(3)]
+    assert [t.segment for t in subject.trials] == [Segment(trial, 384, 8064) for trial in range(3)]
+    assert [t.baseline for t in subject.trials] == [0, 1, 2]
+    assert [t.stimulus for t in subject.trials] == ["video01", "video02", "video03"]
+    ratings = [list(t.ratings.values()) for t in subject.trials]
+    np.testing.assert_array_equal(ratings, labels)
+    assert list(subject.trials[0].ratings) == ["valence", "arousal", "dominance", "liking"]
+
+
+def test_deap_reads_the_pickles_of_python_2(tmp_path):
+    """As Python 2.7 writes them: strings of bytes, short integers, and a memo."""
+    content = deap_dict()
+
+    def integers(*numbers: int) -> bytes:
+        return b"".join(
+            b"K" + bytes([n]) if 0 <= n < 256 else b"J" + struct.pack("<i", n) for n in numbers
+        )
+
+    def array(values: np.ndarray, memo: int) -> bytes:
+        raw = values.tobytes()
+        shape = b"(" + integers(*values.shape) + b"tq" + bytes([memo])
+        dtype = b"cnumpy\ndtype\nq\x05U\x02f8K\x00K\x01\x87Rq\x06(K\x03U\x01<NNN"
+        dtype += b"J\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
+        head = b"cnumpy.core.multiarray\n_reconstruct\nq\x02cnumpy\nndarray\nq\x03"
+        head += b"K\x00\x85U\x01b\x87R"
+        data = b"U" + bytes([len(raw)]) if len(raw) < 256 else b"T" + struct.pack("<i", len(raw))
+        return head + b"(K\x01" + shape + dtype + b"\x89" + data + raw + b"tb"
+
+    file = b"\x80\x02}q\x00(U\x06labelsq\x01" + array(content["labels"], 4)
+    file += b"U\x04dataq\x07" + array(content["data"], 8) + b"u."
+    assert max(content["data"].tobytes()) == 255  # bytes that only Latin-1 keeps apart
+    subject = read_dat(tmp_path, file)
+    np.testing.assert_array_equal(subject.recordings[0], content["data"][0, :32])
+    assert set(subject.trials[0].ratings.values()) == {3.5}
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("dtype", ["<f8", ">f4"])
+def test_deap_reads_arrays_of_every_protocol(tmp_path, protocol, dtype):
+    """A file that was saved again by Python 3 is as good, in any byte order and memory layout."""
+    data = np.asfortranarray(deap_dict()["data"].astype(dtype))
+    subject = read_dat(tmp_path, pickle.dumps(deap_dict(data=data), protocol))
+    np.testing.assert_array_equal(subject.recordings[0], data[0, :32])
+    assert subject.recordings[0].dtype == np.float64
+
+
+class Calls:
+    """Pickles as a call of `function` with `args`."""
+
+    def __init__(self, function: object, *args: object):
+        self.call = function, args
+
+    def __reduce__(self):
+        """Return the call."""
+        return self.call
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+@pytest.mark.parametrize("where", ["whole", "key", "nested", "in an array"])
+def test_deap_runs_nothing(tmp_path, where, protocol):
+    """A shell command, wherever in the file, is refused by name and not run."""
+    ran = tmp_path / "ran"
+    bad = Calls(os.system, f"touch {ran}")
+    content = {
+        "whole": bad,
+        "key": deap_dict(labels=bad),
+        "nested": deap_dict(more=[{"a": (1, bad)}]),
+        "in an array": deap_dict(labels=np.array([bad, None], dtype=object)),
+    }[where]
+    with pytest.raises(UserError) as error:
+        read_dat(tmp_path, pickle.dumps(content, protocol))
+    assert not ran.exists()
+    message = one_sentence(error)
+    assert "s01.dat" in message
+    if where != "in an array":  # whose type is refused before its content
+        assert f"tries to import {os.system.__module__}.system" in message
+
+
+@pytest.mark.parametrize(
+    "function", [eval, exec, getattr, __import__, np.load, np.frombuffer, np.dtype.newbyteorder]
+)
+def test_deap_imports_nothing_beyond_arrays(tmp_path, function):
+    """Neither what is dangerous nor what else there is in NumPy."""
+    with pytest.raises(UserError, match="s01.dat tries to import .*was not run"):
+        read_dat(tmp_path, pickle.dumps(deap_dict(more=Calls(function, "1")), 2))
+
+
+@pytest.mark.parametrize(
+    "opcodes",
+    [
+        b"cos\nsystem\n(S'true'\ntR.",
+        b"(S'true'\nios\nsystem\n.",
+        b"\x80\x02cnumpy\ndtype.newbyteorder\n.",
+        b"\x80\x04\x8c\x05numpy\x8c\x05dtype\x93\x8c\x02O8\x85R.",
+        b"\x80\x02c_codecs\nencode\nX\x01\x00\x00\x00aX\x05\x00\x00\x00rot13\x86R.",
+        # States for the stand-ins' own classes, which would set their attributes.
+        b"\x80\x02cnumpy\ndtype\nN}X\x08\x00\x00\x00__init__K\x01s\x86b.",
+        b"\x80\x02c_codecs\nencode\nN}X\x07\x00\x00\x00__new__K\x01s\x86b.",
+        b"\x80\x02cnumpy.core.multiarray\n_reconstruct\n}X\x05\x00\x00\x00arrayK\x01sb.",
+        b"\x80\x02\x82\x01.",
+        b"Pabc\n.",
+        b"\x80\x02K\x01Q.",
+    ],
+)
+def test_deap_refuses_handmade_opcodes(tmp_path, opcodes):
+    """Every other way of naming, calling or changing something, and good files read on after it."""
+    with pytest.raises(UserError) as error:
+        read_dat(tmp_path, opcodes)
+    assert "s01.dat" in one_sentence(error)
+    assert read_dat(tmp_path, pickle.dumps(deap_dict(), 2)).subject == "s01"
+
+
+def test_deap_refuses_arrays_that_lie_about_their_memory(tmp_path):
+    """A state that claims objects are numbers, or more numbers than there are bytes."""
+    good = pickle.dumps(deap_dict(data=np.zeros(SHAPE)), 2)
+    assert good.count(b"f8") == 1  # the second array refers to the first one's type
+    assert good.count(struct.pack("<H", 8064)) == 1
+    for bad in (good.replace(b"f8", b"O8"), good.replace(struct.pack("<H", 8064), b"\xff\x7f")):
+        assert bad != good
+        with pytest.raises(UserError, match=r"s01\.dat"):
+            read_dat(tmp_path, bad)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        deap_dict(data=np.zeros((1, 32, 8064))),
+        deap_dict(data=np.zeros((1, 40, 8063))),
+        deap_dict(data=np.zeros((0, 40, 8064)), labels=np.zeros((0, 4))),
+        deap_dict(data=np.zeros(5)),
+        deap_dict(data=np.array([None])),
+        deap_dict(data=np.zeros(SHAPE, dtype="S1")),
+        deap_dict(data=np.zeros(SHAPE, dtype=bool)),
+        deap_dict(data=[1, 2, 3]),
+        deap_dict(data=np.full(SHAPE, np.nan)),
+        deap_dict(data=np.full(SHAPE, np.inf)),
+        deap_dict(labels=np.ones((2, 4))),
+        deap_dict(labels=np.ones((1, 3))),
+        deap_dict(labels=np.full((1, 4), 0.5)),
+        deap_dict(labels=np.full((1, 4), 9.5)),
+        deap_dict(labels=np.full((1, 4), np.nan)),
+        {"data": np.zeros(SHAPE)},
+        [1, 2],
+        "text",
+    ],
+)
+def test_deap_refuses_what_is_not_deap(tmp_path, content):
+    """Wrong shapes, types and values each are one sentence that names the file."""
+    with pytest.raises(UserError) as error:
+        read_dat(tmp_path, pickle.dumps(content, 2))
+    assert "s01.dat" in one_sentence(error)
+
+
+def test_deap_refuses_damaged_files(tmp_path):
+    """Truncated anywhere, empty, or not a pickle at all."""
+    write_deap(tmp_path, 1, Signal(n_trials=1))
+    good = (tmp_path / "s01.dat").read_bytes()
+    cuts = [0, 1, 5, 60, 300, len(good) // 2, len(good) - 1]
+    for bad in [*(good[:cut] for cut in cuts), b"hello", bytes(range(256)), good[1:]]:
+        with pytest.raises(UserError) as error:
+            read_dat(tmp_path, bad)
+        assert "s01.dat" in one_sentence(error)
