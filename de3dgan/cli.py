@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+import io
+import itertools
 import os
 import signal
 import sys
@@ -31,7 +34,14 @@ def command_line(main: Callable[[Config], None], config_class: type[Config]) -> 
     import tyro
 
     signal.signal(signal.SIGTERM, _terminate)
-    config = tyro.cli(config_class, description=inspect.getdoc(sys.modules["__main__"]))
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            config = tyro.cli(config_class, description=inspect.getdoc(sys.modules["__main__"]))
+    except SystemExit as exit_:
+        if exit_.code == 2:
+            _fail(_sentence(complaint.getvalue()))
+        raise
     try:
         main(config)
     except UserError as error:
@@ -52,6 +62,13 @@ def command_line(main: Callable[[Config], None], config_class: type[Config]) -> 
 
 def _terminate(signal_number: int, _frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt(signal_number)
+
+
+def _sentence(box: str) -> str:
+    """Return what tyro complains about, the first part of the box that it draws, as a sentence."""
+    lines = [line.strip("│ ") for line in box.splitlines()[1:]]
+    first = itertools.takewhile(lambda line: not line.startswith(("─", "╰")), lines)
+    return f"{' '.join(first).rstrip('.')}; see --help."
 
 
 def _fail(message: str) -> NoReturn:

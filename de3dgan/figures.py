@@ -270,17 +270,18 @@ def _draw_traces(
     ax.spines["left"].set_visible(False)
     ax.set_xlim(seconds[0], seconds[0] + n_frames)
     ax.xaxis.get_major_locator().set_params(integer=True)
-    ax.set_ylim(zero_lines[-1] - 2.1 * space, 1.1 * space)
+    bottom, top = ax.get_ylim()
+    ax.set_ylim(min(bottom, zero_lines[-1] - 2.1 * space), max(top, 1.1 * space))
     ax.set_xlabel("Time since the start of the trial (s)")
     ax.set_ylabel("Electrode and scalp region")
     _scale_bar(ax, space)
     _head(
         figure,
-        "Real and generated EEG of the same test trial, on the same scale",
+        "Real and generated EEG of the same trial, on the same scale",
         title,
-        "In each pair of lines real EEG is above, generated EEG below. Look for: waves of like size "
-        "and speed, rather than the very same waves. The generator draws each second on its own: "
-        "a jump or a change of rhythm at a dashed border shows that its seconds do not join.",
+        "In each pair of lines real EEG is above, generated EEG below. Look for: waves of like "
+        "size and speed, rather than the very same waves. The generator draws each second on its "
+        "own: a jump or a change of rhythm at a dashed border shows that its seconds do not join.",
     )
     _legend(ax)
     return figure
@@ -336,21 +337,19 @@ def _draw_spectra(
             )
             if mean.max() < lowest:
                 ax.text(0.5, 0.06, _below(name, mean), color=colour, **_inside(ax))
+        ax.set_xlabel("Frequency (Hz)")
+        ax.tick_params(labelbottom=True)
         ax.set_title(f"{region} ({_count(len(members), 'electrode')})", loc="left", pad=18)
         _band_edges(ax)
     axes[0, 0].set_ylim(lowest - 2, highest + 2)
     axes[0, 0].set_xlim(*_FREQ_LIMITS)
     for ax in axes.flat[len(groups) :]:
         ax.set_visible(False)
-    for column in range(axes.shape[1]):
-        last = [ax for ax in axes[:, column] if ax.get_visible()][-1]
-        last.set_xlabel("Frequency (Hz)")
-        last.tick_params(labelbottom=True)
     for ax in axes[:, 0]:
         ax.set_ylabel("Power (dB re 1 µV²/Hz)")
     _head(
         figure,
-        f"Power spectra of real and generated EEG ({_count(len(real), 'test trial')})",
+        f"Power spectra of real and generated EEG ({_count(len(real), 'trial')})",
         title,
         "Look for: the orange line within the grey band, with the same slope and the same alpha "
         "peak near 10 Hz. 10 dB are a factor of 10 in power. Peaks at every whole Hz would come "
@@ -410,11 +409,12 @@ def _draw_spectrogram(
     bar.set_label("Power (dB re 1 µV²/Hz)")
     _head(
         figure,
-        "How the spectrum changes over one test trial: real above generated",
+        "How the spectrum changes over one trial: real above generated",
         title,
         "Look for: bright bursts that come and go at the same times and frequencies, alpha (α) "
-        "above all. Vertical stripes at every second would come from the borders between one-second "
-        "frames. Dotted: edges of the bands theta (θ), alpha (α), beta (β) and gamma (γ).",
+        "above all. Vertical stripes at every second would come from the borders between "
+        "one-second frames. Dotted: edges of the bands theta (θ), alpha (α), beta (β) and gamma "
+        "(γ).",
     )
     return figure
 
@@ -437,14 +437,15 @@ def _draw_de_maps(
         scale = _shared_limits(values[0], values[1])
         for row, value in enumerate(values):
             ax = axes[row, column]
+            limits = (-largest, largest) if row == 2 else scale
             image, _ = mne.viz.plot_topomap(
                 value,
                 info,
                 axes=ax,
                 show=False,
                 cmap="RdBu_r" if row == 2 else "viridis",
-                vlim=(-largest, largest) if row == 2 else scale,
-                contours=4,
+                vlim=limits,
+                contours=_contours(value, limits),
                 extrapolate="head",
             )
             mean = f"mean {value.mean():{'+' if row == 2 else ''}.2f}"
@@ -517,14 +518,15 @@ def _draw_learning_curves(
                 unit += ", log scale"
             ax.legend(loc="best", frameon=True, framealpha=0.8, edgecolor="none")
         else:
-            ax.text(0.5, 0.5, "not measured in any epoch", **_inside(ax))
+            ax.text(0.5, 0.7, "not measured in any epoch", **_inside(ax))
+            ax.set_yticks([])
         ax.set_title(textwrap.fill(name, int(9.5 * width / n_columns)), loc="left")
         ax.set_ylabel(unit)
         ax.grid(axis="y", color="0.9", linewidth=0.6)
         ax.tick_params(labelbottom=True)
     pad = max(0.5, 0.02 * (epochs[-1] - epochs[0]))
     axes[0, 0].set_xlim(epochs[0] - pad, epochs[-1] + pad)
-    axes[0, 0].xaxis.get_major_locator().set_params(integer=True)
+    axes[0, 0].xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     for ax in axes.flat[len(panels) :]:
         ax.set_visible(False)
     for ax in axes.flat[max(0, len(panels) - n_columns) : len(panels)]:
@@ -548,7 +550,7 @@ def _draw_confusion_matrices(
 ) -> Figure:
     n_classes = len(class_names)
     side = 2.4 + 0.75 * n_classes
-    figure, axes = _figure(side * len(matrices) + 1.2, side + 1.2, 1, len(matrices))
+    figure, axes = _figure(max(7, side * len(matrices) + 1.2), side + 1.2, 1, len(matrices))
     labels = [textwrap.fill(name, 14) for name in class_names]
     for ax, (counted, matrix) in zip(axes.flat, matrices.items(), strict=True):
         matrix = np.asarray(matrix)
@@ -579,10 +581,11 @@ def _draw_confusion_matrices(
     bar.outline.set_visible(False)
     _head(
         figure,
-        "Which class is taken for which, on the test trials",
+        "Which class is taken for which",
         title,
-        "Each row adds up to 100 %; under the share, how many. Look for: a dark diagonal, which holds the "
-        "right answers. Rows that look alike mean that the answer does not depend on the EEG.",
+        "Each row adds up to 100 %; under the share, how many. Look for: a dark diagonal, which "
+        "holds the right answers. Rows that look alike mean that the answer does not depend on "
+        "the EEG.",
     )
     return figure
 
@@ -698,6 +701,15 @@ def _shared_limits(real: np.ndarray, generated: np.ndarray) -> tuple[float, floa
     # Room for what the interpolation between electrodes adds, and for values that are all equal.
     room = 0.05 * max(0.1, high - low)
     return low - room, high + room
+
+
+def _contours(value: np.ndarray, limits: tuple[float, float]) -> list[float] | int:
+    """Return those of nine even levels between `limits` that occur in `value`; 0 for none.
+
+    Levels that hang on the scale alone mean the same in every map that shares it.
+    """
+    levels = np.linspace(*limits, 11)[1:-1]
+    return levels[(levels > value.min()) & (levels < value.max())].tolist() or 0
 
 
 def _extend(values: Sequence[np.ndarray], limits: tuple[float, float]) -> str:

@@ -14,11 +14,14 @@ from de3dgan import checkpoints
 from de3dgan.data import chunks
 from de3dgan.errors import UserError
 from de3dgan.normalisation import RobustScaler
-from de3dgan.paths import from_root, shown
+from de3dgan.paths import ROOT, from_root, shown
 from de3dgan.run import autocast
+from de3dgan.store import Store
 from models import Generator
 
 _BATCH = 8
+#: What a checkpoint says of the run that made it, and its user may want to know.
+ORIGIN = ("task", "store_hash", "split_fingerprint", "trials")
 
 
 @dataclass(frozen=True)
@@ -83,11 +86,16 @@ class TrainedGenerator:
             module=checkpoints.rebuild(content, device),
             de_scaler=RobustScaler(**content["de_scaler"]),
             eeg_scaler=RobustScaler(**content["eeg_scaler"]),
-            origin={key: content[key] for key in ("task", "store_hash", "split_fingerprint")},
+            origin={key: content[key] for key in ORIGIN},
         )
 
+    def part_of(self, trial: int) -> str:
+        """Return which part of the generator's split holds `trial`: train, val or test."""
+        parts = self.origin["trials"]
+        return "+".join(name for name, trials in parts.items() if trial in trials)
 
-def load_generator(path: str | Path, device: str = "cpu") -> TrainedGenerator:
+
+def load_generator(path: str | Path, device: torch.device | str = "cpu") -> TrainedGenerator:
     """Load the generator in ``model.pt`` of a GAN run.
 
     Raises
@@ -103,3 +111,24 @@ def load_generator(path: str | Path, device: str = "cpu") -> TrainedGenerator:
     if content.get("stage") != "gan":
         raise UserError(f"{shown(path)} is of the {content.get('stage')} stage: {remedy}.")
     return TrainedGenerator.from_content(content, torch.device(device))
+
+
+def store_of(generator: TrainedGenerator, path: str | Path | None = None) -> Store:
+    """Open the store that a generator was trained on: the one in `path`, or found in DE_feature/.
+
+    Raises
+    ------
+    UserError
+        If it is not there.
+    """
+    wanted = generator.origin["store_hash"]
+    folders = [from_root(path)] if path else [p.parent for p in ROOT.glob("DE_feature/*/manifest.json")]
+    for folder in folders:
+        store = Store.open(folder)
+        if store.hash == wanted:
+            return store
+    raise UserError(
+        f"The generator was trained on a store with hash {wanted[:16]}, which "
+        f"{shown(path) if path else 'no folder of DE_feature'} holds: give its folder with "
+        "--data-dir, or train a generator on the store you have."
+    )

@@ -34,7 +34,7 @@ from de3dgan.errors import UserError
 from de3dgan.files import differences, read_json, sha256, write_json
 from de3dgan.paths import from_root, shown
 from de3dgan.seeds import seed_torch
-from de3dgan.splits import Split, class_labels, make_split
+from de3dgan.splits import N_FOLDS, Split, class_labels, make_split
 from de3dgan.store import Store
 
 #: Name of each stage's script, before the task's suffix.
@@ -138,6 +138,7 @@ class Run:
             "task": self.config.task,
             "store_hash": self.store.hash,
             "split_fingerprint": self.split.fingerprint,
+            "trials": {part: self.split.trials(part).tolist() for part in ("train", "val", "test")},
             "config": _plain(self.config),
         }
 
@@ -241,6 +242,8 @@ def check_config(config: Any) -> None:
             raise UserError(
                 f"--{name.replace('_', '-')} must be at least 1, not {getattr(config, name)}."
             )
+    if not 0 <= config.fold < N_FOLDS:
+        raise UserError(f"There is no fold {config.fold}: choose one from 0 to {N_FOLDS - 1}.")
     if config.seed < 0:
         raise UserError(f"--seed must not be negative, and {config.seed} is.")
 

@@ -13,7 +13,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -150,6 +150,17 @@ class Store:
     def baseline_index(self) -> np.ndarray:
         """Row of `baseline` and `baseline_de` that belongs to each trial, int (n_trials,)."""
         return np.array(self.columns["baseline"], dtype=np.int64)
+
+    def checked_trials(self, trials: Iterable[int]) -> list[int]:
+        """Return `trials` as a list, or raise `UserError` if one is not in the store."""
+        trials = list(trials)
+        wrong = [trial for trial in trials if not 0 <= trial < self.n_trials]
+        if wrong or not trials:
+            raise UserError(
+                f"There is no trial {wrong[0] if wrong else ''} in {shown(self.path)}: choose from "
+                f"0 to {self.n_trials - 1}."
+            )
+        return trials
 
     def absolute_de(self, trials: np.ndarray) -> np.ndarray:
         """Return the DE of `trials` with their baseline's DE added back.

@@ -1,0 +1,28 @@
+# make demo   the whole chain on real EEG, and a table of what it gives
+# make test   lint and tests
+# Each sets up .venv first if that is needed.
+
+PYTHON ?= python3
+RUN := .venv/bin/python
+DEMO := --protocol subject --fold 0 --runs-dir runs/demo
+
+.PHONY: demo test lint
+
+demo: .venv
+	$(RUN) preprocess_de.py --source eegmat
+	$(RUN) Workload-main/3D-UNet_GAN_Workload.py $(DEMO) --epochs 60
+	$(RUN) Workload-main/SA-ST_Net_Classifier_Workload.py $(DEMO) --epochs 30
+	$(RUN) Workload-main/Finetune_Classifier_Workload.py $(DEMO) --epochs 15
+	$(RUN) -m de3dgan.summary --fold-dir runs/demo/workload/subject/fold0
+
+test: .venv lint
+	$(RUN) -m pytest -n auto
+
+lint: .venv
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+
+.venv: requirements.txt
+	$(PYTHON) -m venv .venv
+	.venv/bin/pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch .venv

@@ -1,0 +1,66 @@
+"""Generate EEG with a trained generator and write it for other programs.
+
+Reads   runs/<task>/<protocol>/fold<k>/gan/     the generator of stage 1
+
+Reads   DE_feature/<source>/                    the store it was trained on, for the trials' DE
+
+Writes  --out                                   MNE FIF, EDF or DEAP's .dat, by extension
+
+Trials of the generator's own training split are EEG it has learnt from; what it does for new EEG is
+seen on test trials. The file says which is which.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from de3dgan.cli import command_line
+
+
+@dataclass(frozen=True)
+class Config:
+    """Which generator, for which trials, into which file."""
+
+    task: str  # task of the generator: valence, arousal, four_class, workload or your own
+    out: Path  # file to write: .fif, .edf or, with DEAP's 32 electrodes, .dat (named sNN.dat)
+    trials: tuple[int, ...] = (0,)  # rows of the store's trials.csv
+    fold: int = 0  # fold of the generator
+    protocol: Literal["trial", "video", "subject", "window"] = "trial"  # protocol of the generator
+    data_dir: Path | None = None  # store of the trials; default: the one it was trained on
+    runs_dir: Path = Path("runs")  # where the stage scripts put their results
+    device: Literal["auto", "cpu", "cuda"] = "auto"  # auto: a GPU if there is one
+
+
+def main(config: Config) -> None:
+    """Load the generator, generate, write."""
+    import numpy as np
+
+    from de3dgan.export import write_eeg
+    from de3dgan.generation import load_generator, store_of
+    from de3dgan.paths import from_root, shown
+    from de3dgan.run import device_of
+
+    fold_dir = from_root(config.runs_dir) / config.task / config.protocol / f"fold{config.fold}"
+    generator = load_generator(fold_dir / "gan" / "model.pt", device_of(config.device))
+    store = store_of(generator, config.data_dir)
+    trials = np.array(store.checked_trials(config.trials))
+    eeg = generator(store.absolute_de(trials))
+    write_eeg(
+        config.out,
+        eeg,
+        store.ch_names,
+        names=[
+            f"generated from trial {trial} ({generator.part_of(trial)} split): "
+            f"{store.columns['subject'][trial]}, {store.columns['stimulus'][trial]}"
+            for trial in trials
+        ],
+        ratings={name: store.rating(name)[trials] for name in store.ratings},
+        baseline=store.baseline[store.baseline_index[trials]],
+    )
+    print(f"{shown(config.out)}: {len(trials)} trials, {len(store.ch_names)} channels, µV, 128 Hz.")
+
+
+if __name__ == "__main__":
+    command_line(main, Config)
