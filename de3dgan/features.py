@@ -7,6 +7,7 @@ electrode and per half-second window.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 
 import numpy as np
@@ -35,8 +36,8 @@ def band_filters() -> list[np.ndarray]:
     ]
 
 
-def band_signals(eeg: np.ndarray) -> np.ndarray:
-    """Split EEG into the bands with zero phase.
+def band_signals(eeg: np.ndarray) -> Iterator[np.ndarray]:
+    """Split EEG into the bands with zero phase, one band after the other.
 
     The result is that of `scipy.signal.sosfiltfilt` with its default padding (to 1e-10), several
     times as fast: far from the ends a zero-phase filter is a multiplication by |H|² in the
@@ -48,49 +49,49 @@ def band_signals(eeg: np.ndarray) -> np.ndarray:
     eeg : array, (n_chans, n_times)
         One continuous recording, in µV at 128 Hz.
 
-    Returns
-    -------
-    array, (n_bands, n_chans, n_times)
-        In µV.
+    Yields
+    ------
+    array, (n_chans, n_times)
+        Each band's signal in µV, in the order of `BANDS`.
     """
     # A constant has no power in any band; without it the edge correction stays small.
     eeg = eeg - eeg.mean(-1, keepdims=True)
     n_times = eeg.shape[-1]
     if n_times < 2 * _EDGE:
-        return np.stack([signal.sosfiltfilt(sos, eeg) for sos in band_filters()])
+        yield from (signal.sosfiltfilt(sos, eeg) for sos in band_filters())
+        return
     n_fft = fft.next_fast_len(n_times + _EDGE, real=True)
     spectrum = fft.rfft(eeg, n=n_fft)
-    out = np.empty((len(BANDS), *eeg.shape))
-    for band, power_response, edges in zip(out, _power_responses(n_fft), _edge_maps(), strict=True):
-        band[:] = fft.irfft(spectrum * power_response, n=n_fft)[..., :n_times]
+    for power_response, edges in zip(_power_responses(n_fft), _edge_maps(), strict=True):
+        band = fft.irfft(spectrum * power_response, n=n_fft)[..., :n_times]
         (start_in, start_out), (end_in, end_out) = edges
         band[:, :_EDGE] += (eeg[:, :_EDGE] @ start_in) @ start_out
         band[:, -_EDGE:] += (eeg[:, -_EDGE:] @ end_in) @ end_out
-    return out
+        yield band
 
 
-def windowed_de(bands: np.ndarray) -> np.ndarray:
+def windowed_de(band: np.ndarray) -> np.ndarray:
     """Return the DE of each half-second window: ``½ ln(2πe σ²)``, σ² with ddof 1.
 
     Parameters
     ----------
-    bands : array, (n_bands, n_chans, n_times)
+    band : array, (n_chans, n_times)
         Band-passed EEG in µV; samples after the last whole window are left out.
 
     Returns
     -------
-    array, (n_bands, n_windows, n_chans)
+    array, (n_windows, n_chans)
         In nats; -inf where a window is constant (a dead electrode).
     """
-    n_bands, n_chans, n_times = bands.shape
+    n_chans, n_times = band.shape
     n_windows = n_times // WINDOW
-    windows = bands[..., : n_windows * WINDOW].reshape(n_bands, n_chans, n_windows, WINDOW)
+    windows = band[:, : n_windows * WINDOW].reshape(n_chans, n_windows, WINDOW)
     # Band-passed signals have a mean near 0, so that the difference below loses no digits.
     sums = windows @ np.ones(WINDOW)
-    squares = np.einsum("bcwt,bcwt->bcw", windows, windows)
+    squares = np.einsum("cwt,cwt->cw", windows, windows)
     variance = (squares - sums**2 / WINDOW) / (WINDOW - 1)
     with np.errstate(divide="ignore"):
-        return 0.5 * np.log(2 * np.pi * np.e * variance.clip(0)).swapaxes(1, 2)
+        return 0.5 * np.log(2 * np.pi * np.e * variance.clip(0)).T
 
 
 def differential_entropy(eeg: np.ndarray) -> np.ndarray:
@@ -100,7 +101,7 @@ def differential_entropy(eeg: np.ndarray) -> np.ndarray:
     --------
     band_signals, windowed_de : the two steps, for recordings of which only parts are wanted.
     """
-    return windowed_de(band_signals(eeg))
+    return np.stack([windowed_de(band) for band in band_signals(eeg)])
 
 
 @lru_cache(maxsize=8)

@@ -1,8 +1,8 @@
 """The figures that lie beside a run's results, each to be understood without the paper.
 
-Every figure says in its heading what is seen, and below it what to look for. Real EEG is black and
-solid, generated EEG orange and dashed (or beside it, under its name), from the Okabe-Ito palette,
-so that both survive colour blindness and a grey print. The same input gives the same bytes.
+Every figure says in its heading what is seen, and below it what to look for. Real EEG is black,
+generated EEG orange (of the Okabe-Ito palette), and dashed where one lies over the other, so that
+both survive colour blindness and a grey print. The same input gives the same bytes.
 
 Each public function writes one PNG. What it draws is made by the `_draw_*` function of the same
 name, which returns a `matplotlib.figure.Figure` and touches neither disk nor pyplot.
@@ -239,24 +239,24 @@ def _draw_traces(
     names = [name.upper() for name in ch_names]
     shown = _spread_over_scalp(names)
     n_frames = max(1, min(_SECONDS_OF_TRACES, real.shape[-1] // FRAME))
-    start = (real.shape[-1] // FRAME - n_frames) // 2 * FRAME
-    span = slice(max(0, start), max(0, start) + n_frames * FRAME)
+    start = max(0, (real.shape[-1] // FRAME - n_frames) // 2 * FRAME)
+    span = slice(start, start + n_frames * FRAME)
     rows = [names.index(name) for name in shown]
     pair = [np.asarray(eeg, dtype=np.float64)[rows, span] for eeg in (real, generated)]
-    seconds = np.arange(span.start, span.start + pair[0].shape[1]) / SFREQ
+    seconds = (start + np.arange(pair[0].shape[1])) / SFREQ
 
     # One µV scale for all, chosen so that only a rare artefact runs over its neighbours' lines.
     space = 1.3 * max(1e-3, *(np.quantile(np.abs(eeg), 0.97) for eeg in pair))
     figure, axes = _figure(10.5, 1.6 + 0.95 * len(shown))
     ax = axes[0, 0]
     zero_lines = -2.4 * space * np.arange(len(shown))
-    styles = (("real", REAL, "-", 1.0), ("generated", GENERATED, "-", 1.6))
-    for (name, colour, line_style, width), eeg, shift in zip(styles, pair, (0, space), strict=True):
+    styles = (("real", REAL, 1.0), ("generated", GENERATED, 1.6))
+    for (name, colour, width), eeg, shift in zip(styles, pair, (0, space), strict=True):
         rms = np.sqrt(np.mean(eeg**2))
         label = f"{name} EEG, root mean square {_brief(rms)} µV"
         for zero, trace in zip(zero_lines - shift, eeg, strict=True):
             ax.axhline(zero, color="0.85", linewidth=0.6, zorder=0)
-            ax.plot(seconds, zero + trace, line_style, color=colour, linewidth=width, label=label)
+            ax.plot(seconds, zero + trace, color=colour, linewidth=width, label=label)
             label = None
     label = "border between one-second frames"
     for second in range(round(seconds[0]), round(seconds[0]) + n_frames + 1):
@@ -469,10 +469,11 @@ def _draw_de_maps(
         figure,
         "Strength of each frequency band over the scalp, seen from above (nose up)",
         title,
-        "DE (differential entropy) is the logarithm of a band's power: +1 nat is an amplitude 2.7 "
-        "times as large. Look for: the same pattern in the two upper rows, which share a scale in "
-        "each band, and a pale third row; there, solid contours mean too strong and dashed ones "
-        "too weak. Dots are electrodes.",
+        "DE (differential entropy) grows with the logarithm of a band's amplitude: +1 nat is an "
+        "amplitude 2.7 times as large. Look for: the same pattern in the two upper rows, which "
+        "share colours and contours in each band, and a pale third row; there, red and a mean "
+        "above 0 say that the generated EEG is too strong, blue and below 0 too weak. Dots are "
+        "electrodes.",
     )
     return figure
 

@@ -122,7 +122,9 @@ def store_of(generator: TrainedGenerator, path: str | Path | None = None) -> Sto
         If it is not there.
     """
     wanted = generator.origin["store_hash"]
-    folders = [from_root(path)] if path else [p.parent for p in ROOT.glob("DE_feature/*/manifest.json")]
+    folders = (
+        [from_root(path)] if path else [p.parent for p in ROOT.glob("DE_feature/*/manifest.json")]
+    )
     for folder in folders:
         store = Store.open(folder)
         if store.hash == wanted:

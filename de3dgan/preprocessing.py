@@ -129,17 +129,16 @@ def subject_features(data: Subject) -> dict[str, np.ndarray]:
 
     n_baseline_times = data.n_baseline_times or max(s.stop - s.start for s in data.baselines)
 
-    # A recording is filtered when its first segment is wanted and forgotten after its last: of the
-    # band signals, four times the size of the EEG, only one recording's are held.
-    segments = list(enumerate(data.baselines + [trial.segment for trial in data.trials]))
-    des: list[np.ndarray | None] = [None] * len(segments)
+    segments = data.baselines + [trial.segment for trial in data.trials]
+    bands: list[list[np.ndarray]] = [[] for _ in segments]
     for index, recording in enumerate(data.recordings):
-        bands = band_signals(recording)
-        for position, segment in segments:
-            if segment.recording == index:
-                de = windowed_de(bands[..., segment.start : segment.stop])
-                _refuse_flat(de, data, segment)
-                des[position] = de
+        inside = [i for i, segment in enumerate(segments) if segment.recording == index]
+        for band in band_signals(recording):
+            for i in inside:
+                bands[i].append(windowed_de(band[:, segments[i].start : segments[i].stop]))
+    des = [np.stack(de) for de in bands]
+    for de, segment in zip(des, segments, strict=True):
+        _refuse_flat(de, data, segment)
     n_baselines = len(data.baselines)
     baseline_de = np.stack([de.mean(axis=1) for de in des[:n_baselines]])
     of_trial = [trial.baseline for trial in data.trials]

@@ -1,6 +1,6 @@
 """What one fold gave: a table of baselines and stages, and where the figures are.
 
-    python -m de3dgan.summary --fold-dir runs/demo/workload/subject/fold0
+python -m de3dgan.summary --fold-dir runs/demo/workload/subject/fold0
 """
 
 from __future__ import annotations

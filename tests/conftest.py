@@ -1,0 +1,215 @@
+"""What several test modules need: scripts run as users run them, and small data to run them on."""
+
+from __future__ import annotations
+
+import os
+
+for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ[_name] = "1"  # before PyTorch is imported, and for every process that tests start
+os.environ["COLUMNS"] = "100"
+
+import contextlib  # noqa: E402
+import hashlib  # noqa: E402
+import importlib.util  # noqa: E402
+import io  # noqa: E402
+import json  # noqa: E402
+import runpy  # noqa: E402
+import signal  # noqa: E402
+import subprocess  # noqa: E402
+import sys  # noqa: E402
+from collections.abc import Sequence  # noqa: E402
+from pathlib import Path  # noqa: E402
+from types import ModuleType  # noqa: E402
+
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[1]
+STAGES = {
+    "gan": "3D-UNet_GAN",
+    "classifier": "SA-ST_Net_Classifier",
+    "finetune": "Finetune_Classifier",
+}
+FOLDERS = {
+    "Valence": ROOT,
+    "Arousal": ROOT / "Arousal-main",
+    "Four_Class": ROOT / "Four_Class-main",
+    "Workload": ROOT / "Workload-main",
+}
+#: Flags that make each stage's networks tiny, and its batches large.
+TINY = {
+    "gan": "--widths 4 4 4 4 --critic-widths 8 8 8 8 8 --critic-hidden 8".split(),
+    "classifier": "--widths 8 8 8 8 8 --n-features 8 --batch-size 256".split(),
+    "finetune": "--batch-size 256".split(),
+}
+#: The same for `main(Config(...))`, on the little store.
+TINY_CONFIG = {
+    "gan": {
+        "widths": (4, 4, 4, 4),
+        "critic_widths": (8, 8, 8, 8, 8),
+        "critic_hidden": 8,
+        "critic_every": 2,
+        "epochs": 3,
+    },
+    "classifier": {
+        "widths": (8, 8, 8, 8, 8),
+        "n_features": 8,
+        "batch_size": 32,
+        "lr": 1e-3,
+        "epochs": 3,
+    },
+    "finetune": {"batch_size": 32, "lr": 1e-3, "epochs": 3},
+}
+
+
+def script_of(stage: str, task: str = "Valence") -> Path:
+    """Return the path of a stage's script."""
+    return FOLDERS[task] / f"{STAGES[stage]}_{task}.py"
+
+
+def run_script(
+    *args: object, cwd: Path = ROOT, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess:
+    """Run ``python *args`` in a process of its own, as a user does."""
+    return subprocess.run(
+        [sys.executable, *map(str, args)],
+        cwd=cwd,
+        env={**os.environ, **(env or {})},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def run_here(script: Path, *args: object, cwd: Path | None = None) -> subprocess.CompletedProcess:
+    """Run a script as `run_script` does, but in this process, which saves its imports."""
+    out, err = io.StringIO(), io.StringIO()
+    old_argv, old_path, old_handler = sys.argv, list(sys.path), signal.getsignal(signal.SIGTERM)
+    sys.argv = [str(script), *map(str, args)]
+    code = 0
+    try:
+        with (
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+            contextlib.chdir(cwd or ROOT),
+        ):
+            runpy.run_path(str(script), run_name="__main__")
+    except SystemExit as exit_:
+        code = exit_.code or 0
+    finally:
+        sys.argv, sys.path[:] = old_argv, old_path
+        signal.signal(signal.SIGTERM, old_handler)
+    return subprocess.CompletedProcess(args, code, out.getvalue(), err.getvalue())
+
+
+def load_script(stage: str, task: str = "Valence") -> ModuleType:
+    """Import a stage's script as a module."""
+    path = script_of(stage, task)
+    name = path.stem.replace("-", "_")
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, path)
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+    return sys.modules[name]
+
+
+def run_stage(stage: str, store: Path, runs: Path, **settings: object) -> Path:
+    """Run a stage of the valence task in this process, and return its run directory."""
+    script = load_script(stage)
+    config = script.Config(data_dir=store, runs_dir=runs, **{**TINY_CONFIG[stage], **settings})
+    script.main(config)
+    return runs / "valence" / config.protocol / f"fold{config.fold}" / stage
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """Return everything below a folder: directories, and files with a hash and their time."""
+    return {
+        str(path.relative_to(folder)): ""
+        if path.is_dir()
+        else f"{hashlib.sha256(path.read_bytes()).hexdigest()} {path.stat().st_mtime_ns}"
+        for path in sorted(folder.rglob("*"))
+    }
+
+
+def write_store(
+    folder: Path,
+    n_subjects: int = 7,
+    stimuli: Sequence[str] = ("video01", "video02", "video03", "video04"),
+    ratings: Sequence[str] = ("valence", "arousal"),
+    ch_names: Sequence[str] = ("F3", "FZ", "F4", "C3", "PZ", "O2"),
+    n_frames: int = 8,
+) -> Path:
+    """Write a store of noise with short trials, on which every stage runs within a second."""
+    from de3dgan.features import differential_entropy
+    from de3dgan.files import write_csv, write_json
+    from de3dgan.store import SETTINGS, manifest_hash
+
+    rng = np.random.default_rng(0)
+    n_trials, n_chans = n_subjects * len(stimuli), len(ch_names)
+    eeg = rng.normal(0, 10, (n_trials, n_chans, n_frames * 128))
+    baseline = rng.normal(0, 10, (n_trials, n_chans, 3 * 128))
+    baseline_de = np.stack([differential_entropy(x).mean(1) for x in baseline])
+    de = np.stack([differential_entropy(x) for x in eeg]) - baseline_de[:, :, None]
+    arrays = {"eeg": eeg, "baseline": baseline, "de": de, "baseline_de": baseline_de}
+    folder.mkdir(parents=True)
+    for name, array in arrays.items():
+        np.save(folder / f"{name}.npy", array.astype(np.float32))
+    rows = []
+    for trial in range(n_trials):
+        subject, stimulus = divmod(trial, len(stimuli))
+        high = {name: (trial + subject) >> bit & 1 for bit, name in enumerate(ratings)}
+        if len(stimuli) == 2:
+            high = {name: stimulus for name in ratings}
+        rows.append(
+            {
+                "trial": trial,
+                "subject": f"s{subject + 1:02d}",
+                "stimulus": stimuli[stimulus],
+                "baseline": trial,
+                **{n: h if len(stimuli) == 2 else 3.0 + 4.0 * h for n, h in high.items()},
+            }
+        )
+    write_csv(folder / "trials.csv", rows)
+    manifest = {
+        **SETTINGS,
+        "source": "deap",
+        "inputs": {},
+        "ch_names": list(ch_names),
+        "shapes": {name: list(array.shape) for name, array in arrays.items()},
+        "versions": {},
+    }
+    write_json(folder / "manifest.json", {**manifest, "hash": manifest_hash(manifest)})
+    return folder
+
+
+def read_lines(path: Path) -> list[dict]:
+    """Return the lines of a ``.jsonl`` file."""
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.fixture(scope="session")
+def little_store(tmp_path_factory) -> Path:
+    """Return a store of 28 short trials of noise; not to be changed."""
+    return write_store(tmp_path_factory.mktemp("little") / "deap")
+
+
+@pytest.fixture(scope="session")
+def deap_dir(tmp_path_factory) -> Path:
+    """Return a folder of simulated DEAP files: 7 subjects, one with 8 trials, the rest with 4."""
+    from de3dgan.synthetic import Signal, write_deap
+
+    folder = tmp_path_factory.mktemp("recordings") / "deap"
+    write_deap(folder, 7, Signal(n_trials=4))
+    write_deap(folder, 1, Signal(n_trials=8))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def deap_store(deap_dir, tmp_path_factory) -> Path:
+    """Return the store that preprocess_de.py makes of `deap_dir`."""
+    folder = tmp_path_factory.mktemp("features") / "deap"
+    args = ("--source", "deap", "--data-dir", deap_dir, "--out-dir", folder, "--jobs", 1)
+    done = run_script(ROOT / "preprocess_de.py", *args, cwd=ROOT / "tests")
+    assert done.returncode == 0, done.stderr
+    return folder

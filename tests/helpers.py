@@ -1,0 +1,72 @@
+"""Small stores for tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from de3dgan.errors import UserError
+from de3dgan.montage import DEAP_CHANNELS
+from de3dgan.preprocessing import build_store
+from de3dgan.splits import Split
+from de3dgan.store import Store
+from de3dgan.synthetic import Signal, write_deap
+
+
+def make_store(
+    folder: Path, n_subjects: int = 2, n_trials: int = 4, n_jobs: int = 1, **signal: object
+) -> Store:
+    """Simulate `n_subjects` in ``folder/DEAP`` and build their store in ``folder/store``."""
+    write_deap(folder / "DEAP", n_subjects, Signal(n_trials=n_trials, **signal))
+    return build_store("deap", folder / "DEAP", folder / "store", n_jobs)
+
+
+def fake_store(
+    n_trials: int = 6,
+    n_frames: int = 4,
+    ch_names: tuple[str, ...] = DEAP_CHANNELS[:3],
+    seed: int = 0,
+    **columns: list,
+) -> Store:
+    """Return a store of random numbers that is in memory only: EEG of 10 µV, DE around 2 nats.
+
+    Unless `columns` says otherwise, each trial is of a stimulus and a baseline of its own.
+    """
+    rng = np.random.default_rng(seed)
+    n_chans = len(ch_names)
+    table = {
+        "trial": range(n_trials),
+        "subject": ["s01"] * n_trials,
+        "stimulus": [f"video{trial:02d}" for trial in range(n_trials)],
+        "baseline": range(n_trials),
+        **columns,
+    }
+
+    def draw(*shape: int, scale: float) -> np.ndarray:
+        return (scale * rng.normal(size=shape)).astype(np.float32)
+
+    return Store(
+        path=Path("nowhere"),
+        manifest={"hash": f"hash of {seed}", "ch_names": list(ch_names)},
+        eeg=draw(n_trials, n_chans, n_frames * 128, scale=10),
+        baseline=draw(n_trials, n_chans, 3 * 128, scale=10),
+        de=draw(n_trials, 4, 2 * n_frames, n_chans, scale=0.3),
+        baseline_de=2 + draw(n_trials, 4, n_chans, scale=0.5),
+        columns={name: [str(value) for value in values] for name, values in table.items()},
+    )
+
+
+def split_by_trial(store: Store, val: int, test: int) -> Split:
+    """Return a split by hand: trial `val` validates, trial `test` tests, the others train."""
+    trial = np.arange(store.n_trials * store.n_frames) // store.n_frames
+    parts = (~np.isin(trial, [val, test]), trial == val, trial == test)
+    return Split("trial", 0, 520, store.n_frames, *map(np.flatnonzero, parts))
+
+
+def one_line(error: pytest.ExceptionInfo[UserError]) -> str:
+    """Return the message of a `UserError`, having checked that it is one line."""
+    message = str(error.value)
+    assert message and "\n" not in message
+    return message
