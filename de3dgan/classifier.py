@@ -199,21 +199,23 @@ def finish(
             "per trial": metrics.confusion(*metrics.by_trial(trials, labels, probabilities)),
         },
         run.config.class_names,
-        f"Test predictions, {run.config.task}, {run.stage} stage{_leaky(run)}",
+        f"{run.stage} stage: {run.title}",
     )
     figures.learning_curves(
         run.dir / "learning_curves.png",
         history,
         {
-            "Loss": [
-                ("loss", "training"),
-                ("cross_entropy", "training, cross entropy alone"),
-                ("val_loss", "validation, cross entropy"),
+            "Loss (nats)": [
+                ("loss", "training: what is minimised"),
+                ("cross_entropy", "training: cross entropy in it"),
+                ("val_loss", "validation: cross entropy"),
             ],
-            "Validation": [("val_balanced_accuracy", "balanced accuracy per frame")],
+            "Balanced accuracy (share of one-second frames)": [
+                ("val_balanced_accuracy", "validation")
+            ],
         },
         best_epoch,
-        f"Training the {run.config.task} classifier, {run.stage} stage",
+        f"{run.stage} stage: {run.title}",
     )
     test = metrics.window_and_trial(trials, labels, probabilities)
     run.write_result(
@@ -222,10 +224,6 @@ def finish(
         majority=metrics.window_and_trial(trials, labels, majority),
     )
     run.log(
-        f"Test{_leaky(run)}: accuracy {test['window']['accuracy']:.3f} per frame, "
+        f"Test split of {run.title}: accuracy {test['window']['accuracy']:.3f} per frame, "
         f"{test['trial']['accuracy']:.3f} per trial."
     )
-
-
-def _leaky(run: Run) -> str:
-    return " (LEAKY protocol)" if run.split.leaky else ""

@@ -172,20 +172,22 @@ def finish(
         run.dir / "learning_curves.png",
         history,
         {
-            "Reconstruction error (training)": [("reconstruction", "mean squared error, z-units")],
-            "Critic (on the epochs in which it steps)": [
-                ("critic_gap", "score of real minus generated"),
-                ("generated_score", "score of generated"),
+            "Reconstruction (mean squared error of z-scored EEG)": [("reconstruction", "training")],
+            "Critic, on the epochs in which it steps (score, no unit)": [
+                ("critic_gap", "real minus generated"),
+                ("generated_score", "generated"),
             ],
-            "DE round trip (validation)": [("val_de_mae", "mean absolute error, nats")],
+            "DE round trip (mean absolute error, nats)": [("val_de_mae", "validation")],
         },
         best_epoch,
-        f"Training the {run.config.task} generator",
+        f"generator: {run.title}",
     )
     run.write_result(best_epoch=best_epoch, quality=measured)
     bands = measured["de_round_trip"].items()
     text = ", ".join(f"{band} r {f['correlation']:.2f} bias {f['bias']:+.2f}" for band, f in bands)
-    run.log(f"DE of the EEG generated for {len(test)} test trials against its DE in: {text} nats.")
+    run.log(
+        f"{run.title}: DE of the EEG generated for {len(test)} test trials against its DE in: {text} nats."
+    )
 
 
 def _draw(run: Run, real: np.ndarray, generated: np.ndarray, first: int) -> None:
@@ -195,8 +197,8 @@ def _draw(run: Run, real: np.ndarray, generated: np.ndarray, first: int) -> None
     store = run.store
     names = store.ch_names
     trial = f"subject {store.columns['subject'][first]}, {store.columns['stimulus'][first]}"
-    one = (real[0], generated[0], names, f"test trial {first} ({trial})")
-    many = f"mean of {len(real)} test trials"
+    one = (real[0], generated[0], names, f"{run.title}: test trial {first} ({trial})")
+    many = f"{run.title}: {len(real)} test trials"
     figures.traces(run.dir / "traces.png", *one)
     figures.spectrogram(run.dir / "spectrogram.png", *one)
     figures.spectra(run.dir / "spectra.png", real, generated, names, many)

@@ -119,6 +119,12 @@ class Run:
         return done
 
     @property
+    def title(self) -> str:
+        """What figures and messages call the run; says so if its protocol is leaky."""
+        leaky = " (LEAKY: test trials were also trained on)" if self.split.leaky else ""
+        return f"{self.config.task}, protocol {self.split.protocol}, fold {self.split.fold}{leaky}"
+
+    @property
     def n_classes(self) -> int:
         """Number of classes."""
         return 2 ** len(self.config.ratings)

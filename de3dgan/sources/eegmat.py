@@ -6,9 +6,10 @@ Two recordings per person, `SubjectNN_1.edf` (rest, about 180 s) and `SubjectNN_
     rest         |-- baseline --|  ...  |-- trial "rest" --|
     arithmetic   |-- trial "arithmetic" --| ...
 
-The last second of every file is left out. EDF stores whole seconds, and these recordings end 0.03
-to 0.09 s into their last one; the rest of it is zeros. A rest trial that ran to the end of its file
-would hold 0.9 s of silence that no arithmetic trial has: a label that no brain wrote.
+The last two seconds of every file hold no EEG: the last value is held for a second, and zeros
+follow. They are left out, which leaves the 180 s and 60 s that the paper tells of. A rest trial
+that ran to the end of its file would hold silence that no arithmetic trial has: a label that no
+brain wrote.
 
 This is the source to copy for a data set of your own: change `find` and `read`.
 """
@@ -31,8 +32,8 @@ DEFAULT_DIR = "eeg_dataset/EEGMAT"
 TRIAL = 60 * SFREQ
 SHORTEST_BASELINE = 2 * SFREQ
 
-#: Samples at the end of a file that are, but for the first few, zeros (1 s).
-PADDING = SFREQ
+#: Samples at the end of a file that are filler (2 s; 1.3 to 1.96 s in the 72 files).
+FILLER = 2 * SFREQ
 
 #: The 10-20 system's old names for four temporal electrodes.
 RENAMED = {"T3": "T7", "T4": "T8", "T5": "P7", "T6": "P8"}
@@ -102,7 +103,7 @@ def _read_edf(path: Path) -> tuple[tuple[str, ...], np.ndarray]:
         reason = " ".join(str(error).split()).split(". ")[0].rstrip(".")
         raise UserError(f"{shown(path)} is damaged or no EDF file of EEG: {reason}.") from None
     names = [name.removeprefix("EEG ").upper() for name in raw.ch_names]
-    return tuple(RENAMED.get(name, name) for name in names), raw.get_data(units="uV")[:, :-PADDING]
+    return tuple(RENAMED.get(name, name) for name in names), raw.get_data(units="uV")[:, :-FILLER]
 
 
 def _refuse_shorter(path: Path, eeg: np.ndarray, n_times: int) -> None:

@@ -1,0 +1,204 @@
+"""Normalisation: numpy's statistics, of training data only, and a way back; frames by number."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from de3dgan import normalisation
+from de3dgan.data import Frames, batches, chunks
+from de3dgan.normalisation import RobustScaler, fit_de_scaler, fit_eeg_scaler
+from tests.helpers import fake_store, split_by_trial
+
+CPU = torch.device("cpu")
+
+
+def expected(values: np.ndarray) -> tuple[float, float, float, float]:
+    """Return low, high, mean and std of `values` the plain way."""
+    ordered = np.sort(values.astype(np.float64).ravel())
+    low, high = (np.interp(q * (len(ordered) - 1), range(len(ordered)), ordered) for q in (0.01, 0.99))
+    clipped = np.clip(ordered, low, high)
+    mean = clipped.sum() / len(clipped)
+    return low, high, mean, np.sqrt(((clipped - mean) ** 2).sum() / len(clipped))
+
+
+def statistics(scaler: RobustScaler, band: int | None = None) -> tuple[float, ...]:
+    values = (scaler.low, scaler.high, scaler.mean, scaler.std)
+    return values if band is None else tuple(value[band] for value in values)
+
+
+def frames_of(store, **options) -> Frames:
+    return Frames(store, CPU, waveform_baseline=False, **options)
+
+
+def test_eeg_statistics_are_those_of_the_training_trials():
+    store = fake_store(n_trials=6)
+    store.eeg[...] = store.eeg**3 / 100  # heavy tails, so that clipping matters
+    scaler = fit_eeg_scaler(frames_of(store), split_by_trial(store, val=1, test=4))
+    np.testing.assert_allclose(statistics(scaler), expected(store.eeg[[0, 2, 3, 5]]), rtol=1e-5, atol=1e-3)
+
+
+def test_de_statistics_are_per_band_and_of_absolute_de():
+    store = fake_store(n_trials=6)
+    store.de[:, 2] += 3
+    scaler = fit_de_scaler(store, split_by_trial(store, val=1, test=4))
+    absolute = store.de + store.baseline_de[:, :, None]
+    for band in range(4):
+        np.testing.assert_allclose(
+            statistics(scaler, band), expected(absolute[[0, 2, 3, 5], band]), rtol=1e-4, atol=1e-5
+        )
+    assert scaler.mean[2] - scaler.mean[1] > 2
+
+
+def test_absolute_de_adds_each_trials_own_baseline():
+    store = fake_store(n_trials=4, baseline=[1, 1, 0, 3])
+    made = store.absolute_de(np.array([3, 0, 2]))
+    for row, (trial, baseline) in zip(made, [(3, 3), (0, 1), (2, 0)], strict=True):
+        for window in range(8):
+            total = store.de[trial, :, window] + store.baseline_de[baseline]
+            np.testing.assert_allclose(row[:, window], total, rtol=1e-6)
+
+
+@pytest.mark.parametrize("value", [1e9, -1e9, np.nan])
+def test_only_the_training_part_matters(value):
+    store = fake_store(n_trials=8)
+    split = split_by_trial(store, val=1, test=4)
+    before = fit_eeg_scaler(frames_of(store), split), fit_de_scaler(store, split)
+    for array in (store.eeg, store.de, store.baseline, store.baseline_de):
+        array[[1, 4]] = value
+    assert (fit_eeg_scaler(frames_of(store), split), fit_de_scaler(store, split)) == before
+    store.eeg[0] *= 2
+    assert fit_eeg_scaler(frames_of(store), split) != before[0]
+
+
+def test_statistics_of_a_sample_are_close_repeatable_and_of_training_data(monkeypatch):
+    store = fake_store(n_trials=60, n_frames=10)
+    split = split_by_trial(store, val=1, test=4)
+    store.eeg[[1, 4]] = store.de[[1, 4]] = 1e9
+    everything = fit_eeg_scaler(frames_of(store), split), fit_de_scaler(store, split)
+    monkeypatch.setattr(normalisation, "_N_VALUES", 30_000)
+    for full, fit in zip(everything, (lambda: fit_eeg_scaler(frames_of(store), split),
+                                      lambda: fit_de_scaler(store, split)), strict=True):  # fmt: skip
+        some = fit()
+        assert some == fit() != full
+        np.testing.assert_allclose(some.std, full.std, rtol=0.1)
+        np.testing.assert_allclose(some.high, full.high, rtol=0.1)
+
+
+def test_normalised_training_eeg_has_mean_0_and_deviation_1():
+    values = np.random.default_rng(0).standard_t(2, size=50_000) * 20 + 5
+    scaler = RobustScaler.fit(values)
+    z = scaler.normalise(torch.from_numpy(values))
+    assert z.mean().item() == pytest.approx(0, abs=1e-9)
+    assert z.std(correction=0).item() == pytest.approx(1, abs=1e-9)
+    assert z.max().item() == pytest.approx((np.quantile(values, 0.99) - scaler.mean) / scaler.std)
+    assert 0.015 < (z == z.max()).float().mean() + (z == z.min()).float().mean() < 0.025
+
+
+numbers = st.floats(-1e4, 1e4, width=32)
+
+
+@settings(deadline=None)
+@given(
+    values=st.lists(numbers, min_size=2, max_size=60).filter(lambda v: np.std(v) > 1e-2),
+    x=st.lists(numbers, min_size=1, max_size=20),
+)
+def test_denormalising_undoes_normalising_but_for_the_clipping(values, x):
+    scaler = RobustScaler.fit(np.array(values))
+    x = torch.tensor(x, dtype=torch.float64)
+    back = scaler.denormalise(scaler.normalise(x))
+    torch.testing.assert_close(back, x.clamp(scaler.low, scaler.high), rtol=1e-9, atol=1e-7)
+
+
+@settings(deadline=None, max_examples=30)
+@given(batch=st.integers(1, 3), windows=st.integers(1, 5), chans=st.integers(1, 6))
+def test_de_is_normalised_band_by_band(batch, windows, chans):
+    values = np.random.default_rng(0).normal(size=(4, 200)) * [[1], [2], [3], [4]] + [[0], [9], [5], [7]]
+    scaler = RobustScaler.fit(values)
+    x = torch.randn(batch, 4, windows, chans, dtype=torch.float64) * 5
+    z = scaler.normalise(x)
+    for band in range(4):
+        low, high, mean, std = expected(values[band])
+        of_band = (x[:, band].clamp(low, high) - mean) / std
+        torch.testing.assert_close(z[:, band], of_band)
+        inside = (x[:, band] >= low) & (x[:, band] <= high)
+        torch.testing.assert_close(scaler.denormalise(z)[:, band][inside], x[:, band][inside])
+
+
+def test_a_scaler_survives_being_plain_data():
+    scaler = RobustScaler.fit(np.random.default_rng(0).normal(size=(4, 50)))
+    plain = vars(scaler)
+    assert all(isinstance(v, float) for values in plain.values() for v in values)
+    assert RobustScaler(**plain) == scaler
+
+
+# --- Frames ------------------------------------------------------------------------------------
+
+
+def test_a_frame_is_one_second_of_one_trial():
+    store = fake_store(n_trials=3, n_frames=5)
+    frames = frames_of(store)
+    assert frames.shape == (15, 3, 128)
+    numbers = np.array([14, 0, 7, 7])
+    got = frames[numbers]
+    assert got.dtype == torch.float32
+    for row, number in zip(got.numpy(), numbers, strict=True):
+        trial, second = number // 5, number % 5
+        np.testing.assert_array_equal(row, store.eeg[trial, :, second * 128 : (second + 1) * 128])
+    np.testing.assert_array_equal(frames.cpu(numbers), got.numpy())
+
+
+def test_frames_of_other_eeg_replace_the_stores():
+    store = fake_store(n_trials=3)
+    got = frames_of(store, eeg=store.eeg * 2).cpu(np.arange(12))
+    np.testing.assert_array_equal(got, 2 * frames_of(store).cpu(np.arange(12)))
+
+
+def test_the_published_baseline_takes_the_mean_second_from_each_second():
+    store = fake_store(n_trials=3, n_frames=4, baseline=[2, 0, 0])
+    frames = Frames(store, CPU, waveform_baseline=True)
+    assert frames.shape == (12, 3, 128)
+    got = frames.cpu(np.arange(12))
+    for trial, baseline in enumerate([2, 0, 0]):
+        first, second, third = np.split(store.baseline[baseline], 3, axis=-1)
+        for frame in range(4):
+            eeg = store.eeg[trial, :, frame * 128 : (frame + 1) * 128]
+            np.testing.assert_allclose(
+                got[trial * 4 + frame], eeg - (first + second + third) / 3, atol=1e-5
+            )
+
+
+def test_the_published_baseline_leaves_out_an_unfinished_second():
+    store = fake_store(n_trials=2)
+    longer = replace(store, baseline=np.pad(store.baseline, ((0, 0), (0, 0), (0, 50))))
+    one, other = (Frames(s, CPU, waveform_baseline=True).cpu(np.arange(8)) for s in (store, longer))
+    np.testing.assert_array_equal(one, other)
+
+
+def test_reading_frames_leaves_the_store_alone():
+    store = fake_store(n_trials=2)
+    before = store.eeg.copy()
+    Frames(store, CPU, waveform_baseline=True)[np.arange(4)].mul_(3)
+    frames_of(store)[np.arange(4)].mul_(3)
+    np.testing.assert_array_equal(store.eeg, before)
+
+
+@given(n=st.integers(1, 50), size=st.integers(1, 20), seed=st.integers(0, 9), epoch=st.integers(0, 9))
+def test_batches_hold_everything_once_in_an_order_that_can_be_had_again(n, size, seed, epoch):
+    items = np.arange(100, 100 + n)
+    order = np.concatenate(list(batches(items, size, seed, epoch, "frames")))
+    assert sorted(order) == items.tolist()
+    np.testing.assert_array_equal(order, np.concatenate(list(batches(items, n, seed, epoch, "frames"))))
+    assert [len(b) for b in chunks(items, size)] == [len(b) for b in batches(items, size, 0, 0, "")]
+    assert np.concatenate(list(chunks(items, size))).tolist() == items.tolist()
+
+
+def test_each_epoch_seed_and_purpose_has_an_order_of_its_own():
+    asked = [(0, 0, "a"), (0, 1, "a"), (1, 0, "a"), (0, 0, "b")]
+    orders = {tuple(np.concatenate(list(batches(np.arange(50), 8, *one)))) for one in asked}
+    assert len(orders) == 4
