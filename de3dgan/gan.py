@@ -186,7 +186,8 @@ def finish(
     bands = measured["de_round_trip"].items()
     text = ", ".join(f"{band} r {f['correlation']:.2f} bias {f['bias']:+.2f}" for band, f in bands)
     run.log(
-        f"{run.title}: DE of the EEG generated for {len(test)} test trials against its DE in: {text} nats."
+        f"{run.title}: DE of the EEG generated for {len(test)} test trials against its DE in: "
+        f"{text} nats."
     )
 
 
