@@ -36,8 +36,8 @@ class Config:
 def main(config: Config) -> None:
     """Load the generator, generate, write."""
     import numpy as np
-    from de3dgan.export import write_eeg
 
+    from de3dgan.export import write_eeg
     from de3dgan.generation import load_generator, store_of
     from de3dgan.paths import from_root, shown
     from de3dgan.run import device_of

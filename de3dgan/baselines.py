@@ -44,4 +44,6 @@ def linear_probabilities(
     known = np.concatenate([split.train, split.val])
     model = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=1000))
     model.fit(frame_de(store, known), labels[known // split.n_frames])
-    return model.predict_proba(frame_de(store, frames))
+    out = np.zeros((len(frames), labels.max() + 1))
+    out[:, model.classes_] = model.predict_proba(frame_de(store, frames))
+    return out

@@ -11,7 +11,7 @@ from torch import nn
 
 import models
 from de3dgan.errors import UserError
-from de3dgan.files import atomic, guarded
+from de3dgan.files import atomic
 from de3dgan.paths import shown
 
 FORMAT = 1
@@ -31,10 +31,10 @@ def load(path: Path, remedy: str) -> dict[str, Any]:
     UserError
         If it cannot be read or is of another format, saying `remedy`.
     """
-    content = guarded(
-        lambda: torch.load(path, map_location="cpu", weights_only=True),
-        f"{shown(path)} is not a checkpoint of this program; {remedy}",
-    )
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:  # PyTorch raises whatever the file's damage leads it to
+        raise UserError(f"{shown(path)} is damaged or no checkpoint; {remedy}") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         found = content.get("format") if isinstance(content, dict) else None
         raise UserError(

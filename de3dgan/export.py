@@ -11,12 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from de3dgan.errors import UserError
-from de3dgan.files import atomic
 from de3dgan.montage import DEAP_CHANNELS, grid_cells
 from de3dgan.paths import shown
-from de3dgan.sources import SFREQ
+from de3dgan.sources import SFREQ, deap
 from de3dgan.sources.deap import BASELINE, N_CHANNELS, N_TIMES, RATINGS
-from de3dgan.synthetic import _write_python2_pickle
 
 if TYPE_CHECKING:
     import mne
@@ -172,8 +170,7 @@ def _write_dat(
     data = np.zeros((len(eeg), N_CHANNELS, N_TIMES))
     data[:, : len(order), :BASELINE] = baseline[:, order]
     data[:, : len(order), BASELINE:] = eeg[:, order]
-    with atomic(path) as file:
-        _write_python2_pickle(file, {"labels": labels, "data": data})
+    deap.write(path, data, labels)
 
 
 def _refuse_if_not_deap(

@@ -24,6 +24,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import signal
 
+from de3dgan.export import mne_info
 from de3dgan.features import BANDS, FRAME
 from de3dgan.files import atomic
 from de3dgan.montage import REGIONS
@@ -426,7 +427,7 @@ def _draw_de_maps(
         np.maximum(np.asarray(de, dtype=np.float64), _NO_DE) for de in (real_de, generated_de)
     )
     difference = generated_de - real_de
-    info = _mne_info(ch_names)
+    info = mne_info(ch_names)
     figure, axes = _figure(10, 9.4, 3, len(BANDS))
     names = ("real EEG", "generated EEG", "generated\nminus real")
     # A difference of no consequence shall look like none, hence at least half a nat.
@@ -679,17 +680,6 @@ def _welch(eeg: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _decibels(power: np.ndarray) -> np.ndarray:
     return 10 * np.log10(np.maximum(power, _NO_POWER))
-
-
-def _mne_info(ch_names: Sequence[str]) -> mne.Info:
-    """Return electrode positions, under MNE's spelling of their names (Fp1, Cz)."""
-    # The same positions under both names: MNE 1.13 deprecates the second one.
-    known = mne.channels.get_builtin_montages()
-    kind = "colin27_1020" if "colin27_1020" in known else "standard_1020"
-    montage = mne.channels.make_standard_montage(kind)
-    spelling = {name.upper(): name for name in montage.ch_names}
-    info = mne.create_info([spelling[name.upper()] for name in ch_names], SFREQ, "eeg")
-    return info.set_montage(montage)
 
 
 def _shared_limits(real: np.ndarray, generated: np.ndarray) -> tuple[float, float]:

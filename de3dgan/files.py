@@ -8,7 +8,7 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -124,13 +124,3 @@ def _beside(path: Path) -> tuple[Path, Path]:
 def _remove(folder: Path) -> None:
     if folder.exists():
         shutil.rmtree(folder)
-
-
-def guarded(action: Callable[[], Any], message: str) -> Any:
-    """Return `action()`, turning whatever it raises into a `UserError` with `message`."""
-    try:
-        return action()
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(f"{message} ({type(error).__name__}: {error})") from None

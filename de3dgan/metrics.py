@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import warnings
+
 import numpy as np
 from sklearn import metrics
 
@@ -32,6 +35,10 @@ def scores(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float | N
             labels, probabilities[:, 1] if n_classes == 2 else probabilities, multi_class="ovr"
         )
     present = np.unique(labels)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a single class, for which every figure is defined
+        mcc = float(metrics.matthews_corrcoef(labels, predicted))
+        kappa = float(metrics.cohen_kappa_score(labels, predicted))
     return {
         "accuracy": float(metrics.accuracy_score(labels, predicted)),
         "balanced_accuracy": float(
@@ -39,8 +46,10 @@ def scores(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float | N
         ),
         "macro_f1": float(metrics.f1_score(labels, predicted, average="macro", zero_division=0)),
         "auc": None if auc is None else float(auc),
-        "mcc": float(metrics.matthews_corrcoef(labels, predicted)),
-        "kappa": _kappa(labels, predicted),
+        "mcc": mcc,
+        # With one class, true and predicted, chance agreement is complete and kappa 0/0; there is
+        # then no agreement beyond chance.
+        "kappa": 0.0 if math.isnan(kappa) else kappa,
     }
 
 
@@ -75,11 +84,3 @@ def confusion(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     """Return counts (n_classes, n_classes), rows the true class, columns the predicted one."""
     classes = np.arange(probabilities.shape[1])
     return metrics.confusion_matrix(labels, probabilities.argmax(1), labels=classes)
-
-
-def _kappa(labels: np.ndarray, predicted: np.ndarray) -> float:
-    # Where one class is all there is, true and predicted, chance agreement is complete and kappa
-    # is 0/0; no agreement beyond chance is then 0.
-    if len(np.unique(np.concatenate([labels, predicted]))) == 1:
-        return 0.0
-    return float(metrics.cohen_kappa_score(labels, predicted))

@@ -99,6 +99,7 @@ def build_store(source_name: str, data_dir: Path, out_dir: Path, n_jobs: int) ->
         manifest = {
             **wanted,
             "ch_names": list(ch_names),
+            "trials": sha256(new / "trials.csv"),
             "shapes": {name: list(writer.shape) for name, writer in writers.items()},
             "versions": {"python": platform.python_version()}
             | {package: version(package) for package in ("numpy", "scipy", "mne")},

@@ -99,6 +99,12 @@ class Run:
         check_config(config)
         store = Store.open(from_root(config.data_dir))
         labels = class_labels(store, config.ratings, config.threshold)
+        absent = set(range(2 ** len(config.ratings))) - set(labels.tolist())
+        if absent:
+            raise UserError(
+                f"No trial in {shown(store.path)} is of class {min(absent)} of the task "
+                f"{config.task}: there is nothing to tell apart."
+            )
         split = make_split(store, labels, config.protocol, config.fold, config.seed)
         fold_dir = from_root(config.runs_dir) / config.task / config.protocol / f"fold{config.fold}"
         run = cls(config, stage, fold_dir / stage, store, labels, split, device_of(config.device))

@@ -12,6 +12,7 @@ window      nothing: frames at random     reproducing the paper; every figure of
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -166,13 +167,20 @@ def _stratified_fold(
     n_groups = len(items) if groups is None else len(set(groups.tolist()))
     if n_groups < N_FOLDS:
         raise UserError(
-            f"Protocol {protocol} needs at least {N_FOLDS + 2} groups to hold out a fifth for "
-            f"testing and a fifth of the rest for validation, and too few are left ({n_groups}): "
-            "choose another protocol, or add recordings and rerun preprocess_de.py."
+            f"Protocol {protocol} holds out a fifth of the groups for testing and a fifth of the "
+            f"rest for validation, and {n_groups} groups are too few for that: choose another "
+            "protocol, or add recordings and rerun preprocess_de.py."
         )
     folds = (StratifiedKFold if groups is None else StratifiedGroupKFold)(
         N_FOLDS, shuffle=True, random_state=seed
     )
-    with np.errstate(all="ignore"):
-        outside, inside = list(folds.split(items, classes, groups))[fold]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of rare classes: `make_split` refuses a part without one
+        try:
+            outside, inside = list(folds.split(items, classes, groups))[fold]
+        except ValueError:
+            raise UserError(
+                f"No class has the {N_FOLDS} members that {N_FOLDS} folds need: add recordings and "
+                "rerun preprocess_de.py."
+            ) from None
     return np.sort(items[outside]), np.sort(items[inside])

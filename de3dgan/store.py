@@ -23,7 +23,7 @@ import numpy as np
 
 from de3dgan.errors import UserError
 from de3dgan.features import BANDS, FILTER_ORDER, FRAME, WINDOW
-from de3dgan.files import differences, digest, read_json
+from de3dgan.files import differences, digest, read_json, sha256
 from de3dgan.paths import shown
 from de3dgan.sources import SFREQ
 
@@ -97,8 +97,10 @@ class Store:
             arrays = {name: np.load(path / f"{name}.npy", mmap_mode="c") for name in ARRAYS}
             with open(path / "trials.csv", newline="") as file:
                 rows = list(csv.DictReader(file))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError) as error:
             raise UserError(f"The store in {shown(path)} is damaged ({error}): {remedy}") from None
+        if sha256(path / "trials.csv") != manifest["trials"]:
+            raise UserError(f"{shown(path / 'trials.csv')} has been edited: {remedy}")
         shapes = {name: list(array.shape) for name, array in arrays.items()}
         if shapes != manifest["shapes"] or len(rows) != len(arrays["eeg"]):
             raise UserError(f"The store in {shown(path)} is damaged (wrong shapes): {remedy}")

@@ -15,20 +15,17 @@ fingerprint only.
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Literal
 
 import numpy as np
 
 from de3dgan.cli import command_line
 from de3dgan.errors import UserError
 from de3dgan.features import BANDS
-from de3dgan.files import atomic
 from de3dgan.montage import DEAP_CHANNELS, GRID_SHAPE, grid_cells
-from de3dgan.sources import SFREQ
+from de3dgan.sources import SFREQ, deap
 from de3dgan.sources.deap import BASELINE, N_CHANNELS, N_TIMES, RATINGS
 
 #: Arousal has an effect of its own, of the same strength, so that all four classes differ.
@@ -109,8 +106,7 @@ def write_deap(
     paths = [Path(out_dir) / f"s{subject:02d}.dat" for subject in range(1, n_subjects + 1)]
     for subject, path in enumerate(paths, 1):
         data, labels = simulate_subject(subject, signal)
-        with atomic(path) as file:
-            _write_python2_pickle(file, {"labels": labels, "data": data})
+        deap.write(path, data, labels)
     return paths
 
 
@@ -260,36 +256,6 @@ def _peripheral(rng: np.random.Generator) -> np.ndarray:
     power = np.pad(1 / freqs / (1 + (freqs / 10) ** 4), (1, 0))
     power = PERIPHERAL_STD[:, None] ** 2 * power / power.sum()
     return np.fft.irfft(_complex_noise(rng, np.eye(len(power)), power), N_TIMES)
-
-
-def _write_python2_pickle(file: BinaryIO, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write a dictionary of float64 arrays as Python 2 pickled it (protocol 2), without a copy.
-
-    Python 3 cannot write that: it has no strings of bytes, and would encode an array's bytes as
-    text of half as much again. With Python 2's opcodes, whatever reads DEAP reads these files.
-    """
-
-    def string(text: str) -> bytes:
-        return b"U" + bytes([len(text)]) + text.encode()
-
-    def integers(*numbers: int) -> bytes:
-        return b"".join(b"J" + struct.pack("<i", number) for number in numbers)
-
-    # An array is an empty one, made by a call (R), that is then given its state (b): version,
-    # shape, type, no Fortran order, bytes. So is its type.
-    empty = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\n"
-    empty += integers(0) + b"\x85" + string("b") + b"\x87R"
-    dtype = b"cnumpy\ndtype\n" + string("f8") + integers(0, 1) + b"\x87R"
-    dtype += b"(" + integers(3) + string("<") + b"NNN" + integers(-1, -1, 0) + b"tb"
-    file.write(b"\x80\x02}(")
-    for name, array in arrays.items():
-        array = np.ascontiguousarray(array, dtype="<f8")
-        file.write(string(name) + empty + b"(" + integers(1))
-        file.write(b"(" + integers(*array.shape) + b"t" + dtype + b"\x89")
-        file.write(b"T" + struct.pack("<i", array.nbytes))
-        file.write(array.data)
-        file.write(b"tb")
-    file.write(b"u.")
 
 
 if __name__ == "__main__":

@@ -300,13 +300,13 @@ def test_fif_of_more_than_one_file_is_refused(tmp_path):
     assert ".edf" in one_line(error)
 
 
-def _write_half(target: str, *args: object, **_: object) -> None:
+def _write_half(folder: Path, target: str, *args: object, **_: object) -> None:
     """Stand in for a writer whose disk is full half-way."""
-    if target == ".dat":
-        args[0].write(b"half")
-    else:
+    if target != ".dat":
         # The file is the first argument but for a method, where it follows `self`.
-        Path(args[1] if target == ".fif" else args[0]).write_bytes(b"half")
+        path = Path(args[1] if target == ".fif" else args[0])
+        assert path.parent.parent == folder  # on the same disk, where a rename is atomic
+        path.write_bytes(b"half")
     raise OSError(28, "No space left on device")
 
 
@@ -314,12 +314,16 @@ def _write_half(target: str, *args: object, **_: object) -> None:
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_a_failure_leaves_what_was_there_and_nothing_else(tmp_path, monkeypatch, suffix, old):
     if suffix == ".fif":
-        fail = partial(_write_half, suffix)
+        fail = partial(_write_half, tmp_path, suffix)
         monkeypatch.setattr(mne.io.BaseRaw, "save", lambda *args, **kw: fail(*args, **kw))
     elif suffix == ".edf":
-        monkeypatch.setattr(mne.export, "export_raw", partial(_write_half, suffix))
+        monkeypatch.setattr(mne.export, "export_raw", partial(_write_half, tmp_path, suffix))
     else:
-        monkeypatch.setattr(export, "_write_python2_pickle", partial(_write_half, suffix))
+        # By then the file is open, and its head and the labels are written.
+        write_half = iter([np.ascontiguousarray, partial(_write_half, tmp_path, suffix)])
+        monkeypatch.setattr(
+            export.deap.np, "ascontiguousarray", lambda *args, **kw: next(write_half)(*args, **kw)
+        )
     path = tmp_path / f"s01{suffix}"
     if old:
         path.write_bytes(old)

@@ -97,7 +97,9 @@ def test_consistency_is_cross_entropy_of_real_and_distance_of_features():
     entropy, distance = consistency_loss(net, real, generated, labels)
 
     of_real, of_generated = (
-        np.tanh(x.flatten(1).numpy() @ hidden.weight.detach().numpy().T + hidden.bias.detach().numpy())
+        np.tanh(
+            x.flatten(1).numpy() @ hidden.weight.detach().numpy().T + hidden.bias.detach().numpy()
+        )
         for x in (real, generated)
     )
     logits = of_real @ head.weight.detach().numpy().T + head.bias.detach().numpy()

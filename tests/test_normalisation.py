@@ -21,7 +21,9 @@ CPU = torch.device("cpu")
 def expected(values: np.ndarray) -> tuple[float, float, float, float]:
     """Return low, high, mean and std of `values` the plain way."""
     ordered = np.sort(values.astype(np.float64).ravel())
-    low, high = (np.interp(q * (len(ordered) - 1), range(len(ordered)), ordered) for q in (0.01, 0.99))
+    low, high = (
+        np.interp(q * (len(ordered) - 1), range(len(ordered)), ordered) for q in (0.01, 0.99)
+    )
     clipped = np.clip(ordered, low, high)
     mean = clipped.sum() / len(clipped)
     return low, high, mean, np.sqrt(((clipped - mean) ** 2).sum() / len(clipped))
@@ -40,7 +42,9 @@ def test_eeg_statistics_are_those_of_the_training_trials():
     store = fake_store(n_trials=6)
     store.eeg[...] = store.eeg**3 / 100  # heavy tails, so that clipping matters
     scaler = fit_eeg_scaler(frames_of(store), split_by_trial(store, val=1, test=4))
-    np.testing.assert_allclose(statistics(scaler), expected(store.eeg[[0, 2, 3, 5]]), rtol=1e-5, atol=1e-3)
+    np.testing.assert_allclose(
+        statistics(scaler), expected(store.eeg[[0, 2, 3, 5]]), rtol=1e-5, atol=1e-3
+    )
 
 
 def test_de_statistics_are_per_band_and_of_absolute_de():
@@ -81,13 +85,15 @@ def test_statistics_of_a_sample_are_close_repeatable_and_of_training_data(monkey
     split = split_by_trial(store, val=1, test=4)
     store.eeg[[1, 4]] = store.de[[1, 4]] = 1e9
     everything = fit_eeg_scaler(frames_of(store), split), fit_de_scaler(store, split)
-    monkeypatch.setattr(normalisation, "_N_VALUES", 30_000)
-    for full, fit in zip(everything, (lambda: fit_eeg_scaler(frames_of(store), split),
-                                      lambda: fit_de_scaler(store, split)), strict=True):  # fmt: skip
-        some = fit()
-        assert some == fit() != full
-        np.testing.assert_allclose(some.std, full.std, rtol=0.1)
-        np.testing.assert_allclose(some.high, full.high, rtol=0.1)
+    monkeypatch.setattr(normalisation, "_N_VALUES", 10_000)
+    sampled, again = (
+        (fit_eeg_scaler(frames_of(store), split), fit_de_scaler(store, split)) for _ in range(2)
+    )
+    assert sampled == again
+    for some, full in zip(sampled, everything, strict=True):
+        assert some != full
+        np.testing.assert_allclose(some.std, full.std, rtol=0.15)
+        np.testing.assert_allclose(some.high, full.high, rtol=0.15)
 
 
 def test_normalised_training_eeg_has_mean_0_and_deviation_1():
@@ -118,7 +124,12 @@ def test_denormalising_undoes_normalising_but_for_the_clipping(values, x):
 @settings(deadline=None, max_examples=30)
 @given(batch=st.integers(1, 3), windows=st.integers(1, 5), chans=st.integers(1, 6))
 def test_de_is_normalised_band_by_band(batch, windows, chans):
-    values = np.random.default_rng(0).normal(size=(4, 200)) * [[1], [2], [3], [4]] + [[0], [9], [5], [7]]
+    values = np.random.default_rng(0).normal(size=(4, 200)) * [[1], [2], [3], [4]] + [
+        [0],
+        [9],
+        [5],
+        [7],
+    ]
     scaler = RobustScaler.fit(values)
     x = torch.randn(batch, 4, windows, chans, dtype=torch.float64) * 5
     z = scaler.normalise(x)
@@ -188,12 +199,16 @@ def test_reading_frames_leaves_the_store_alone():
     np.testing.assert_array_equal(store.eeg, before)
 
 
-@given(n=st.integers(1, 50), size=st.integers(1, 20), seed=st.integers(0, 9), epoch=st.integers(0, 9))
+@given(
+    n=st.integers(1, 50), size=st.integers(1, 20), seed=st.integers(0, 9), epoch=st.integers(0, 9)
+)
 def test_batches_hold_everything_once_in_an_order_that_can_be_had_again(n, size, seed, epoch):
     items = np.arange(100, 100 + n)
     order = np.concatenate(list(batches(items, size, seed, epoch, "frames")))
     assert sorted(order) == items.tolist()
-    np.testing.assert_array_equal(order, np.concatenate(list(batches(items, n, seed, epoch, "frames"))))
+    np.testing.assert_array_equal(
+        order, np.concatenate(list(batches(items, n, seed, epoch, "frames")))
+    )
     assert [len(b) for b in chunks(items, size)] == [len(b) for b in batches(items, size, 0, 0, "")]
     assert np.concatenate(list(chunks(items, size))).tolist() == items.tolist()
 

@@ -90,7 +90,7 @@ def test_eegmat_reads_what_mne_reads(capfd):
     for path, recording in zip(files, data.recordings, strict=True):
         raw = mne.io.read_raw_edf(path, verbose="error")
         assert raw.ch_names == EDF_NAMES
-        np.testing.assert_allclose(recording, raw.get_data() * 1e6, rtol=1e-12)
+        np.testing.assert_allclose(recording, raw.get_data()[:, :-256] * 1e6, rtol=1e-12)
         assert 1 < recording.std() < 100
     rest = data.recordings[0].shape[1]
     assert data.baselines == [Segment(0, 0, 7680)]
@@ -103,9 +103,20 @@ def test_eegmat_reads_what_mne_reads(capfd):
     assert [trial.baseline for trial in data.trials] == [0, 0]
 
 
+def test_eegmat_trials_hold_no_filler():
+    """No trial of a bundled subject has a second in which an electrode does not move."""
+    for subject, files in eegmat.find(BUNDLED).items():
+        data = sources.read_checked(eegmat, subject, files)
+        for trial in data.trials:
+            eeg = data.recordings[trial.segment.recording]
+            steps = np.diff(eeg[:, trial.segment.start : trial.segment.stop])
+            quarters = np.abs(steps[:, : 239 * 32]).reshape(19, -1, 32).max(-1)
+            assert quarters.min() > 0.5, f"{subject}, {trial.stimulus}"
+
+
 def test_eegmat_resamples_originals(tmp_path):
     """A 500-Hz file with reference and ECG gives what was recorded, at 128 Hz."""
-    times = np.arange(62 * 500) / 500
+    times = np.arange(64 * 500) / 500
     phases = np.arange(19)[:, None]
 
     def wave(times: np.ndarray) -> np.ndarray:
@@ -121,25 +132,25 @@ def test_eegmat_resamples_originals(tmp_path):
     assert data.ch_names == CH_NAMES
     for recording in data.recordings:
         assert recording.shape == (19, 62 * 128)
-        inner = slice(128, -128)  # away from the edges, where the filter sees zeros
+        inner = slice(128, None)  # away from the edge, where the filter sees zeros
         expected = wave(np.arange(62 * 128) / 128)
         np.testing.assert_allclose(recording[:, inner], expected[:, inner], atol=0.1)
 
 
-@pytest.mark.parametrize(("seconds", "baseline"), [(62, 2), (80, 20), (120, 60), (190, 60)])
+@pytest.mark.parametrize(("seconds", "baseline"), [(64, 2), (82, 20), (122, 60), (192, 60)])
 def test_eegmat_baseline_and_rest_trial_share_no_sample(tmp_path, seconds, baseline):
     """A short rest recording shortens the baseline, down to 2 s."""
     files, _ = write_pair(tmp_path, seconds)
     data = sources.read_checked(eegmat, "Subject00", files)
     assert data.baselines == [Segment(0, 0, baseline * SFREQ)]
     assert data.baselines[0].stop <= data.trials[0].segment.start
-    assert data.trials[0].segment.stop == seconds * SFREQ
+    assert data.trials[0].segment.stop == (seconds - 2) * SFREQ
     assert data.n_baseline_times == 60 * SFREQ
 
 
-@pytest.mark.parametrize(("rest", "task", "bad"), [(61, 62, "_1"), (62, 59, "_2")])
+@pytest.mark.parametrize(("rest", "task", "bad"), [(63, 62, "_1"), (64, 61, "_2")])
 def test_eegmat_refuses_short_recordings(tmp_path, rest, task, bad):
-    """Less than 62 s of rest or 60 s of arithmetic is refused, naming the file."""
+    """Less than 62 s of rest or 60 s of arithmetic, filler aside, is refused, naming the file."""
     files, _ = write_pair(tmp_path, rest, task)
     with pytest.raises(UserError) as error:
         eegmat.read("Subject00", files)
@@ -170,7 +181,7 @@ def test_eegmat_refuses_damaged_files(tmp_path, damage):
 
 def test_eegmat_names_an_unknown_electrode(tmp_path):
     """An electrode that is not on the grid is named, with those that are."""
-    files, eegs = write_pair(tmp_path, 62)
+    files, eegs = write_pair(tmp_path, 64)
     for path, eeg in zip(files, eegs, strict=True):
         write_edf(path, [*EDF_NAMES[:-1], "EEG Q7"], eeg, SFREQ)
     with pytest.raises(UserError, match="Subject00_1.edf.* Q7 is not on the .* AF3"):

@@ -18,7 +18,7 @@ GROUPED = ("trial", "video", "subject")
 
 
 def study(n_subjects: int, n_videos: int, n_classes: int = 2, n_frames: int = 2, seed: int = 0):
-    """Return a store of every subject with every video, and balanced labels in random order."""
+    """Return a store of every subject with every video, and labels that are balanced in both."""
     n_trials = n_subjects * n_videos
     store = fake_store(
         n_trials,
@@ -27,7 +27,9 @@ def study(n_subjects: int, n_videos: int, n_classes: int = 2, n_frames: int = 2,
         subject=[f"s{trial // n_videos:02d}" for trial in range(n_trials)],
         stimulus=[f"v{trial % n_videos:02d}" for trial in range(n_trials)],
     )
-    return store, np.random.default_rng(seed).permutation(np.arange(n_trials) % n_classes)
+    subject, video = np.divmod(np.arange(n_trials), n_videos)
+    order = np.random.default_rng(seed).permutation(max(n_subjects, n_videos))
+    return store, (order[subject] + order[video]) % n_classes
 
 
 def group_of(store, protocol: str) -> np.ndarray:
@@ -54,6 +56,10 @@ def check(split, store, labels) -> None:
     for part in parts(split):
         assert (np.diff(part) > 0).all()
         assert set(labels[part // n_frames]) == set(labels)
+    if split.protocol != "window":
+        groups = group_of(store, split.protocol)
+        train, val, test = (set(groups[part // n_frames]) for part in parts(split))
+        assert not (train & val or train & test or val & test)
 
 
 @settings(max_examples=60, deadline=None)
@@ -74,9 +80,6 @@ def test_any_study_is_split_by_group_or_refused(trials, protocol, n_classes, fol
     except UserError:
         return
     check(split, store, labels)
-    groups = group_of(store, protocol)
-    train, val, test = (set(groups[part // store.n_frames]) for part in parts(split))
-    assert not (train & val or train & test or val & test)
 
 
 @pytest.mark.parametrize("protocol", GROUPED)
@@ -132,6 +135,7 @@ def test_the_fingerprint_follows_whatever_shapes_the_split():
     changed = [
         (other_store, *base[1:]),
         (store, other_labels, *base[2:]),
+        (store, 1 - labels, *base[2:]),  # the same test part
         (store, labels, "subject", 0, 520),
         (store, labels, "trial", 1, 520),
         (store, labels, "trial", 0, 521),

@@ -109,6 +109,6 @@ def _read_edf(path: Path) -> tuple[tuple[str, ...], np.ndarray]:
 def _refuse_shorter(path: Path, eeg: np.ndarray, n_times: int) -> None:
     if eeg.shape[1] < n_times:
         raise UserError(
-            f"{shown(path)} lasts {eeg.shape[1] / SFREQ:g} s, and at least {n_times / SFREQ:g} s "
-            "are needed."
+            f"{shown(path)} has {eeg.shape[1] / SFREQ:g} s of EEG before its last 2 s, which are "
+            f"filler, and {n_times / SFREQ:g} s are needed."
         )

@@ -1,0 +1,200 @@
+"""generate.py and the Python interface: EEG from a trained generator, for other programs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import mne
+import numpy as np
+import pytest
+
+from de3dgan.generation import load_generator
+from de3dgan.quality import trial_de
+from de3dgan.store import Store
+from tests.conftest import ROOT, TINY, contents, run_here, run_script, script_of, write_store
+
+TRIALS = (1, 30, 4)
+
+
+@pytest.fixture(scope="module")
+def runs(deap_store, tmp_path_factory) -> Path:
+    """Return a runs folder with a generator of the valence task, trained for an epoch."""
+    folder = tmp_path_factory.mktemp("generate") / "runs"
+    args = ("--data-dir", deap_store, "--runs-dir", folder, "--epochs", 1, *TINY["gan"])
+    done = run_here(script_of("gan"), *args)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def generator(runs):
+    return load_generator(runs / "valence" / "trial" / "fold0" / "gan" / "model.pt")
+
+
+@pytest.fixture(scope="module")
+def expected(generator, deap_store) -> np.ndarray:
+    """Return the EEG of `TRIALS` by the Python interface, (3, 32, 7680) in µV."""
+    return generator(Store.open(deap_store).absolute_de(np.array(TRIALS)))
+
+
+@pytest.fixture
+def generate(runs, deap_store):
+    """Return a function that runs generate.py."""
+
+    def run(out: Path, *more: object, how=run_here, data_dir: Path = deap_store):
+        args = ["--task", "valence", "--out", out, "--runs-dir", runs, "--data-dir", data_dir]
+        return how(ROOT / "generate.py", *args, *(more or ("--trials", *TRIALS)))
+
+    return run
+
+
+# --- the Python interface
+
+
+def test_de_in_and_eeg_in_microvolts_out(generator, deap_store):
+    store = Store.open(deap_store)
+    de = store.absolute_de([0])
+    assert (de.shape, de.dtype) == ((1, 4, 120, 32), np.float32)
+    eeg = generator(de)
+    assert (eeg.shape, eeg.dtype) == ((1, 32, 7680), np.float32)
+    assert np.isfinite(eeg).all()
+    assert generator.ch_names == store.ch_names
+    # µV, as the real EEG is: neither volts nor z-scores of a scaler that was not undone
+    assert 0.05 < eeg.std() / store.eeg[0].std() < 2
+    np.testing.assert_array_equal(eeg, generator(de))
+
+
+def test_absolute_de_is_that_of_the_eeg(deap_store):
+    store = Store.open(deap_store)
+    de, again = store.absolute_de([5]), trial_de(store.eeg[[5]])
+    # filtered with what came before the trial, or without: windows at its ends differ
+    np.testing.assert_allclose(de[:, :, 4:-4], again[:, :, 4:-4], atol=0.02)
+
+
+def test_generated_eeg_is_of_its_trial_and_not_of_its_neighbours(generator, deap_store, expected):
+    store = Store.open(deap_store)
+    one = generator(store.absolute_de([TRIALS[1]]))
+    np.testing.assert_allclose(one[0], expected[1], atol=0.05 * expected.std())
+    assert np.abs(expected[0] - expected[1]).max() > expected.std()
+
+
+def test_a_generator_knows_what_it_was_trained_on(generator, runs, deap_store):
+    result = json.loads((runs / "valence/trial/fold0/gan/result.json").read_text())
+    assert generator.origin["split_fingerprint"] == result["split_fingerprint"]
+    assert generator.origin["store_hash"] == Store.open(deap_store).hash
+    parts = [generator.part_of(trial) for trial in range(32)]
+    assert [parts.count(part) for part in ("train", "val", "test")] == [
+        result[f"n_{part}_trials"] for part in ("train", "val", "test")
+    ]
+
+
+# --- files
+
+
+@pytest.mark.parametrize("kind", ["fif", "edf"])
+def test_a_file_is_read_back_by_mne(kind, generate, expected, generator, tmp_path):
+    out = tmp_path / f"generated.{kind}"
+    done = generate(out)
+    assert done.returncode == 0, done.stderr
+    assert "3 trials, 32 channels" in done.stdout
+    reader = mne.io.read_raw_fif if kind == "fif" else mne.io.read_raw_edf
+    raw = reader(out, preload=True, verbose="error")
+    assert raw.info["sfreq"] == 128
+    assert [name.removeprefix("EEG ").upper() for name in raw.ch_names] == generator.ch_names
+    assert set(raw.get_channel_types()) == {"eeg"}
+    eeg = raw.get_data()[:, : 3 * 7680]
+    assert raw.n_times == 3 * 7680
+    volts = 1e-6 * expected.swapaxes(0, 1).reshape(32, -1)
+    step = 1e-6 * np.ptp(expected) / 2**15 if kind == "edf" else 1e-12
+    np.testing.assert_allclose(eeg, volts, atol=step, rtol=1e-6)
+    names = [text for text in raw.annotations.description if "trial" in text]
+    assert len(names) == 3
+    for trial, text in zip(TRIALS, names, strict=True):
+        assert f"trial {trial} " in text
+        assert generator.part_of(trial) in text
+    assert sorted(path.name for path in tmp_path.iterdir()) == [out.name]
+
+
+def test_a_dat_is_read_back_by_preprocessing(generate, expected, deap_store, tmp_path):
+    done = generate(tmp_path / "deap" / "s01.dat")
+    assert done.returncode == 0, done.stderr
+    out = tmp_path / "store"
+    args = ("--source", "deap", "--data-dir", tmp_path / "deap", "--out-dir", out, "--jobs", 1)
+    done = run_here(ROOT / "preprocess_de.py", *args)
+    assert done.returncode == 0, done.stderr
+    made, real = Store.open(out), Store.open(deap_store)
+    np.testing.assert_array_equal(made.eeg, expected)
+    np.testing.assert_array_equal(made.baseline, real.baseline[list(TRIALS)])
+    for name in ("valence", "arousal", "dominance", "liking"):
+        np.testing.assert_allclose(made.rating(name), real.rating(name)[list(TRIALS)])
+
+
+def test_the_default_is_one_trial_in_a_real_process(generate, generator, deap_store, tmp_path):
+    out = tmp_path / "one.fif"
+    done = generate(out, "--fold", 0, how=run_script)
+    assert done.returncode == 0, done.stderr
+    raw = mne.io.read_raw_fif(out, preload=True, verbose="error")
+    eeg = generator(Store.open(deap_store).absolute_de([0]))[0]
+    np.testing.assert_allclose(raw.get_data(), 1e-6 * eeg, rtol=1e-6, atol=1e-12)
+
+
+# --- mistakes
+
+
+def refused(done, folder: Path, before: dict) -> str:
+    assert done.returncode == 2, (done.stdout, done.stderr)
+    lines = done.stderr.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("Error: ")
+    assert contents(folder) == before
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ("--trials 32", "32"),
+        ("--trials 0 -1", "-1"),
+        ("--trials", "trial"),
+        ("--fold 3", "fold3"),
+        ("--task joy", "joy"),
+        ("--protocol video", "video"),
+        ("--trials one", "one"),
+    ],
+)
+def test_a_trial_or_generator_that_is_not_there(flags, said, generate, tmp_path):
+    done = generate(tmp_path / "x.fif", *flags.split())
+    assert said in refused(done, tmp_path, {})
+
+
+@pytest.mark.parametrize("name", ["x.csv", "x", "file/below.fif", "file/s01.dat", "file/x.edf"])
+def test_a_file_that_cannot_be_written(name, generate, tmp_path):
+    (tmp_path / "file").write_text("")
+    before = contents(tmp_path)
+    refused(generate(tmp_path / name), tmp_path, before)
+
+
+def test_a_store_that_the_generator_was_not_trained_on(generate, tmp_path):
+    store = write_store(tmp_path / "other")
+    before = contents(tmp_path)
+    done = generate(tmp_path / "x.fif", data_dir=store)
+    message = refused(done, tmp_path, before)
+    assert str(store) in message
+    assert "--data-dir" in message
+
+
+def test_a_store_that_is_missing(generate, tmp_path):
+    done = generate(tmp_path / "x.fif", data_dir=tmp_path / "missing")
+    assert "missing" in refused(done, tmp_path, {})
+
+
+def test_a_checkpoint_that_is_no_generator(runs, deap_store, tmp_path):
+    folder = tmp_path / "valence" / "trial" / "fold0" / "gan"
+    folder.mkdir(parents=True)
+    shutil.copy(runs / "valence/trial/fold0/gan/state.pt", folder / "model.pt")
+    before = contents(tmp_path)
+    args = ["--task", "valence", "--out", tmp_path / "x.fif", "--runs-dir", tmp_path]
+    done = run_here(ROOT / "generate.py", *args, "--data-dir", deap_store)
+    assert "model.pt" in refused(done, tmp_path, before)

@@ -1,0 +1,264 @@
+"""The repository itself: copies that agree, documented names, declared imports."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import FOLDERS, ROOT, STAGES, script_of
+
+#: What an import is called by pip, where the names differ.
+PIP_NAMES = {"sklearn": "scikit-learn"}
+#: Requirements that nothing here imports, and who needs them.
+INDIRECT = {"edfio", "ruff", "pytest-xdist", "tensorboard"}
+#: Modules of de3dgan that a bare GPU node need not be able to import.
+NOT_CORE = {"figures", "export", "synthetic", "cli", "preprocessing"}
+CORE_PACKAGES = {"torch", "numpy", "scipy", "sklearn", "tqdm"}
+
+
+def tracked() -> list[Path]:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    return [ROOT / name for name in listed.stdout.splitlines() if (ROOT / name).is_file()]
+
+
+def python_files(*folders: str) -> list[Path]:
+    return [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
+
+
+def parse(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(), str(path))
+
+
+# --- the copies of a stage script
+
+
+class WithoutValues(ast.NodeTransformer):
+    """Replaces values by their kind; names, structure and annotations stay."""
+
+    def visit_Constant(self, node):
+        kind = type(node.value).__name__
+        return ast.Constant("number" if kind in ("int", "float") else kind)
+
+    def visit_Tuple(self, node):
+        if node.elts and all(isinstance(element, ast.Constant) for element in node.elts):
+            return ast.Constant("values")  # a tuple of other length is another value
+        return self.generic_visit(node)
+
+    def visit_AnnAssign(self, node):
+        node.annotation = ast.Constant(f"annotation {ast.unparse(node.annotation)}")
+        node.value = self.visit(node.value) if node.value else None
+        return node
+
+    def visit_FunctionDef(self, node):
+        annotations = [ast.unparse(a.annotation) for a in node.args.args if a.annotation]
+        node.name += f" {annotations} {ast.unparse(node.returns) if node.returns else None}"
+        return self.generic_visit(node)
+
+
+def without_values(source: str) -> str:
+    return ast.dump(WithoutValues().visit(ast.parse(source)), indent=1)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_copies_of_a_stage_differ_in_values_only(stage):
+    original = without_values(script_of(stage).read_text())
+    for task in FOLDERS:
+        assert without_values(script_of(stage, task).read_text()) == original, task
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "alike"),
+    [
+        ("fold: int = 0", "fold: int = 3", True),
+        ('ratings: tuple[str, ...] = ("valence",)', 'ratings: tuple[str, ...] = ("a", "b")', True),
+        ("fold: int = 0", "fold: float = 0", False),
+        ("fold: int = 0", "folds: int = 0", False),
+        ('"subject", "window"]', '"subject"]', False),
+        ("if run.finished:", "if not run.finished:", False),
+        ("config.lr", "config.seed", False),
+        ("def main(config: Config) -> None:", "def main(config: Config) -> int:", False),
+        ("    run = Run.open(", "    run = Run.close(", False),
+    ],
+)
+def test_that_comparison_tells_values_from_code(old, new, alike):
+    source = script_of("classifier").read_text()
+    assert old in source
+    changed = without_values(source.replace(old, new))
+    assert (changed == without_values(source)) == alike
+
+
+# --- documentation
+
+
+def public(node: ast.AST, prefix: str = ""):
+    """Yield the public classes, functions and methods defined in a module."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
+            if child.name.startswith("_"):
+                continue
+            yield f"{prefix}{child.name}", child
+            if isinstance(child, ast.ClassDef):
+                yield from public(child, f"{prefix}{child.name}.")
+
+
+@pytest.mark.parametrize(
+    "path",
+    python_files("de3dgan", "models") + [p for f in set(FOLDERS.values()) for p in f.glob("*.py")],
+    ids=lambda path: str(path.relative_to(ROOT)),
+)
+def test_everything_public_is_documented(path):
+    tree = parse(path)
+    assert ast.get_docstring(tree) or path.name == "__init__.py", "the module"
+    for name, node in public(tree):
+        assert ast.get_docstring(node), name
+
+
+# --- imports and requirements
+
+
+def imports(path: Path, everywhere: bool) -> set[str]:
+    """Return the dotted names a file imports; not those in functions unless `everywhere`."""
+    found = set()
+
+    def visit(node):
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.Import):
+                found.update(alias.name for alias in child.names)
+            elif isinstance(child, ast.ImportFrom) and not child.level:
+                found.add(child.module)
+                found.update(f"{child.module}.{alias.name}" for alias in child.names)
+            if everywhere or not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+                visit(child)
+
+    visit(parse(path))
+    return found
+
+
+def third_party(names: set[str]) -> set[str]:
+    own = {"de3dgan", "models", "tests", "benchmarks", "__future__"}
+    return {name.split(".")[0] for name in names} - own - sys.stdlib_module_names
+
+
+def requirements() -> list[str]:
+    lines = (ROOT / "requirements.txt").read_text().splitlines()
+    return [line for line in lines if line.strip() and not line.startswith("#")]
+
+
+def test_every_requirement_is_pinned_and_says_why():
+    assert len(requirements()) > 5
+    for line in requirements():
+        assert re.fullmatch(r"[A-Za-z0-9_.-]+==[0-9][0-9A-Za-z.+]*\s+# \S.{3,}", line), line
+
+
+def test_what_is_imported_is_required_and_the_reverse():
+    declared = {line.split("==")[0] for line in requirements()}
+    own = {path.stem for path in (ROOT / "benchmarks").rglob("*.py")}
+    used = set()
+    for path in tracked():
+        if path.suffix == ".py":
+            used |= third_party(imports(path, everywhere=True)) - own
+    used = {PIP_NAMES.get(name, name) for name in used}
+    assert used - declared == set()
+    assert declared - used - INDIRECT == set()
+
+
+def core_files() -> list[Path]:
+    return [
+        path
+        for path in python_files("de3dgan", "models")
+        if path.parent.name != "sources" and path.stem not in NOT_CORE
+    ]
+
+
+def module_file(name: str) -> Path | None:
+    path = ROOT / name.replace(".", "/")
+    candidates = (path.with_suffix(".py"), path / "__init__.py")
+    return next((candidate for candidate in candidates if candidate.is_file()), None)
+
+
+@pytest.mark.parametrize("path", core_files(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_training_core_imports_little_directly_or_not(path):
+    seen, waiting = set(), [path]
+    while waiting:
+        current = waiting.pop()
+        if current in seen:
+            continue
+        seen.add(current)
+        names = imports(current, everywhere=False)
+        outside = third_party(names) - CORE_PACKAGES
+        assert not outside, f"{current.relative_to(ROOT)} imports {outside}"
+        waiting += [file for name in names if (file := module_file(name))]
+    assert len(core_files()) > 15
+
+
+def test_models_do_no_input_or_output():
+    for path in python_files("models"):
+        names = {node.id for node in ast.walk(parse(path)) if isinstance(node, ast.Name)}
+        assert not {"open", "print", "Path"} & names, path
+        assert not {"os", "pathlib"} & {n.split(".")[0] for n in imports(path, everywhere=True)}
+
+
+# --- the rest
+
+
+def test_no_file_names_a_place_on_one_machine():
+    place = re.compile(
+        r"(?<![\w.~-])/(" + "|".join(["work", "tmp", "home", "root", "Users"]) + ")/"
+    )
+    for path in tracked():
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            continue
+        found = [line for line in text.splitlines() if place.search(line)]
+        assert not found, f"{path.relative_to(ROOT)}: {found}"
+
+
+def test_tests_do_not_refer_to_files_outside_the_repository():
+    for path in tracked():
+        if path.suffix == ".py":
+            assert "shared" + "/eegmat" not in path.read_text(), path
+
+
+@pytest.mark.parametrize("target", ["demo", "test", ".venv"])
+def test_make_knows_its_targets_and_runs_what_exists(target):
+    shown = subprocess.run(
+        ["make", "-n", "-B", target], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert shown.returncode == 0, shown.stderr
+    assert "requirements.txt" in shown.stdout
+    for script in re.findall(r"\S+\.py\b", shown.stdout):
+        assert (ROOT / script).is_file(), script
+    for module in re.findall(r"-m (de3dgan\S*)", shown.stdout):
+        assert module_file(module), module
+    expected = {"demo": "de3dgan.summary", "test": "pytest", ".venv": "pip install"}
+    assert expected[target] in shown.stdout
+
+
+def test_the_demos_flags_are_flags_of_the_scripts():
+    shown = subprocess.run(["make", "-n", "demo"], cwd=ROOT, capture_output=True, text=True)
+    commands = re.findall(r"(\S+\.py)(.*)", shown.stdout)
+    assert len(commands) == 4
+    for script, arguments in commands:
+        source = (ROOT / script).read_text()
+        for flag in re.findall(r"--([a-z-]+)", arguments):
+            assert f"    {flag.replace('-', '_')}: " in source, (script, flag)
+
+
+def test_outputs_are_ignored_by_git():
+    names = ["runs/valence/x.json", "DE_feature/deap/eeg.npy", ".venv/x", "eeg_dataset/DEAP/x"]
+    ignored = subprocess.run(
+        ["git", "check-ignore", *names], cwd=ROOT, capture_output=True, text=True
+    )
+    if ignored.returncode == 128:
+        pytest.skip("not a git checkout")
+    assert ignored.stdout.split() == names
+    kept = subprocess.run(["git", "check-ignore", "DE_feature/README.md"], cwd=ROOT)
+    assert kept.returncode == 1

@@ -1,0 +1,402 @@
+"""The scripts, as a user runs them: recordings in, three stages, results out."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn import metrics
+
+from de3dgan.splits import class_labels, make_split
+from de3dgan.store import Store
+from tests.conftest import (
+    FOLDERS,
+    ROOT,
+    STAGES,
+    TINY,
+    contents,
+    load_script,
+    read_lines,
+    run_here,
+    run_script,
+    script_of,
+)
+
+ORIGIN = (
+    "task stage protocol leaky fold seed split_fingerprint n_train_trials n_val_trials "
+    "n_test_trials best_epoch seconds peak_rss_mib"
+).split()
+METRICS = {"accuracy", "balanced_accuracy", "macro_f1", "auc", "mcc", "kappa"}
+FILES = {"config.json", "log.txt", "metrics.jsonl", "model.pt", "state.pt", "result.json"}
+FIGURES = {
+    "gan": {"traces.png", "spectrogram.png", "spectra.png", "de_maps.png", "learning_curves.png"},
+    "classifier": {"confusion_matrix.png", "learning_curves.png"},
+    "finetune": {"confusion_matrix.png", "learning_curves.png"},
+}
+RATINGS = {
+    "valence": ("valence",),
+    "arousal": ("arousal",),
+    "four_class": ("valence", "arousal"),
+    "workload": ("arithmetic",),
+}
+
+
+@pytest.fixture(scope="module")
+def eegmat_store(tmp_path_factory) -> Path:
+    """Return the store of the bundled EEGMAT recordings."""
+    folder = tmp_path_factory.mktemp("features") / "eegmat"
+    args = ("--source", "eegmat", "--out-dir", folder, "--jobs", 1)
+    done = run_here(ROOT / "preprocess_de.py", *args, cwd=ROOT / "Workload-main")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runs(deap_store, eegmat_store, tmp_path_factory) -> dict[str, Path]:
+    """Return the fold directory of each task after its three stages, valence's as processes."""
+    folder = tmp_path_factory.mktemp("all") / "runs"
+    for task in FOLDERS:
+        for stage in STAGES:
+            args = ["--runs-dir", folder, "--epochs", 2 if task == "Valence" else 1, *TINY[stage]]
+            if task == "Workload":
+                args += ["--data-dir", eegmat_store, "--protocol", "subject"]
+            else:
+                args += ["--data-dir", deap_store]
+            run = run_script if task == "Valence" else run_here
+            cwd = ROOT / "tests" if task == "Valence" else FOLDERS[task]
+            done = run(script_of(stage, task), *args, cwd=cwd)
+            assert done.returncode == 0, done.stderr
+    return {
+        task.lower(): folder
+        / task.lower()
+        / ("subject" if task == "Workload" else "trial")
+        / "fold0"
+        for task in FOLDERS
+    }
+
+
+@pytest.fixture(scope="module")
+def by_protocol(deap_store, tmp_path_factory) -> dict[str, Path]:
+    """Return the classifier stage's directory for each other protocol."""
+    folder = tmp_path_factory.mktemp("protocols") / "runs"
+    protocols = ("video", "subject", "window")
+    for protocol in protocols:
+        args = ["--data-dir", deap_store, "--runs-dir", folder, "--epochs", 1]
+        args += ["--protocol", protocol, *TINY["classifier"]]
+        done = run_here(script_of("classifier"), *args)
+        assert done.returncode == 0, done.stderr
+    return {p: folder / "valence" / p / "fold0" / "classifier" for p in protocols}
+
+
+def read_predictions(folder: Path) -> dict[str, np.ndarray]:
+    with open(folder / "predictions.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    n_classes = len(rows[0]) - 3
+    assert list(rows[0]) == ["trial", "frame", "label", *(f"p_{c}" for c in range(n_classes))]
+    columns = {name: np.array([int(row[name]) for row in rows]) for name in list(rows[0])[:3]}
+    p = np.array([[float(row[f"p_{c}"]) for c in range(n_classes)] for row in rows])
+    return {**columns, "p": p}
+
+
+def read_result(folder: Path) -> dict:
+    return json.loads((folder / "result.json").read_text())
+
+
+def split_of(store: Store, result: dict, ratings: tuple[str, ...]) -> tuple:
+    labels = class_labels(store, ratings, 0.5 if ratings == ("arithmetic",) else 5)
+    split = make_split(store, labels, result["protocol"], result["fold"], result["seed"])
+    return split, labels
+
+
+def scores(labels: np.ndarray, p: np.ndarray) -> dict[str, float]:
+    """Compute the metrics anew, by scikit-learn's names and by definition."""
+    predicted = p.argmax(1)
+    recalls = [np.mean(predicted[labels == c] == c) for c in np.unique(labels)]
+    if len(np.unique(labels)) < p.shape[1]:
+        auc = None
+    elif p.shape[1] == 2:
+        auc = metrics.roc_auc_score(labels, p[:, 1])
+    else:
+        auc = np.mean([metrics.roc_auc_score(labels == c, p[:, c]) for c in range(p.shape[1])])
+    return {
+        "accuracy": np.mean(predicted == labels),
+        "balanced_accuracy": np.mean(recalls),
+        "macro_f1": metrics.f1_score(labels, predicted, average="macro", zero_division=0),
+        "auc": auc,
+        "mcc": metrics.matthews_corrcoef(labels, predicted),
+        "kappa": metrics.cohen_kappa_score(labels, predicted),
+    }
+
+
+def per_trial(trials: np.ndarray, labels: np.ndarray, p: np.ndarray) -> tuple:
+    each = np.unique(trials)
+    return (
+        np.array([labels[trials == t][0] for t in each]),
+        np.array([p[trials == t].mean(0) for t in each]),
+    )
+
+
+def is_png(path: Path) -> bool:
+    return path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n" and path.stat().st_size > 5000
+
+
+TASKS = ["valence", "arousal", "four_class", "workload"]
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_run_directory_holds_what_the_design_lists(stage, task, runs):
+    folder = runs[task] / stage
+    expected = FILES | FIGURES[stage] | {"tensorboard"}
+    if stage != "gan":
+        expected |= {"predictions.csv"}
+    assert {path.name for path in folder.iterdir()} == expected
+    assert all(is_png(folder / name) for name in FIGURES[stage])
+    assert any(path.stat().st_size > 100 for path in (folder / "tensorboard").iterdir())
+    n_epochs = 2 if task == "valence" else 1
+    lines = read_lines(folder / "metrics.jsonl")
+    assert [line["epoch"] for line in lines] == list(range(n_epochs))
+    assert all(np.isfinite(list(line.values())).all() for line in lines)
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("stage", STAGES)
+def test_result_json_has_exactly_the_promised_keys(stage, task, runs, deap_store, eegmat_store):
+    result = read_result(runs[task] / stage)
+    own = {"quality"} if stage == "gan" else {"test", "majority"}
+    assert set(result) == set(ORIGIN) | own
+    store = Store.open(eegmat_store if task == "workload" else deap_store)
+    split, _ = split_of(store, result, RATINGS[task])
+    assert (result["task"], result["stage"]) == (task, stage)
+    assert result["protocol"] == ("subject" if task == "workload" else "trial")
+    assert (result["leaky"], result["fold"], result["seed"]) == (False, 0, 520)
+    assert result["split_fingerprint"] == split.fingerprint
+    counts = [result[f"n_{part}_trials"] for part in ("train", "val", "test")]
+    assert counts == [len(split.trials(part)) for part in ("train", "val", "test")]
+    assert sum(counts) == store.n_trials
+    assert result["best_epoch"] in range(2 if task == "valence" else 1)
+    assert result["seconds"] > 0
+    assert 100 < result["peak_rss_mib"] < 10_000
+    if stage == "gan":
+        quality = result["quality"]
+        assert set(quality["de_round_trip"]) == {"theta", "alpha", "beta", "gamma"}
+        real = store.eeg[split.trials("test")].std(axis=(1, 2)).mean()
+        assert quality["amplitude_uv"]["real"] == pytest.approx(real, rel=1e-4)
+    else:
+        for kind in ("test", "majority"):
+            assert set(result[kind]) == {"window", "trial"}
+            assert all(set(figures) == METRICS for figures in result[kind].values())
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("stage", ["classifier", "finetune"])
+def test_predictions_cover_the_test_split_and_give_the_reported_metrics(
+    stage, task, runs, deap_store, eegmat_store
+):
+    store = Store.open(eegmat_store if task == "workload" else deap_store)
+    check_predictions(runs[task] / stage, store, RATINGS[task])
+
+
+@pytest.mark.parametrize("protocol", ["video", "subject", "window"])
+def test_every_protocol_gives_predictions_of_its_own_test_split(protocol, by_protocol, deap_store):
+    store, folder = Store.open(deap_store), by_protocol[protocol]
+    check_predictions(folder, store, ("valence",))
+    result = read_result(folder)
+    assert result["protocol"] == protocol
+    assert result["leaky"] == (protocol == "window")
+    assert ("LEAKY" in (folder / "log.txt").read_text()) == (protocol == "window")
+    column = {"video": "stimulus", "subject": "subject"}.get(protocol)
+    if column:
+        split, _ = split_of(store, result, ("valence",))
+        groups = [
+            {store.columns[column][t] for t in split.trials(part)}
+            for part in ("train", "val", "test")
+        ]
+        assert sum(map(len, groups)) == len(set.union(*groups))
+
+
+def check_predictions(folder: Path, store: Store, ratings: tuple[str, ...]) -> None:
+    result, rows = read_result(folder), read_predictions(folder)
+    split, labels = split_of(store, result, ratings)
+    assert (rows["trial"] * 60 + rows["frame"]).tolist() == split.test.tolist()
+    assert rows["label"].tolist() == labels[rows["trial"]].tolist()
+    p = rows["p"]
+    assert p.shape == (len(split.test), 2 ** len(ratings))
+    assert np.abs(p.sum(1) - 1).max() < 1e-5
+    assert p.min() >= 0
+
+    units = {
+        "window": (rows["label"], p),
+        "trial": per_trial(rows["trial"], rows["label"], p),
+    }
+    known = labels[split.trials("train")]
+    frequencies = np.bincount(known, minlength=p.shape[1]) / len(known)
+    for unit, (truth, probabilities) in units.items():
+        assert result["test"][unit] == pytest.approx(scores(truth, probabilities), abs=1e-3)
+        majority = scores(truth, np.tile(frequencies, (len(truth), 1)))
+        assert result["majority"][unit] == pytest.approx(majority, abs=1e-9)
+
+
+def test_the_stages_of_a_fold_test_on_the_same_trials(runs):
+    for task in TASKS:
+        prints = {read_result(runs[task] / stage)["split_fingerprint"] for stage in STAGES}
+        assert len(prints) == 1
+
+
+def test_preprocessing_twice_computes_nothing(deap_dir, deap_store):
+    before = contents(deap_store)
+    args = ("--source", "deap", "--data-dir", deap_dir, "--out-dir", deap_store, "--jobs", 1)
+    done = run_here(ROOT / "preprocess_de.py", *args)
+    assert done.returncode == 0
+    assert "nothing to compute" in done.stdout
+    assert contents(deap_store) == before
+
+
+def test_the_mat_export_holds_the_de_of_the_store(deap_dir, deap_store, tmp_path):
+    from scipy.io import loadmat
+
+    from de3dgan.montage import grid_cells
+    from de3dgan.preprocessing import export_mat
+
+    store = Store.open(deap_store)
+    export_mat(store, tmp_path)
+    assert len(list(tmp_path.iterdir())) == 7
+    content = loadmat(tmp_path / "s02.mat")
+    trials = [t for t, s in enumerate(store.columns["subject"]) if s == "s02"]
+    data = content["data"].reshape(len(trials), 120, 4, 72)[..., grid_cells(store.ch_names)]
+    np.testing.assert_array_equal(data, store.de[trials].swapaxes(1, 2))
+    high = np.repeat(store.rating("arousal")[trials] > 5, 120)
+    np.testing.assert_array_equal(content["arousal_labels"].ravel(), high)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_finished_run_says_so_and_changes_nothing(stage, runs, deap_store):
+    folder = runs["four_class"]
+    before = contents(folder)
+    args = ["--data-dir", deap_store, "--runs-dir", folder.parents[2], "--epochs", 1, *TINY[stage]]
+    done = run_here(script_of(stage, "Four_Class"), *args, cwd=ROOT / "tests")
+    assert done.returncode == 0, done.stderr
+    assert "is finished" in done.stdout
+    assert "--restart" in done.stdout
+    assert contents(folder) == before
+
+
+def test_generated_trials_are_not_left_on_disk(runs):
+    assert not [p for folder in runs.values() for p in folder.rglob("*.tmp")]
+
+
+# --- the summary
+
+
+def test_the_summary_prints_a_table_of_what_the_stages_reported(runs, deap_store):
+    folder = runs["valence"]
+    done = run_script(
+        "-m", "de3dgan.summary", "--fold-dir", folder, "--data-dir", deap_store, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr
+    rows = {
+        line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")[2:-1]]
+        for line in done.stdout.splitlines()
+        if line.startswith("| ")
+    }
+    (heading,) = (cells for name, cells in rows.items() if name == "test split")
+    assert heading == [
+        f"{u}: {m}" for u in ("frame", "trial") for m in ("accuracy", "balanced", "AUC")
+    ]
+    expected = {
+        "majority": read_result(folder / "finetune")["majority"],
+        "stage 2": read_result(folder / "classifier")["test"],
+        "stage 3": read_result(folder / "finetune")["test"],
+    }
+    for start, figures in expected.items():
+        (cells,) = (cells for name, cells in rows.items() if name.startswith(start))
+        assert cells == [
+            f"{figures[u][m]:.3f}"
+            for u in ("window", "trial")
+            for m in ("accuracy", "balanced_accuracy", "auc")
+        ]
+    (linear,) = (cells for name, cells in rows.items() if name.startswith("linear"))
+    assert all(0 <= float(cell) <= 1 for cell in linear)
+    pngs = {path.name for path in folder.rglob("*.png")}
+    assert all(name in done.stdout for name in pngs)
+    assert (folder / "summary.md").read_text() in done.stdout
+
+
+def test_the_summary_of_an_unfinished_fold_names_what_is_missing(by_protocol):
+    args = ("--fold-dir", by_protocol["video"].parent)
+    done = run_here(ROOT / "de3dgan" / "summary.py", *args)
+    assert done.returncode == 2
+    assert done.stderr.startswith("Error: ")
+    assert "gan" in done.stderr
+
+
+# --- help
+
+
+def fields_with_comments(path: Path) -> dict[str, str]:
+    """Return the flags of the script's dataclass, and the comment beside each."""
+    source = path.read_text()
+    lines = source[source.index("class Config") :].split("\ndef ")[0].splitlines()
+    out, open_field = {}, None
+    for line in lines:
+        if line.startswith("    ") and line[4:5].isalpha() and ":" in line.split("#")[0]:
+            open_field = line.split(":")[0].strip()
+            out[open_field] = ""
+        if open_field and "#" in line and not line.lstrip().startswith("#"):
+            out[open_field] = line.split("#", 1)[1].strip()
+    return out
+
+
+@pytest.mark.parametrize(
+    "script",
+    [script_of(stage, task) for task in FOLDERS for stage in STAGES]
+    + [ROOT / "preprocess_de.py", ROOT / "generate.py"]
+    + [ROOT / "de3dgan" / "summary.py"],
+    ids=lambda path: path.stem,
+)
+def test_help_documents_every_flag(script):
+    done = run_here(script, "--help")
+    assert done.returncode == 0
+    assert done.stderr == ""
+    text = " ".join(word for word in done.stdout.split() if word not in "│╭╰")
+    comments = fields_with_comments(script)
+    assert len(comments) >= 2
+    for name, comment in comments.items():
+        assert f"--{name.replace('_', '-')}" in text, name
+        assert len(comment) > 5, f"{name} has no comment"
+        assert comment in text, f"--help does not say what --{name} is: {comment}"
+
+
+def test_help_is_quick_since_it_imports_no_torch():
+    done = run_script(
+        "-X", "importtime", script_of("gan", "Arousal").name, "--help", cwd=ROOT / "Arousal-main"
+    )
+    assert done.returncode == 0
+    assert "--critic-every" in done.stdout
+    imported = {line.split("|")[-1].strip() for line in done.stderr.splitlines()}
+    assert "tyro" in imported
+    assert not {"torch", "mne", "matplotlib"} & imported
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_stage_scripts_have_the_contracts_flags(stage):
+    fields = load_script(stage).Config.__dataclass_fields__
+    contract = "fold protocol data_dir runs_dir epochs batch_size seed device restart".split()
+    assert set(contract) <= set(fields)
+    assert fields["seed"].default == 520
+    assert (fields["fold"].default, fields["protocol"].default) == (0, "trial")
+    assert fields["epochs"].default == 300
+
+
+def test_the_published_values_are_the_defaults():
+    gan, classifier, finetune = (load_script(stage).Config for stage in STAGES)
+    assert (gan.batch_size, gan.lr, gan.critic_lr, gan.weight_decay) == (8, 1e-4, 1e-5, 5e-4)
+    assert (gan.critic_every, gan.penalty_weight, gan.reconstruction_weight) == (5, 1.0, 0.5)
+    assert gan.widths == (32, 64, 128, 256)
+    assert (classifier.batch_size, classifier.lr, classifier.weight_decay) == (64, 1e-4, 5e-4)
+    assert (classifier.dropout, classifier.n_features) == (0.5, 1024)
+    assert (finetune.batch_size, finetune.lr, finetune.weight_decay) == (64, 1e-5, 5e-4)
+    assert finetune.consistency_weight == 0.5

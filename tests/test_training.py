@@ -1,0 +1,517 @@
+"""Training: it resumes exactly, sees no test trial, and stops in an orderly way."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from de3dgan import checkpoints, classifier, engine, figures, gan
+from de3dgan.errors import UserError
+from de3dgan.run import Run
+from models import Discriminator
+from tests.conftest import (
+    STAGES,
+    TINY,
+    read_lines,
+    run_here,
+    run_stage,
+    script_of,
+)
+
+BOTH = ["classifier", "finetune"]
+
+
+DRAWN = "traces spectra spectrogram de_maps learning_curves confusion_matrices".split()
+
+
+def leave_out_figures(patch: pytest.MonkeyPatch) -> None:
+    for name in DRAWN:
+        patch.setattr(figures, name, lambda path, *_, **__: path)
+
+
+@pytest.fixture(autouse=True)
+def no_figures(monkeypatch):
+    leave_out_figures(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def finished(little_store, tmp_path_factory) -> Path:
+    """Return a runs folder in which all three stages of fold 0 ran without interruption."""
+    runs = tmp_path_factory.mktemp("finished") / "runs"
+    with pytest.MonkeyPatch.context() as patch:
+        leave_out_figures(patch)
+        for stage in STAGES:
+            run_stage(stage, little_store, runs)
+    return runs
+
+
+def fold_of(runs: Path) -> Path:
+    return runs / "valence" / "trial" / "fold0"
+
+
+def with_upstream(stage: str, finished: Path, runs: Path) -> Path:
+    """Give `runs` what earlier stages left, and return the directory of `stage` there."""
+    needed = ["gan", "classifier"] if stage == "finetune" else []
+    for name in needed:
+        shutil.copytree(fold_of(finished) / name, fold_of(runs) / name)
+    return fold_of(runs) / stage
+
+
+def assert_same(a: object, b: object, where: str = "") -> None:
+    """Fail unless two checkpoints agree in every bit."""
+    assert type(a) is type(b), where
+    if isinstance(a, dict):
+        assert list(a) == list(b), where
+        for key in a:
+            assert_same(a[key], b[key], f"{where}/{key}")
+    elif isinstance(a, list | tuple):
+        assert len(a) == len(b), where
+        for index, (x, y) in enumerate(zip(a, b, strict=True)):
+            assert_same(x, y, f"{where}/{index}")
+    elif isinstance(a, torch.Tensor):
+        assert torch.equal(a, b), where
+    else:
+        assert a == b, where
+
+
+def same(a: object, b: object) -> bool:
+    try:
+        assert_same(a, b)
+    except AssertionError:
+        return False
+    return True
+
+
+def load(path: Path) -> dict:
+    return checkpoints.load(path, "")
+
+
+def assert_same_run(a: Path, b: Path) -> None:
+    """Fail unless two run directories hold the same results, bit by bit."""
+    assert_same(load(a / "model.pt"), load(b / "model.pt"), "model.pt")
+    assert_same(load(a / "state.pt"), load(b / "state.pt"), "state.pt")
+    assert (a / "metrics.jsonl").read_text() == (b / "metrics.jsonl").read_text()
+    assert (a / "config.json").read_text() == (b / "config.json").read_text()
+    if (a / "predictions.csv").exists():
+        assert (a / "predictions.csv").read_bytes() == (b / "predictions.csv").read_bytes()
+    results = [json.loads((folder / "result.json").read_text()) for folder in (a, b)]
+    for result in results:
+        del result["seconds"], result["peak_rss_mib"]
+    assert results[0] == results[1]
+
+
+# --- stopping and going on
+
+
+def interrupt(monkeypatch, module: object, name: str, call: int) -> None:
+    """Make the `call`-th call (from 0) of a function a Ctrl-C, just before it does anything."""
+    original = getattr(module, name)
+    calls = []
+
+    def interrupted(*args, **kwargs):
+        calls.append(None)
+        if len(calls) == call + 1:
+            raise KeyboardInterrupt
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(module, name, interrupted)
+
+
+POINTS = {
+    "first step": (engine, "step", 0),
+    "middle of the second epoch": (engine, "step", 7),
+    "after the first epoch's state": (engine, "write_text", 0),
+    "after the last epoch's state": (engine, "write_text", 2),
+    "after model.pt": (Run, "write_result", 0),
+}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("point", POINTS)
+def test_an_interrupted_run_ends_as_an_uninterrupted_one(
+    stage, point, finished, little_store, tmp_path, monkeypatch
+):
+    folder = with_upstream(stage, finished, tmp_path / "runs")
+    with monkeypatch.context() as patch:
+        interrupt(patch, *POINTS[point])
+        with pytest.raises(KeyboardInterrupt):
+            run_stage(stage, little_store, tmp_path / "runs")
+    assert not (folder / "result.json").exists()
+    run_stage(stage, little_store, tmp_path / "runs")
+    assert_same_run(folder, fold_of(finished) / stage)
+    assert not list(folder.glob("*.tmp")) + list(folder.glob(".*.tmp"))
+    if point == "middle of the second epoch":
+        assert "Going on after epoch 1 of 3" in (folder / "log.txt").read_text()
+
+
+def test_tensorboard_of_a_resumed_run_has_every_epoch_once(
+    finished, little_store, tmp_path, monkeypatch
+):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    with monkeypatch.context() as patch:
+        interrupt(patch, engine, "step", 7)
+        with pytest.raises(KeyboardInterrupt):
+            run_stage("classifier", little_store, tmp_path)
+    folder = run_stage("classifier", little_store, tmp_path)
+    events = EventAccumulator(str(folder / "tensorboard"))
+    events.Reload()
+    assert [scalar.step for scalar in events.Scalars("val_loss")] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_stops_with_its_code_and_the_same_command_goes_on(
+    number, code, little_store, tmp_path
+):
+    args = ["--data-dir", little_store, "--epochs", 30, "--seed", 1, *TINY["classifier"]]
+    args += ["--batch-size", 32]
+    script = script_of("classifier", "Arousal")
+    process = subprocess.Popen(
+        [sys.executable, script.name, *map(str, args), "--runs-dir", tmp_path / "stopped"],
+        cwd=script.parent,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    folder = tmp_path / "stopped" / "arousal" / "trial" / "fold0" / "classifier"
+    metrics = folder / "metrics.jsonl"
+    deadline = time.monotonic() + 60
+    while not (metrics.exists() and len(read_lines(metrics)) >= 3):
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(number)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert "Traceback" not in stderr
+    assert stderr.splitlines()[-1].startswith("Stopped.")
+    assert not (folder / "result.json").exists()
+
+    if number == signal.SIGTERM:
+        return
+    for runs in ("stopped", "whole"):
+        done = run_here(script, *args, "--runs-dir", tmp_path / runs)
+        assert done.returncode == 0, done.stderr
+    whole = tmp_path / "whole" / "arousal" / "trial" / "fold0" / "classifier"
+    assert len(read_lines(metrics)) == 30
+    assert (metrics.read_bytes(), (folder / "predictions.csv").read_bytes()) == (
+        (whole / "metrics.jsonl").read_bytes(),
+        (whole / "predictions.csv").read_bytes(),
+    )
+    assert_same(load(folder / "model.pt"), load(whole / "model.pt"))
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_finished_run_is_left_alone_and_restart_repeats_it(
+    stage, finished, little_store, tmp_path, capsys
+):
+    folder = with_upstream(stage, finished, tmp_path / "runs")
+    shutil.copytree(fold_of(finished) / stage, folder)
+    (folder / "metrics.jsonl").write_text("mine\n")
+    run_stage(stage, little_store, tmp_path / "runs")
+    assert "is finished" in capsys.readouterr().out
+    assert (folder / "metrics.jsonl").read_text() == "mine\n"
+    run_stage(stage, little_store, tmp_path / "runs", restart=True)
+    assert_same_run(folder, fold_of(finished) / stage)
+
+
+# --- losses that are not finite
+
+
+def errors_of(stage: str, store: Path, runs: Path, *more: object):
+    done = run_here(script_of(stage), "--data-dir", store, "--runs-dir", runs, *TINY[stage], *more)
+    lines = [line for line in done.stderr.split("\n") if line.strip() and "step/s" not in line]
+    return done, lines
+
+
+@pytest.mark.filterwarnings("default::RuntimeWarning")
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_huge_learning_rate_ends_in_one_sentence(stage, finished, little_store, tmp_path):
+    folder = with_upstream(stage, finished, tmp_path / "runs")
+    done, lines = errors_of(
+        stage, little_store, tmp_path / "runs", "--lr", 1e30, "--epochs", 4, "--batch-size", 4
+    )
+    assert done.returncode == 2, done.stderr
+    assert len(lines) == 1
+    assert lines[0].startswith("Error: ")
+    assert "lower learning rate" in lines[0]
+    assert not (folder / "model.pt").exists()
+    assert not (folder / "result.json").exists()
+    assert ("state.pt" in lines[0]) == (folder / "state.pt").exists()
+
+
+@pytest.mark.filterwarnings("default::RuntimeWarning")
+@pytest.mark.parametrize("stage", STAGES)
+def test_weights_that_blow_up_in_an_epochs_last_step_end_in_one_sentence(
+    stage, finished, little_store, tmp_path
+):
+    with_upstream(stage, finished, tmp_path / "runs")
+    done, lines = errors_of(
+        stage, little_store, tmp_path / "runs", "--lr", 1e30, "--epochs", 2, "--batch-size", 999
+    )
+    assert (done.returncode, len(lines)) == (2, 1), done.stderr
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_last_good_epoch_is_kept_when_a_loss_is_not_finite(
+    stage, finished, little_store, tmp_path, monkeypatch
+):
+    folder = with_upstream(stage, finished, tmp_path / "runs")
+    with monkeypatch.context() as patch:
+        if stage == "gan":
+            original, calls = gan.F.mse_loss, []
+
+            def spoilt(*args):
+                calls.append(None)
+                return original(*args) * (float("nan") if len(calls) == 8 else 1)
+
+            patch.setattr(gan.F, "mse_loss", spoilt)
+        else:
+            original, calls = classifier.F.cross_entropy, []
+
+            def spoilt(*args):
+                calls.append(None)
+                return original(*args) * (float("inf") if len(calls) == 16 else 1)
+
+            patch.setattr(classifier.F, "cross_entropy", spoilt)
+        with pytest.raises(UserError, match="became (nan|inf) in epoch 2") as error:
+            run_stage(stage, little_store, tmp_path / "runs")
+    assert str(folder / "state.pt") in str(error.value)
+    state = load(folder / "state.pt")
+    whole = load(fold_of(finished) / stage / "state.pt")
+    assert_same(state["history"], whole["history"][:2])
+    assert all(tensor.isfinite().all() for net in state["nets"].values() for tensor in net.values())
+    run_stage(stage, little_store, tmp_path / "runs")
+    assert_same_run(folder, fold_of(finished) / stage)
+
+
+# --- the critic
+
+
+@pytest.fixture(scope="module")
+def watched(little_store, tmp_path_factory) -> dict:
+    """Return what a watcher of GAN training (critic every second epoch) saw."""
+    seen = {"epochs": [], "calls": [], "states": [], "grads": []}
+    trained = []
+    with pytest.MonkeyPatch.context() as patch:
+        leave_out_figures(patch)
+        original = {
+            "batches": gan.batches,
+            "step": engine.step,
+            "save": checkpoints.save,
+            "forward": Discriminator.forward,
+            "train": gan.train,
+        }
+
+        def batches(items, size, seed, epoch, purpose):
+            seen["epochs"].append(epoch)
+            return original["batches"](items, size, seed, epoch, purpose)
+
+        def forward(self, x):
+            seen["calls"].append(seen["epochs"][-1])
+            return original["forward"](self, x)
+
+        def train(run, data, generator, critic, optimisers):
+            trained.append((critic, optimisers))
+            return original["train"](run, data, generator, critic, optimisers)
+
+        def step(optimiser, loss):
+            critic, optimisers = trained[0]
+            before = [None if p.grad is None else p.grad.clone() for p in critic.parameters()]
+            original["step"](optimiser, loss)
+            if optimiser is optimisers["generator"]:
+                pairs = zip(before, critic.parameters(), strict=True)
+                seen["grads"].append(
+                    all(p.grad is None if b is None else torch.equal(b, p.grad) for b, p in pairs)
+                )
+
+        def save(path, content):
+            original["save"](path, content)
+            if path.name == "state.pt":
+                seen["states"].append(load(path))
+
+        patch.setattr(gan, "batches", batches)
+        patch.setattr(Discriminator, "forward", forward)
+        patch.setattr(gan, "train", train)
+        patch.setattr(engine, "step", step)
+        patch.setattr(checkpoints, "save", save)
+        runs = tmp_path_factory.mktemp("watched")
+        seen["dir"] = run_stage("gan", little_store, runs, epochs=5, critic_every=2)
+    return seen
+
+
+def test_the_critic_is_computed_in_the_epochs_in_which_it_steps_only(watched):
+    assert watched["epochs"] == [0, 1, 2, 3, 4]
+    assert set(watched["calls"]) == {0, 2, 4}
+    with_critic = ["critic_gap" in line for line in read_lines(watched["dir"] / "metrics.jsonl")]
+    assert with_critic == [True, False, True, False, True]
+
+
+def test_the_critic_changes_in_those_epochs_only_and_the_generator_in_all(watched):
+    critics = [state["nets"]["critic"] for state in watched["states"]]
+    changed = [not same(a, b) for a, b in zip(critics, critics[1:], strict=False)]
+    assert changed == [False, True, False, True]
+    generators = [state["nets"]["generator"] for state in watched["states"]]
+    assert all(not same(a, b) for a, b in zip(generators, generators[1:], strict=False))
+
+
+def test_the_generators_step_leaves_no_gradient_in_the_critic(watched):
+    assert len(watched["grads"]) == 5 * 3
+    assert all(watched["grads"])
+
+
+# --- which epoch
+
+
+def test_the_generator_of_the_smallest_validation_error_is_handed_over(watched):
+    errors = [line["val_de_mae"] for line in read_lines(watched["dir"] / "metrics.jsonl")]
+    best = int(np.argmin(errors))
+    model = load(watched["dir"] / "model.pt")
+    result = json.loads((watched["dir"] / "result.json").read_text())
+    assert model["best_epoch"] == result["best_epoch"] == best
+    assert_same(dict(model["weights"]), dict(watched["states"][best]["nets"]["generator"]))
+
+
+@pytest.mark.parametrize("stage", BOTH)
+def test_the_classifier_of_the_highest_balanced_accuracy_is_handed_over(
+    stage, finished, little_store, tmp_path, monkeypatch
+):
+    with_upstream(stage, finished, tmp_path)
+    states = []
+    original = checkpoints.save
+
+    def save(path, content):
+        original(path, content)
+        if path.name == "state.pt":
+            states.append(load(path))
+
+    monkeypatch.setattr(checkpoints, "save", save)
+    folder = run_stage(stage, little_store, tmp_path, epochs=6)
+    scores = [line["val_balanced_accuracy"] for line in read_lines(folder / "metrics.jsonl")]
+    assert len(set(scores)) > 1
+    best = int(np.argmax(scores))  # the first of equal ones
+    assert json.loads((folder / "result.json").read_text())["best_epoch"] == best
+    model = load(folder / "model.pt")
+    assert_same(dict(model["weights"]), dict(states[best]["nets"]["classifier"]))
+
+
+# --- who may say something
+
+
+def spoil(store: Path, copy: Path, trials: list[int]) -> Path:
+    """Copy a store and overwrite all recordings of `trials` with something else."""
+    shutil.copytree(store, copy)
+    for name in ("eeg", "baseline", "de", "baseline_de"):
+        array = np.load(copy / f"{name}.npy", mmap_mode="r+")
+        array[trials] = np.random.default_rng(1).normal(3, 5, array[trials].shape)
+        array.flush()
+    return copy
+
+
+@pytest.fixture(scope="module")
+def parts(finished) -> dict[str, list[int]]:
+    """Return the trials of each part of the split."""
+    return load(fold_of(finished) / "classifier" / "model.pt")["trials"]
+
+
+@pytest.fixture(scope="module")
+def spoilt(little_store, parts, tmp_path_factory) -> dict[str, Path]:
+    """Return stores in which the recordings of one part of the split are spoilt."""
+    folder = tmp_path_factory.mktemp("spoilt")
+    return {part: spoil(little_store, folder / part, trials) for part, trials in parts.items()}
+
+
+def quality_or_predictions(folder: Path) -> str:
+    if (folder / "predictions.csv").exists():
+        return (folder / "predictions.csv").read_text()
+    return json.dumps(json.loads((folder / "result.json").read_text())["quality"])
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_test_trials_have_no_say_in_anything_handed_over(stage, finished, spoilt, tmp_path):
+    whole = fold_of(finished) / stage
+    folder = with_upstream(stage, finished, tmp_path)
+    run_stage(stage, spoilt["test"], tmp_path)
+    assert_same(load(folder / "model.pt"), load(whole / "model.pt"))
+    assert_same(load(folder / "state.pt"), load(whole / "state.pt"))
+    assert (folder / "metrics.jsonl").read_text() == (whole / "metrics.jsonl").read_text()
+    assert quality_or_predictions(folder) != quality_or_predictions(whole)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_validation_trials_choose_the_epoch_and_nothing_else(stage, finished, spoilt, tmp_path):
+    whole = fold_of(finished) / stage
+    folder = with_upstream(stage, finished, tmp_path)
+    run_stage(stage, spoilt["val"], tmp_path)
+    states = [load(path / "state.pt") for path in (folder, whole)]
+    for name in ("nets", "optimisers"):
+        assert_same(states[0][name], states[1][name])
+    models = [load(path / "model.pt") for path in (folder, whole)]
+    for name in {"eeg_scaler", "de_scaler"} & set(models[0]):
+        assert models[0][name] == models[1][name]
+    lines = [read_lines(path / "metrics.jsonl") for path in (folder, whole)]
+    for a, b in zip(*lines, strict=True):
+        assert [a[k] for k in a if "val" not in k] == [b[k] for k in b if "val" not in k]
+    assert lines[0] != lines[1]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_training_trials_are_what_is_learnt_from(stage, finished, spoilt, tmp_path):
+    whole = fold_of(finished) / stage
+    folder = with_upstream(stage, finished, tmp_path)
+    run_stage(stage, spoilt["train"], tmp_path)
+    assert not same(load(folder / "state.pt")["nets"], load(whole / "state.pt")["nets"])
+
+
+def test_even_the_window_protocol_trains_on_no_test_frame(little_store, tmp_path):
+    first = run_stage("classifier", little_store, tmp_path / "first", protocol="window")
+    copy = tmp_path / "store"
+    shutil.copytree(little_store, copy)
+    rows = np.loadtxt(first / "predictions.csv", delimiter=",", skiprows=1, usecols=(0, 1))
+    eeg = np.load(copy / "eeg.npy", mmap_mode="r+")
+    for trial, frame in rows.astype(int):
+        eeg[trial, :, frame * 128 : (frame + 1) * 128] = 99.0
+    eeg.flush()
+    second = run_stage("classifier", copy, tmp_path / "second", protocol="window")
+    assert_same(load(first / "model.pt"), load(second / "model.pt"))
+    assert quality_or_predictions(first) != quality_or_predictions(second)
+
+
+# --- seeds
+
+
+@pytest.mark.parametrize("stage", ["gan", "classifier"])
+def test_the_same_seed_agrees_and_another_differs(stage, finished, little_store, tmp_path):
+    again = run_stage(stage, little_store, tmp_path / "again")
+    assert_same_run(again, fold_of(finished) / stage)
+    other = run_stage(stage, little_store, tmp_path / "other", seed=521)
+    weights = [load(folder / "model.pt")["weights"] for folder in (again, other)]
+    assert not same(*weights)
+
+
+def test_settings_in_the_checkpoint_are_those_of_the_run(finished):
+    for stage in STAGES:
+        model = load(fold_of(finished) / stage / "model.pt")
+        config = json.loads((fold_of(finished) / stage / "config.json").read_text())
+        assert model["config"] == config["settings"]
+        assert model["split_fingerprint"] == config["split_fingerprint"]
+        assert model["store_hash"] == config["store_hash"]
+        assert model["config"]["epochs"] == 3
+        assert model["stage"] == stage
+
+
+def test_finetuning_starts_from_the_classifier_of_stage_2(finished, little_store, tmp_path):
+    folder = with_upstream("finetune", finished, tmp_path)
+    run_stage("finetune", little_store, tmp_path, epochs=1, lr=0.0)
+    tuned, before = (load(path / "model.pt") for path in (folder, folder.parent / "classifier"))
+    assert_same(tuned["weights"], before["weights"])
+    assert tuned["eeg_scaler"] == before["eeg_scaler"]
