@@ -10,13 +10,13 @@ DEMO := --protocol subject --fold 0 --runs-dir runs/demo
 
 demo: .venv
 	$(RUN) preprocess_de.py --source eegmat
-	$(RUN) Workload-main/3D-UNet_GAN_Workload.py $(DEMO) --epochs 60
-	$(RUN) Workload-main/SA-ST_Net_Classifier_Workload.py $(DEMO) --epochs 30
-	$(RUN) Workload-main/Finetune_Classifier_Workload.py $(DEMO) --epochs 15
+	$(RUN) Workload-main/3D-UNet_GAN_Workload.py $(DEMO) --epochs 30
+	$(RUN) Workload-main/SA-ST_Net_Classifier_Workload.py $(DEMO) --epochs 20
+	$(RUN) Workload-main/Finetune_Classifier_Workload.py $(DEMO) --epochs 10
 	$(RUN) -m de3dgan.summary --fold-dir runs/demo/workload/subject/fold0
 
 test: .venv lint
-	$(RUN) -m pytest -n auto
+	$(RUN) -m pytest -n auto --dist loadfile
 
 lint: .venv
 	.venv/bin/ruff check .

@@ -28,12 +28,12 @@ class Config:
     task: str = "four_class"  # name of the task: the folder below runs/
     ratings: tuple[str, ...] = ("valence", "arousal")  # columns of trials.csv; n make 2^n classes
     threshold: float = 5.0  # a rating above this is "high"; 5 is the middle of DEAP's 1-9
-    class_names: tuple[str, ...] = (
+    class_names: tuple[str, ...] = (  # as figures call them
         "low valence, low arousal",
         "high valence, low arousal",
         "low valence, high arousal",
         "high valence, high arousal",
-    )  # as figures call them
+    )
 
     # --- where and on whom
     data_dir: Path = Path("DE_feature/deap")  # store that preprocess_de.py made

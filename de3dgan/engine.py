@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -97,6 +97,7 @@ def fit(
         for name, optimiser in optimisers.items():
             optimiser.load_state_dict(state["optimisers"][name])
         history, best = state["history"], state["best"]
+        _write_history(run, history)  # a kill may have come between the two files
         run.log(f"Going on after epoch {len(history)} of {run.config.epochs}.")
     else:
         run.log(f"Training for {run.config.epochs} epochs of {n_steps} steps in {shown(run.dir)}.")
@@ -117,8 +118,10 @@ def fit(
                 net.train()
             losses = train_epoch(epoch, bar.update)
             _refuse_non_finite(losses, run, epoch)
-            for net in nets.values():
+            for name, net in nets.items():
                 net.eval()
+                if not all(weights.isfinite().all() for weights in net.state_dict().values()):
+                    _give_up(run, epoch, f"A weight of the {name} became NaN or infinite")
             with torch.inference_mode():
                 figures = {**losses, **validate()}
             _refuse_non_finite(figures, run, epoch)
@@ -137,7 +140,7 @@ def fit(
                     "best": best,
                 },
             )
-            write_text(run.dir / "metrics.jsonl", "".join(json.dumps(h) + "\n" for h in history))
+            _write_history(run, history)
             for name, value in figures.items():
                 writer.add_scalar(name, value, epoch)
             bar.set_postfix({name: f"{value:.4g}" for name, value in figures.items()})
@@ -146,6 +149,10 @@ def fit(
     handed_over.eval()
     run.log(f"Chose epoch {best['epoch']}: {monitor} {abs(best['score']):.4g} on validation.")
     return history, best["epoch"]
+
+
+def _write_history(run: Run, history: list[dict[str, float]]) -> None:
+    write_text(run.dir / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in history))
 
 
 def step(optimiser: Optimizer, loss: Tensor) -> None:
@@ -164,8 +171,13 @@ def _note(run: Run, epoch: int, figures: dict[str, float], seconds: float) -> No
 def _refuse_non_finite(figures: dict[str, float], run: Run, epoch: int) -> None:
     bad = [name for name, value in figures.items() if not math.isfinite(value)]
     if bad:
-        raise UserError(
-            f"{bad[0]} became {figures[bad[0]]} in epoch {epoch}, so training stopped; "
-            f"{shown(run.dir / 'state.pt')} is that of the last good epoch: begin anew with a "
-            "lower learning rate and --restart."
-        )
+        _give_up(run, epoch, f"{bad[0]} became {figures[bad[0]]}")
+
+
+def _give_up(run: Run, epoch: int, reason: str) -> NoReturn:
+    state = run.dir / "state.pt"
+    kept = f"; {shown(state)} is that of the last good epoch" if state.is_file() else ""
+    raise UserError(
+        f"{reason} in epoch {epoch}, so training stopped{kept}: begin anew with a lower learning "
+        "rate and --restart."
+    )

@@ -13,10 +13,12 @@ from torch.optim import Optimizer
 
 from de3dgan import checkpoints, engine
 from de3dgan.data import Frames, batches, chunks, resident
+from de3dgan.errors import UserError
 from de3dgan.features import FRAME
 from de3dgan.generation import TrainedGenerator
 from de3dgan.losses import critic_loss
 from de3dgan.normalisation import fit_de_scaler, fit_eeg_scaler
+from de3dgan.paths import shown
 from de3dgan.quality import quality, trial_de
 from de3dgan.run import Run, autocast
 from models import Discriminator, Generator
@@ -36,6 +38,13 @@ class Trials:
 
     def __init__(self, run: Run):
         store, split = run.store, run.split
+        # Three halvings of the DE windows; and PyTorch's bfloat16 convolutions read memory that
+        # is not theirs when a volume is 2 x 1 x 1, the bottom of the U-Net for trials of 8 s.
+        if store.n_frames % 4 or store.n_frames < 12:
+            raise UserError(
+                f"Trials of {shown(store.path)} last {store.n_frames} s, and the generator needs "
+                "a multiple of 4 s, 12 s or more: cut them so in the source's `read`."
+            )
         self.frames = Frames(store, run.device, waveform_baseline=split.leaky)
         self.de_scaler = fit_de_scaler(store, split)
         self.eeg_scaler = fit_eeg_scaler(self.frames, split)

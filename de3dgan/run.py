@@ -18,6 +18,7 @@ import dataclasses
 import json
 import platform
 import resource
+import shlex
 import shutil
 import sys
 import time
@@ -44,6 +45,15 @@ SCRIPTS = {
     "finetune": "Finetune_Classifier",
 }
 #: Settings that say where a run happens, not what it computes.
+#: The lowest value of a number that can be meant, whichever stage has it.
+_LOWEST = {
+    **dict.fromkeys(("epochs", "batch_size", "critic_every"), 1),
+    **dict.fromkeys(("widths", "critic_widths", "critic_hidden", "n_features"), 1),
+    **dict.fromkeys(("seed", "lr", "critic_lr", "weight_decay", "dropout"), 0),
+    **dict.fromkeys(("penalty_weight", "reconstruction_weight", "consistency_weight"), 0),
+}
+#: Settings that a fold's three stages must agree on.
+_SHARED = ("fold", "protocol", "seed", "data_dir", "runs_dir", "task", "ratings", "threshold")
 _PLACES = ("data_dir", "runs_dir", "device", "restart")
 
 
@@ -180,12 +190,13 @@ class Run:
         own = SCRIPTS[self.stage]
         suffix = script.removeprefix(own) if script.startswith(own) else f"_{self.config.task}.py"
         words = ["python", shown(Path(sys.argv[0]).resolve().parent / f"{SCRIPTS[stage]}{suffix}")]
-        for name in ("fold", "protocol", "seed", "data_dir", "runs_dir"):
+        for name in _SHARED:
             value = getattr(self.config, name)
             default = type(self.config).__dataclass_fields__[name].default
             if name == "fold" or value != default:
-                words += [f"--{name.replace('_', '-')}", str(value)]
-        return " ".join(words)
+                values = value if isinstance(value, tuple) else (value,)
+                words += [f"--{name.replace('_', '-')}", *map(str, values)]
+        return shlex.join(words)
 
     def _read_upstream(self, stage: str) -> str:
         """Load an earlier stage's checkpoint and return its hash."""
@@ -198,6 +209,10 @@ class Run:
             )
         remedy = f"make the right one with: {command} --restart"
         content = checkpoints.load(path, remedy)
+        if content.get("stage") != stage:
+            raise UserError(
+                f"{shown(path)} is of the {content.get('stage')} stage, not of {stage}: {remedy}"
+            )
         theirs, ours = content.get("split_fingerprint"), self.split.fingerprint
         if theirs != ours:
             raise UserError(
@@ -242,22 +257,34 @@ class Run:
 
 
 def check_config(config: Any) -> None:
-    """Refuse numbers that cannot be meant.
+    """Refuse values that cannot be meant.
 
     Raises
     ------
     UserError
         Naming the flag.
     """
-    for name in ("epochs", "batch_size"):
-        if getattr(config, name) < 1:
-            raise UserError(
-                f"--{name.replace('_', '-')} must be at least 1, not {getattr(config, name)}."
-            )
     if not 0 <= config.fold < N_FOLDS:
         raise UserError(f"There is no fold {config.fold}: choose one from 0 to {N_FOLDS - 1}.")
-    if config.seed < 0:
-        raise UserError(f"--seed must not be negative, and {config.seed} is.")
+    if not config.ratings:
+        raise UserError("--ratings needs at least one column of trials.csv.")
+    names = getattr(config, "class_names", None)
+    if names is not None and len(names) != 2 ** len(config.ratings):
+        raise UserError(
+            f"--class-names needs a name for each of the {2 ** len(config.ratings)} classes, and "
+            f"has {len(names)}."
+        )
+    for field_ in dataclasses.fields(config):
+        value = getattr(config, field_.name)
+        lowest = _LOWEST.get(field_.name)
+        if (
+            lowest is not None
+            and not min(value if isinstance(value, tuple) else (value,)) >= lowest
+        ):
+            flag = f"--{field_.name.replace('_', '-')}"
+            raise UserError(f"{flag} must be at least {lowest}, and {value} is not.")
+    if not getattr(config, "dropout", 0) < 1:
+        raise UserError(f"--dropout must be below 1, and {config.dropout} is not.")
 
 
 def device_of(name: str) -> torch.device:

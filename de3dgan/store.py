@@ -99,7 +99,7 @@ class Store:
                 rows = list(csv.DictReader(file))
         except (OSError, ValueError, EOFError) as error:
             raise UserError(f"The store in {shown(path)} is damaged ({error}): {remedy}") from None
-        if sha256(path / "trials.csv") != manifest["trials"]:
+        if sha256(path / "trials.csv") != manifest.get("trials"):
             raise UserError(f"{shown(path / 'trials.csv')} has been edited: {remedy}")
         shapes = {name: list(array.shape) for name, array in arrays.items()}
         if shapes != manifest["shapes"] or len(rows) != len(arrays["eeg"]):

@@ -146,7 +146,7 @@ def write_store(
     of oneDNN's bfloat16 convolution (PyTorch 2.13, AVX-512) reads memory that nobody wrote.
     """
     from de3dgan.features import differential_entropy
-    from de3dgan.files import write_csv, write_json
+    from de3dgan.files import sha256, write_csv, write_json
     from de3dgan.store import SETTINGS, manifest_hash
 
     rng = np.random.default_rng(0)
@@ -180,6 +180,7 @@ def write_store(
         "source": "deap",
         "inputs": {},
         "ch_names": list(ch_names),
+        "trials": sha256(folder / "trials.csv"),
         "shapes": {name: list(array.shape) for name, array in arrays.items()},
         "versions": {},
     }
