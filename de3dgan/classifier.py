@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -74,6 +75,8 @@ def train(
 
     def validate() -> dict[str, float]:
         probabilities = predict(net, frames, scaler, split.val)
+        if not np.isfinite(probabilities).all():
+            return {"val_loss": math.nan}  # which stops the run
         scores = metrics.scores(val_labels, probabilities)
         chosen = probabilities[np.arange(len(val_labels)), val_labels]
         return {

@@ -126,7 +126,8 @@ def subject_features(data: Subject) -> dict[str, np.ndarray]:
     """
 
     def cut(segment: Segment) -> np.ndarray:
-        return data.recordings[segment.recording][:, segment.start : segment.stop]
+        eeg = data.recordings[segment.recording][:, segment.start : segment.stop]
+        return eeg.astype(np.float32)
 
     n_baseline_times = data.n_baseline_times or max(s.stop - s.start for s in data.baselines)
 
@@ -151,7 +152,7 @@ def subject_features(data: Subject) -> dict[str, np.ndarray]:
         "de": np.stack(des[n_baselines:]) - baseline_de[of_trial][:, :, None, :],
         "baseline_de": baseline_de,
     }
-    return {name: array.astype(np.float32) for name, array in features.items()}
+    return {name: array.astype(np.float32, copy=False) for name, array in features.items()}
 
 
 def export_mat(store: Store, folder: Path) -> None:
