@@ -67,7 +67,6 @@ def main(config: Config) -> None:
 def preprocessing_lines(repeats: int) -> list[str]:
     """Time DE extraction of one DEAP subject, ours and the plain loop in turns."""
     import numpy as np
-
     from joblib import Parallel, delayed
 
     from de3dgan.features import BANDS
@@ -111,7 +110,7 @@ def preprocessing_lines(repeats: int) -> list[str]:
         f"| `preprocess_de.py`, one process | {fast:.3f} | {slow / fast:.0f}x |",
         f"| `preprocess_de.py --jobs {cores}` | {shared:.3f} | {slow / shared:.0f}x |",
         "",
-        f"The loop's and ours differ by at most {error:.0e} nats, which is the rounding to float32.",
+        f"Their DE differs by at most {error:.0e} nats, which is the rounding to float32.",
     ]
 
 
