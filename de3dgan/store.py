@@ -24,7 +24,7 @@ import numpy as np
 from de3dgan.errors import UserError
 from de3dgan.features import BANDS, FILTER_ORDER, FRAME, WINDOW
 from de3dgan.files import differences, digest, read_json, sha256
-from de3dgan.paths import shown
+from de3dgan.paths import ROOT, shown
 from de3dgan.sources import SFREQ
 
 FORMAT = 1
@@ -81,7 +81,7 @@ class Store:
             version's.
         """
         path = Path(path)
-        remedy = f"make it with: python preprocess_de.py --source {_source_of(path)}"
+        remedy = f"make it with: {_command(path)}"
         if not (path / "manifest.json").is_file():
             raise UserError(f"There is no store in {shown(path)}: {remedy}")
         manifest = read_json(path / "manifest.json")
@@ -184,7 +184,11 @@ def manifest_hash(manifest: Mapping[str, Any]) -> str:
     return digest({key: value for key, value in manifest.items() if key != "hash"})
 
 
-def _source_of(path: Path) -> str:
+def _command(path: Path) -> str:
+    """Return the command that makes the store in `path`."""
     from de3dgan import sources
 
-    return path.name if path.name in sources.names() else "{" + ",".join(sources.names()) + "}"
+    if path.name in sources.names() and path.parent == ROOT / "DE_feature":
+        return f"python preprocess_de.py --source {path.name}"
+    choices = "{" + ",".join(sources.names()) + "}"
+    return f"python preprocess_de.py --source {choices} --out-dir {shown(path)}"
