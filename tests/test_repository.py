@@ -110,7 +110,8 @@ def public(node: ast.AST, prefix: str = ""):
 
 @pytest.mark.parametrize(
     "path",
-    python_files("de3dgan", "models") + [p for f in set(FOLDERS.values()) for p in f.glob("*.py")],
+    python_files("de3dgan", "models")
+    + sorted(path for folder in {*FOLDERS.values()} for path in folder.glob("*.py")),
     ids=lambda path: str(path.relative_to(ROOT)),
 )
 def test_everything_public_is_documented(path):
