@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import csv
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -188,7 +189,7 @@ def _command(path: Path) -> str:
     """Return the command that makes the store in `path`."""
     from de3dgan import sources
 
-    if path.name in sources.names() and path.parent == ROOT / "DE_feature":
-        return f"python preprocess_de.py --source {path.name}"
-    choices = "{" + ",".join(sources.names()) + "}"
-    return f"python preprocess_de.py --source {choices} --out-dir {shown(path)}"
+    source = path.name if path.name in sources.names() else f"{{{','.join(sources.names())}}}"
+    default = ROOT / "DE_feature" / path.name
+    place = "" if path.resolve() == default else f" --out-dir {shlex.quote(shown(path))}"
+    return f"python preprocess_de.py --source {source}{place}"

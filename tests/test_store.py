@@ -307,8 +307,10 @@ def test_a_missing_store_says_how_to_make_one(tmp_path, path):
     with pytest.raises(UserError, match="preprocess_de.py --source") as error:
         Store.open(tmp_path / path)
     one_line(error)
-    with pytest.raises(UserError, match="--source eegmat"):
+    with pytest.raises(UserError, match="--source eegmat --out-dir .*eegmat$"):
         Store.open(tmp_path / "eegmat")
+    with pytest.raises(UserError, match="--source {deap,eegmat} --out-dir .*mine$"):
+        Store.open(tmp_path / "mine")
 
 
 def test_a_tampered_manifest_is_refused(mine):
