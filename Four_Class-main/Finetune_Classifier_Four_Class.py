@@ -52,6 +52,8 @@ class Config:
     batch_size: int = 64  # one-second frames per step, real, and as many generated; published
     lr: float = 1e-5  # Adam's learning rate; published
     weight_decay: float = 5e-4  # L2 penalty in Adam; published
+    # what is set beside real EEG; all but "generated" are controls, see README
+    augmentation: Literal["generated", "none", "noise", "surrogate", "shuffled"] = "generated"
     consistency_weight: float = 0.5  # weight of the features' distance; published
 
 
@@ -59,13 +61,14 @@ def main(config: Config) -> None:
     """Go on from stage 2's classifier with stage 1's EEG, on the same split."""
     from torch.optim import Adam
 
-    from de3dgan import checkpoints, classifier
+    from de3dgan import augmentation, checkpoints, classifier
     from de3dgan.data import Frames
     from de3dgan.generation import TrainedGenerator
     from de3dgan.normalisation import RobustScaler
     from de3dgan.run import Run
 
-    run = Run.open(config, "finetune", needs=("gan", "classifier"))
+    control = None if config.augmentation == "generated" else config.augmentation
+    run = Run.open(config, "finetune", needs=("gan", "classifier"), variant=control)
     if run.finished:
         return
     generator = TrainedGenerator.from_content(run.upstream["gan"], run.device)
@@ -73,10 +76,8 @@ def main(config: Config) -> None:
     scaler = RobustScaler(**run.upstream["classifier"]["eeg_scaler"])
     optimiser = Adam(net.parameters(), config.lr, weight_decay=config.weight_decay)
     frames = Frames(run.store, run.device, waveform_baseline=run.split.leaky)
-    with classifier.generated_frames(run, generator) as generated:
-        loss = classifier.with_generated(
-            frames, generated, scaler, net, weight=config.consistency_weight
-        )
+    with augmentation.augmented_frames(run, frames, generator, config.augmentation) as second:
+        loss = classifier.with_second(frames, second, scaler, net, config.consistency_weight)
         history, best_epoch = classifier.train(run, frames, scaler, net, optimiser, loss)
     classifier.finish(run, frames, scaler, net, history, best_epoch)
 

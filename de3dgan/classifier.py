@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,7 +15,6 @@ from torch.optim import Optimizer
 from de3dgan import baselines, checkpoints, engine, metrics
 from de3dgan.data import Frames, batches, chunks
 from de3dgan.files import write_csv
-from de3dgan.generation import TrainedGenerator
 from de3dgan.losses import consistency_loss
 from de3dgan.normalisation import RobustScaler
 from de3dgan.run import Run, autocast
@@ -52,7 +48,7 @@ def train(
         What is trained. Afterwards `net` has the weights of the epoch of the highest balanced
         accuracy per validation frame.
     batch_loss : callable
-        `cross_entropy` or `with_generated`.
+        `cross_entropy` or `with_second`.
 
     Returns
     -------
@@ -106,19 +102,20 @@ def cross_entropy(frames: Frames, scaler: RobustScaler, net: SASTNet) -> BatchLo
     return batch_loss
 
 
-def with_generated(
-    frames: Frames, generated: Frames, scaler: RobustScaler, net: SASTNet, weight: float
+def with_second(
+    frames: Frames, second: Frames | None, scaler: RobustScaler, net: SASTNet, weight: float
 ) -> BatchLoss:
-    """Return stage 3's loss: cross entropy of real frames, and `weight` times the distance of their
-    features from those of the frames generated from the same trial's DE at the same second.
-    """  # noqa: D205
+    """Return stage 3's loss: cross entropy of real frames, and distance to their second EEG.
+
+    The distance, times `weight`, is that of the features of real frames from the features of the
+    frames of `second` for the same trial and second. Without `second`, it is left out.
+    """
+    if second is None:
+        return cross_entropy(frames, scaler, net)
 
     def batch_loss(numbers: np.ndarray, labels: Tensor) -> dict[str, Tensor]:
         entropy, distance = consistency_loss(
-            net,
-            scaler.normalise(frames[numbers]),
-            scaler.normalise(generated[numbers]),
-            labels,
+            net, scaler.normalise(frames[numbers]), scaler.normalise(second[numbers]), labels
         )
         return {
             "loss": entropy + weight * distance,
@@ -127,26 +124,6 @@ def with_generated(
         }
 
     return batch_loss
-
-
-@contextmanager
-def generated_frames(run: Run, generator: TrainedGenerator) -> Iterator[Frames]:
-    """Generate the EEG of all training trials, once, and give its frames for as long as needed.
-
-    It lies in a temporary file of the run directory, read by memory map, so that memory does not
-    grow with the number of trials; rows of other trials are holes in that file.
-    """
-    path = Path(run.dir, "generated.npy.tmp")
-    trials = run.split.trials("train")
-    run.log(f"Generating the EEG of {len(trials)} training trials.")
-    try:
-        eeg = np.lib.format.open_memmap(path, "w+", np.float32, run.store.eeg.shape)
-        for rows in chunks(trials, 8):
-            eeg[rows] = generator(run.store.absolute_de(rows))
-        yield Frames(run.store, run.device, waveform_baseline=False, eeg=eeg)
-    finally:
-        if path.exists():
-            os.remove(path)
 
 
 def predict(net: SASTNet, frames: Frames, scaler: RobustScaler, numbers: np.ndarray) -> np.ndarray:
@@ -202,7 +179,7 @@ def finish(
             "per trial": metrics.confusion(*metrics.by_trial(trials, labels, probabilities)),
         },
         run.config.class_names,
-        f"{run.stage} stage: {run.title}",
+        f"{run.dir.name} stage: {run.title}",
     )
     figures.learning_curves(
         run.dir / "learning_curves.png",
@@ -218,7 +195,7 @@ def finish(
             ],
         },
         best_epoch,
-        f"{run.stage} stage: {run.title}",
+        f"{run.dir.name} stage: {run.title}",
     )
     test = metrics.window_and_trial(trials, labels, probabilities)
     run.write_result(

@@ -67,6 +67,15 @@ class Frames:
             x = x - self.template[trial]
         return x.to(self.device, torch.float32, non_blocking=True)
 
+    def numbers(self, trials: np.ndarray) -> np.ndarray:
+        """Return the numbers of all frames of `trials`, int (len(trials) · n_frames,)."""
+        return (trials[:, None] * self.n_frames + np.arange(self.n_frames)).ravel()
+
+    def continuous(self, trials: np.ndarray) -> np.ndarray:
+        """Return the EEG of whole trials, (len(trials), n_chans, n_times) in µV."""
+        frames = self.cpu(self.numbers(trials)).reshape(len(trials), self.n_frames, *self.shape[1:])
+        return frames.swapaxes(1, 2).reshape(len(trials), self.shape[1], -1)
+
     def cpu(self, frames: np.ndarray) -> np.ndarray:
         """Return frames by number as an array."""
         return self[frames].cpu().numpy()

@@ -67,23 +67,12 @@ class Trials:
         kept : Tensor of bool, (B · n_frames,)
             Which of the trials' frames these are.
         """
-        numbers = self.frame_numbers(trials)
+        numbers = self.frames.numbers(trials)
         kept = self.trained_on[numbers]
         rows = torch.from_numpy(trials).to(self.de.device)
         de = self.de[rows].to(self.frames.device, non_blocking=True)
         real = self.eeg_scaler.normalise(self.frames[numbers[kept]])
         return self.de_scaler.normalise(de), real, torch.from_numpy(kept).to(self.frames.device)
-
-    def eeg(self, trials: np.ndarray) -> np.ndarray:
-        """Return real EEG (len(trials), n_chans, n_times) in µV, as the protocol has it."""
-        frames = self.frames.cpu(self.frame_numbers(trials))
-        n_frames = self.frames.n_frames
-        frames = frames.reshape(len(trials), n_frames, *frames.shape[1:])
-        return frames.swapaxes(1, 2).reshape(len(trials), frames.shape[2], -1)
-
-    def frame_numbers(self, trials: np.ndarray) -> np.ndarray:
-        """Return the numbers of all frames of `trials`."""
-        return (trials[:, None] * self.frames.n_frames + np.arange(self.frames.n_frames)).ravel()
 
 
 def train(
@@ -172,11 +161,13 @@ def finish(
 
     def pairs() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for trials in chunks(test, 8):
-            yield from zip(data.eeg(trials), trained(store.absolute_de(trials)), strict=True)
+            yield from zip(
+                data.frames.continuous(trials), trained(store.absolute_de(trials)), strict=True
+            )
 
     measured = quality(pairs(), store.absolute_de(test))
     drawn = _spread(test, _N_FIGURE_TRIALS)
-    _draw(run, data.eeg(drawn), trained(store.absolute_de(drawn)), drawn[0])
+    _draw(run, data.frames.continuous(drawn), trained(store.absolute_de(drawn)), drawn[0])
     figures.learning_curves(
         run.dir / "learning_curves.png",
         history,

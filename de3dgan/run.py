@@ -88,7 +88,9 @@ class Run:
     started: float = field(default_factory=time.monotonic)
 
     @classmethod
-    def open(cls, config: Any, stage: str, needs: tuple[str, ...] = ()) -> Run:
+    def open(
+        cls, config: Any, stage: str, needs: tuple[str, ...] = (), variant: str | None = None
+    ) -> Run:
         """Open the run of `config`, a new one or one to go on with.
 
         Parameters
@@ -99,6 +101,8 @@ class Run:
             The stage it is of.
         needs : tuple of str
             Stages whose checkpoints it reads.
+        variant : str, optional
+            What sets it apart from the stage's usual run; its directory is <stage>-<variant>.
 
         Raises
         ------
@@ -117,7 +121,8 @@ class Run:
             )
         split = make_split(store, labels, config.protocol, config.fold, config.seed)
         fold_dir = from_root(config.runs_dir) / config.task / config.protocol / f"fold{config.fold}"
-        run = cls(config, stage, fold_dir / stage, store, labels, split, device_of(config.device))
+        folder = f"{stage}-{variant}" if variant else stage
+        run = cls(config, stage, fold_dir / folder, store, labels, split, device_of(config.device))
         dependencies = {name: run._read_upstream(name) for name in needs}
         run._claim(dependencies)
         seed_torch(config.seed, 0, f"{stage}: initial weights")
@@ -185,12 +190,16 @@ class Run:
         write_json(self.dir / "result.json", result)
 
     def command(self, stage: str) -> str:
-        """Return the command that runs `stage` for this run's fold, from the same folder."""
+        """Return the command that runs `stage` for this run's fold, from the same folder.
+
+        For the run's own stage, with all its settings.
+        """
         script = Path(sys.argv[0]).name
         own = SCRIPTS[self.stage]
         suffix = script.removeprefix(own) if script.startswith(own) else f"_{self.config.task}.py"
         words = ["python", shown(Path(sys.argv[0]).resolve().parent / f"{SCRIPTS[stage]}{suffix}")]
-        for name in _SHARED:
+        own_names = [f.name for f in dataclasses.fields(self.config) if f.name != "restart"]
+        for name in own_names if stage == self.stage else _SHARED:
             value = getattr(self.config, name)
             default = type(self.config).__dataclass_fields__[name].default
             if name == "fold" or value != default:

@@ -11,6 +11,13 @@ from typing import Any
 
 from de3dgan.cli import command_line
 
+#: What the controls of stage 3 set beside real EEG.
+_CONTROLS = {
+    "none": "nothing",
+    "noise": "white noise",
+    "surrogate": "noise of the same DE",
+    "shuffled": "generated EEG of other trials",
+}
 #: Metrics of the table, and their headings.
 _SHOWN = {"accuracy": "accuracy", "balanced_accuracy": "balanced", "auc": "AUC"}
 
@@ -42,6 +49,7 @@ def describe(fold_dir: Path, data_dir: Path | None = None) -> str:
     UserError
         If a stage is not finished or the store is not there.
     """
+    from de3dgan.files import read_json
     from de3dgan.paths import shown
 
     results = read_results(fold_dir)
@@ -52,6 +60,9 @@ def describe(fold_dir: Path, data_dir: Path | None = None) -> str:
         "stage 2: SA-ST-Net on real EEG": results["classifier"]["test"],
         "stage 3: fine-tuned with generated EEG": last["test"],
     }
+    for path in sorted(fold_dir.glob("finetune-*/result.json")):
+        control = path.parent.name.removeprefix("finetune-")
+        rows[f"control: fine-tuned with {_CONTROLS[control]}"] = read_json(path)["test"]
     leaky = " **Leaky protocol: the figures say nothing about new EEG.**" if last["leaky"] else ""
     headings = [f"{unit}: {name}" for unit in ("frame", "trial") for name in _SHOWN.values()]
     lines = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from sklearn import metrics
 
 from de3dgan.splits import class_labels, make_split
 from de3dgan.store import Store
+from de3dgan.summary import describe
 from tests.conftest import (
     FOLDERS,
     ROOT,
@@ -325,6 +327,33 @@ def test_the_summary_prints_a_table_of_what_the_stages_reported(runs, deap_store
     assert (folder / "summary.md").read_text() in done.stdout
 
 
+def test_controls_of_stage_3_take_the_same_steps_in_folders_of_their_own(runs, deap_store):
+    """And the summary has a row for each."""
+    fold = runs["valence"]
+    args = ["--data-dir", deap_store, "--runs-dir", fold.parents[2], "--epochs", 2]
+    before = contents(fold / "finetune")
+    for control in ("none", "noise", "surrogate", "shuffled"):
+        done = run_here(script_of("finetune"), *args, *TINY["finetune"], "--augmentation", control)
+        assert done.returncode == 0, done.stderr
+    assert contents(fold / "finetune") == before
+    folders = [fold / "finetune", *sorted(fold.glob("finetune-*"))]
+    assert len(folders) == 5
+    history = [read_lines(folder / "metrics.jsonl") for folder in folders]
+    assert {len(lines) for lines in history} == {2}
+    losses = {
+        folder.name: lines[-1]["loss"] for folder, lines in zip(folders, history, strict=True)
+    }
+    assert len(set(losses.values())) == 5  # none is another one by a different name
+    assert "feature_distance" not in history[[f.name for f in folders].index("finetune-none")][-1]
+    assert {read_result(folder)["split_fingerprint"] for folder in folders} == {
+        read_result(folders[0])["split_fingerprint"]
+    }
+    table = describe(fold, deap_store)
+    assert table.count("| control: fine-tuned with ") == 4
+    for folder in folders[1:]:
+        shutil.rmtree(folder)
+
+
 def test_the_summary_of_an_unfinished_fold_names_what_is_missing(by_protocol):
     args = ("--fold-dir", by_protocol["video"].parent)
     done = run_here(ROOT / "de3dgan" / "summary.py", *args)
@@ -337,14 +366,15 @@ def test_the_summary_of_an_unfinished_fold_names_what_is_missing(by_protocol):
 
 
 def fields_with_comments(path: Path) -> dict[str, str]:
-    """Return the flags of the script's dataclass, and the comment beside each."""
+    """Return the flags of the script's dataclass, and the comment beside or above each."""
     source = path.read_text()
     lines = source[source.index("class Config") :].split("\ndef ")[0].splitlines()
-    out, open_field = {}, None
+    out, open_field, above = {}, None, ""
     for line in lines:
         if line.startswith("    ") and line[4:5].isalpha() and ":" in line.split("#")[0]:
             open_field = line.split(":")[0].strip()
-            out[open_field] = ""
+            out[open_field] = above
+        above = line.strip().removeprefix("# ") if line.lstrip().startswith("# ") else ""
         if open_field and "#" in line and not line.lstrip().startswith("#"):
             out[open_field] = line.split("#", 1)[1].strip()
     return out

@@ -1,0 +1,143 @@
+"""What stage 3 sets beside real EEG: generated EEG, or a control that it has to beat.
+
+=============  ==================================================================================
+generated      EEG that the generator makes from the trial's own DE
+none           nothing: the classifier goes on with real EEG alone
+noise          white noise with the trial's mean and variance in every channel
+surrogate      noise with the trial's DE in every half-second: what needs no learning
+shuffled       generated EEG, but from the DE of another training trial of the same class
+=============  ==================================================================================
+
+A gain of *generated* over *none* is that of augmentation; over *noise* and *surrogate*, that of a
+learned generator; over *shuffled*, that of matching each trial with its own EEG.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from de3dgan.data import Frames, chunks
+from de3dgan.features import WINDOW, band_signals, differential_entropy
+from de3dgan.generation import TrainedGenerator
+from de3dgan.run import Run
+from de3dgan.seeds import derived_rng
+
+KINDS = ("generated", "none", "noise", "surrogate", "shuffled")
+
+#: Passes of `de_matched_noise`, the first of which only measures.
+_PASSES = 6
+
+
+@contextmanager
+def augmented_frames(
+    run: Run, frames: Frames, generator: TrainedGenerator, kind: str
+) -> Iterator[Frames | None]:
+    """Make the second EEG of all training trials, once, and give its frames for as long as needed.
+
+    It lies in a temporary file of the run directory, read by memory map, so that memory does not
+    grow with the number of trials; rows of other trials are holes in that file.
+
+    Parameters
+    ----------
+    run : Run
+        A fine-tuning run.
+    frames : Frames
+        Its real EEG.
+    generator : TrainedGenerator
+        The generator of the same split.
+    kind : str
+        One of `KINDS`; None is given for "none".
+    """
+    if kind == "none":
+        yield None
+        return
+    make = _maker(run, frames, generator, kind)
+    path = Path(run.dir, "augmentation.npy.tmp")
+    trials = run.split.trials("train")
+    run.log(f"Making the {kind} EEG of {len(trials)} training trials.")
+    try:
+        eeg = np.lib.format.open_memmap(path, "w+", np.float32, run.store.eeg.shape)
+        for rows in chunks(trials, 8):
+            eeg[rows] = make(rows)
+        yield Frames(run.store, run.device, waveform_baseline=False, eeg=eeg)
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def de_matched_noise(rng: np.random.Generator, de: np.ndarray) -> np.ndarray:
+    """Return noise with a given DE: white noise whose bands are made louder and softer in time.
+
+    Parameters
+    ----------
+    rng : Generator
+        Source of the noise.
+    de : array, (n_bands, n_windows, n_chans)
+        Absolute DE in nats.
+
+    Returns
+    -------
+    array, (n_chans, n_windows · WINDOW)
+        In µV. Its DE differs from `de` by about 0.03 nats in the mean: gains are interpolated
+        between half-seconds, since steps would be heard in other bands.
+    """
+    n_windows, n_chans = de.shape[1:]
+    times = np.arange(n_windows * WINDOW)
+    centres = (np.arange(n_windows) + 0.5) * WINDOW
+    noise = np.stack(list(band_signals(rng.standard_normal((n_chans, len(times))))))
+    log_gain = np.zeros_like(de, dtype=np.float64)
+    for _ in range(_PASSES):
+        smooth = [[np.interp(times, centres, g) for g in gains.T] for gains in log_gain]
+        eeg = (noise * np.exp(smooth)).sum(0)
+        # Bands overlap and gains change within windows, so that this only comes closer.
+        log_gain += de - differential_entropy(eeg)
+    return eeg
+
+
+def other_of_same_class(
+    trials: np.ndarray, labels: np.ndarray, rng: np.random.Generator
+) -> dict[int, int]:
+    """Return, for each of `trials`, another one of its class; itself if it is the only one.
+
+    Parameters
+    ----------
+    trials : array of int
+        Trials to match.
+    labels : array of int, (n_trials,)
+        Class of every trial of the store.
+    rng : Generator
+        Source of the matching, which is one cycle through each class.
+    """
+    other = {}
+    for label in np.unique(labels[trials]):
+        cycle = rng.permutation(trials[labels[trials] == label])
+        other.update(zip(cycle.tolist(), np.roll(cycle, 1).tolist(), strict=True))
+    return other
+
+
+def _maker(
+    run: Run, frames: Frames, generator: TrainedGenerator, kind: str
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Return what maps trials to their second EEG, (len(trials), n_chans, n_times) in µV."""
+    seed = run.config.seed
+    if kind == "shuffled":
+        rng = derived_rng(seed, 0, "shuffled trials")
+        other = other_of_same_class(run.split.trials("train"), run.labels, rng)
+
+    def make(trials: np.ndarray) -> np.ndarray:
+        if kind == "generated":
+            return generator(run.store.absolute_de(trials))
+        if kind == "shuffled":
+            return generator(run.store.absolute_de(np.array([other[t] for t in trials.tolist()])))
+        rngs = [derived_rng(seed, trial, f"{kind} of a trial") for trial in trials.tolist()]
+        if kind == "surrogate":
+            de = run.store.absolute_de(trials)
+            return np.stack([de_matched_noise(*pair) for pair in zip(rngs, de, strict=True)])
+        real = frames.continuous(trials)
+        mean, std = real.mean(-1, keepdims=True), real.std(-1, keepdims=True)
+        return mean + std * np.stack([rng.standard_normal(real.shape[1:]) for rng in rngs])
+
+    return make
