@@ -1,18 +1,37 @@
-"""What a network has to beat: the majority class, and a linear model on DE."""
+"""What a network has to beat, on the same split and by the same metrics.
+
+Baselines have no epoch to choose, so that they are trained on the validation part as well. DE is
+z-scored with the statistics of what they are trained on.
+"""
 
 from __future__ import annotations
 
 import numpy as np
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
 
+from de3dgan.seeds import derived_rng
 from de3dgan.splits import Split
 from de3dgan.store import Store
 
+#: Frames that the support vector machine is trained on, at most: its time grows with the square.
+_N_SVM_FRAMES = 6000
 
-def frame_de(store: Store, frames: np.ndarray) -> np.ndarray:
-    """Return the DE of one-second frames, the mean of their two half-seconds, baseline removed.
+
+def frame_de(store: Store, frames: np.ndarray, absolute: bool = False) -> np.ndarray:
+    """Return the DE of one-second frames, the mean of their two half-seconds.
+
+    Parameters
+    ----------
+    store : Store
+        The data.
+    frames : array of int
+        Frame numbers.
+    absolute : bool
+        Add the baseline's DE back.
 
     Returns
     -------
@@ -21,6 +40,8 @@ def frame_de(store: Store, frames: np.ndarray) -> np.ndarray:
     """
     trial, second = np.divmod(frames, store.n_frames)
     de = (store.de[trial, :, 2 * second] + store.de[trial, :, 2 * second + 1]) / 2
+    if absolute:
+        de = de + store.baseline_de[store.baseline_index[trial]]
     return de.reshape(len(frames), -1)
 
 
@@ -30,12 +51,18 @@ def majority_probabilities(labels: np.ndarray, n: int, n_classes: int) -> np.nda
 
 
 def linear_probabilities(
-    store: Store, split: Split, labels: np.ndarray, frames: np.ndarray
+    store: Store, split: Split, labels: np.ndarray, frames: np.ndarray, absolute: bool = False
 ) -> np.ndarray:
     """Return the predictions of logistic regression (C = 0.01) on DE for `frames`.
 
-    It has no epoch to choose, so that the validation part is trained on as well. DE is z-scored
-    with the statistics of what it is trained on.
+    Parameters
+    ----------
+    store, split, labels
+        The data, who is trained on, and the class of each trial.
+    frames : array of int
+        Frames to predict.
+    absolute : bool
+        Without baseline removal.
 
     Returns
     -------
@@ -43,7 +70,45 @@ def linear_probabilities(
     """
     known = np.concatenate([split.train, split.val])
     model = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=1000))
+    model.fit(frame_de(store, known, absolute), labels[known // split.n_frames])
+    return _columns(model, labels, frame_de(store, frames, absolute))
+
+
+def svm_probabilities(
+    store: Store, split: Split, labels: np.ndarray, frames: np.ndarray
+) -> np.ndarray:
+    """Return the predictions of a support vector machine (RBF kernel, C = 1) on DE for `frames`.
+
+    It is trained on a random 6,000 frames if there are more. Its scores become probabilities by
+    Platt's method, on training frames.
+
+    Returns
+    -------
+    array, (len(frames), n_classes)
+    """
+    known = np.concatenate([split.train, split.val])
+    if len(known) > _N_SVM_FRAMES:
+        rng = derived_rng(split.seed, 0, "frames of the support vector machine")
+        known = rng.choice(known, _N_SVM_FRAMES, replace=False)
+    model = make_pipeline(StandardScaler(), CalibratedClassifierCV(SVC(), ensemble=False))
     model.fit(frame_de(store, known), labels[known // split.n_frames])
-    out = np.zeros((len(frames), labels.max() + 1))
-    out[:, model.classes_] = model.predict_proba(frame_de(store, frames))
+    return _columns(model, labels, frame_de(store, frames))
+
+
+def random_probabilities(split: Split, labels: np.ndarray, frames: np.ndarray) -> np.ndarray:
+    """Return random certainties, classes as frequent as among the training trials.
+
+    Returns
+    -------
+    array, (len(frames), n_classes)
+    """
+    known = labels[split.trials("train")]
+    rng = derived_rng(split.seed, 0, "random baseline")
+    return np.eye(labels.max() + 1)[rng.choice(known, len(frames))]
+
+
+def _columns(model: object, labels: np.ndarray, features: np.ndarray) -> np.ndarray:
+    """Return a model's predictions with a column for every class, also those it has not seen."""
+    out = np.zeros((len(features), labels.max() + 1))
+    out[:, model.classes_] = model.predict_proba(features)
     return out

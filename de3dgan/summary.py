@@ -56,7 +56,7 @@ def describe(fold_dir: Path, data_dir: Path | None = None) -> str:
     gan, last = results["gan"], results["finetune"]
     rows = {
         "majority class": last["majority"],
-        "linear model on DE": linear_baseline(fold_dir, data_dir),
+        **baselines(fold_dir, data_dir),
         "stage 2: SA-ST-Net on real EEG": results["classifier"]["test"],
         "stage 3: fine-tuned with generated EEG": last["test"],
     }
@@ -112,11 +112,9 @@ def read_results(fold_dir: Path) -> dict[str, dict[str, Any]]:
     return results
 
 
-def linear_baseline(fold_dir: Path, data_dir: Path | None = None) -> dict[str, Any]:
-    """Return the test metrics of the linear model on DE, on the split of a fold's classifier."""
-    import numpy as np
-
-    from de3dgan.baselines import linear_probabilities
+def baselines(fold_dir: Path, data_dir: Path | None = None) -> dict[str, dict[str, Any]]:
+    """Return the test metrics of each baseline, on the split of a fold's classifier."""
+    from de3dgan import baselines as models
     from de3dgan.files import read_json
     from de3dgan.generation import load_generator, store_of
     from de3dgan.metrics import window_and_trial
@@ -126,9 +124,18 @@ def linear_baseline(fold_dir: Path, data_dir: Path | None = None) -> dict[str, A
     settings = read_json(fold_dir / "classifier" / "config.json")["settings"]
     labels = class_labels(store, settings["ratings"], settings["threshold"])
     split = make_split(store, labels, settings["protocol"], settings["fold"], settings["seed"])
+    data = (store, split, labels, split.test)
+    predictions = {
+        "random, classes as in training": models.random_probabilities(split, labels, split.test),
+        "linear model on DE": models.linear_probabilities(*data),
+        "linear model on DE, no baseline removal": models.linear_probabilities(*data, True),
+        "support vector machine on DE": models.svm_probabilities(*data),
+    }
     trials = split.test // split.n_frames
-    probabilities = linear_probabilities(store, split, labels, split.test)
-    return window_and_trial(trials, np.asarray(labels)[trials], probabilities)
+    return {
+        name: window_and_trial(trials, labels[trials], probabilities)
+        for name, probabilities in predictions.items()
+    }
 
 
 def _number(value: float | None) -> str:

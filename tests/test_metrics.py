@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 from sklearn import metrics as reference
 
 from de3dgan import metrics
-from de3dgan.baselines import frame_de, linear_probabilities, majority_probabilities
+from de3dgan.baselines import (
+    frame_de,
+    linear_probabilities,
+    majority_probabilities,
+    random_probabilities,
+    svm_probabilities,
+)
 from de3dgan.features import BANDS
 from de3dgan.quality import (
     de_round_trip,
@@ -182,6 +188,50 @@ def test_the_linear_baseline_never_sees_the_test_part():
     labels = labels.copy()
     labels[test] = 1 - labels[test]
     np.testing.assert_array_equal(linear_probabilities(store, split, labels, asked), before)
+
+
+def test_the_svm_finds_what_no_line_can_and_never_sees_the_test_part():
+    """Both ends of a scale are one class, its middle the other."""
+    store = fake_store(n_trials=200, n_frames=2)
+    labels = np.arange(200) % 2
+    shift = np.where(np.arange(200) % 4 < 2, -3.0, 3.0)
+    store.de[labels == 1, 1] += shift[labels == 1, None, None]
+    split = make_split(store, labels, "trial", 0, 520)
+    true = labels[split.test // store.n_frames]
+    curved = svm_probabilities(store, split, labels, split.test)
+    straight = linear_probabilities(store, split, labels, split.test)
+    np.testing.assert_allclose(curved.sum(1), 1)
+    assert (curved.argmax(1) == true).mean() > 0.9 > 0.7 > (straight.argmax(1) == true).mean()
+    asked = split.train[:10]
+    before = svm_probabilities(store, split, labels, asked)
+    store.de[split.trials("test")] = 1e3
+    np.testing.assert_array_equal(svm_probabilities(store, split, labels, asked), before)
+
+
+def test_baseline_removal_is_what_sets_the_two_linear_models_apart():
+    """Subjects that differ by more than classes do hide the classes in absolute DE."""
+    store = fake_store(n_trials=200, n_frames=2)
+    labels = np.random.default_rng(3).permutation(np.arange(200) % 2)
+    store.de[labels == 1, 1] += 0.6
+    store.baseline_de[:] = np.random.default_rng(4).normal(scale=10, size=store.baseline_de.shape)
+    split = make_split(store, labels, "trial", 0, 520)
+    true = labels[split.test // store.n_frames]
+    accuracy = [
+        (linear_probabilities(store, split, labels, split.test, absolute).argmax(1) == true).mean()
+        for absolute in (False, True)
+    ]
+    assert accuracy[0] > 0.8 > accuracy[1]
+
+
+def test_the_random_baseline_guesses_as_often_as_classes_occur():
+    store = fake_store(n_trials=200, n_frames=10)
+    labels = (np.arange(200) % 4 == 0).astype(int)
+    split = make_split(store, labels, "trial", 0, 520)
+    p = random_probabilities(split, labels, split.test)
+    assert set(np.unique(p)) == {0.0, 1.0}
+    assert p[:, 1].mean() == pytest.approx(0.25, abs=0.08)
+    true = labels[split.test // store.n_frames]
+    assert abs(np.corrcoef(p[:, 1], true)[0, 1]) < 0.15
 
 
 def test_the_linear_baseline_gives_a_column_to_a_class_that_nobody_has():
