@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,10 @@ FORMAT = 1
 
 def save(path: Path, content: Mapping[str, Any]) -> None:
     """Write a checkpoint atomically."""
+    buffer = io.BytesIO()  # PyTorch's own writer hides what is wrong with a disk
+    torch.save({"format": FORMAT, **content}, buffer)
     with atomic(path) as file:
-        torch.save({"format": FORMAT, **content}, file)
+        file.write(buffer.getbuffer())
 
 
 def load(path: Path, remedy: str) -> dict[str, Any]:

@@ -146,8 +146,6 @@ def finish(
     best_epoch: int,
 ) -> None:
     """Hand the classifier over, predict the test split, once, and draw figures."""
-    from de3dgan import figures
-
     checkpoints.save(
         run.dir / "model.pt",
         {
@@ -172,14 +170,36 @@ def finish(
     majority = baselines.majority_probabilities(
         run.labels[run.split.trials("train")], len(numbers), run.n_classes
     )
+    confusions = {
+        "per one-second frame": metrics.confusion(labels, probabilities),
+        "per trial": metrics.confusion(*metrics.by_trial(trials, labels, probabilities)),
+    }
+    _draw(run, confusions, history, best_epoch)
+    test = metrics.window_and_trial(trials, labels, probabilities)
+    run.write_result(
+        best_epoch=best_epoch,
+        test=test,
+        majority=metrics.window_and_trial(trials, labels, majority),
+    )
+    run.log(
+        f"Test split of {run.title}: accuracy {test['window']['accuracy']:.3f} per frame, "
+        f"{test['trial']['accuracy']:.3f} per trial."
+    )
+
+
+def _draw(
+    run: Run,
+    confusions: dict[str, np.ndarray],
+    history: list[dict[str, float]],
+    best_epoch: int,
+) -> None:
+    """Draw the confusion matrices of the test split, and the learning curves."""
+    figures = run.figures()
+    if figures is None:
+        return
+    title = f"{run.dir.name} stage: {run.title}"
     figures.confusion_matrices(
-        run.dir / "confusion_matrix.png",
-        {
-            "per one-second frame": metrics.confusion(labels, probabilities),
-            "per trial": metrics.confusion(*metrics.by_trial(trials, labels, probabilities)),
-        },
-        run.config.class_names,
-        f"{run.dir.name} stage: {run.title}",
+        run.dir / "confusion_matrix.png", confusions, run.config.class_names, title
     )
     figures.learning_curves(
         run.dir / "learning_curves.png",
@@ -195,15 +215,5 @@ def finish(
             ],
         },
         best_epoch,
-        f"{run.dir.name} stage: {run.title}",
-    )
-    test = metrics.window_and_trial(trials, labels, probabilities)
-    run.write_result(
-        best_epoch=best_epoch,
-        test=test,
-        majority=metrics.window_and_trial(trials, labels, majority),
-    )
-    run.log(
-        f"Test split of {run.title}: accuracy {test['window']['accuracy']:.3f} per frame, "
-        f"{test['trial']['accuracy']:.3f} per trial."
+        title,
     )

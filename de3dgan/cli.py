@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import inspect
 import io
 import itertools
@@ -10,10 +11,12 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn, TypeVar
 
 from de3dgan.errors import UserError
+from de3dgan.paths import ROOT
 
 Config = TypeVar("Config")
 
@@ -31,25 +34,15 @@ def command_line(main: Callable[[Config], None], config_class: type[Config]) -> 
     config_class : dataclass
         Each field is a flag; the comment beside it is the flag's help.
     """
-    import tyro
-
     signal.signal(signal.SIGTERM, _terminate)
-    complaint = io.StringIO()
     try:
-        with contextlib.redirect_stderr(complaint):
-            config = tyro.cli(config_class, description=inspect.getdoc(sys.modules["__main__"]))
-    except SystemExit as exit_:
-        if exit_.code == 2:
-            _fail(_sentence(complaint.getvalue()))
-        raise
-    try:
-        main(config)
+        main(_with_defaults_at_root(_parse(config_class)))
     except UserError as error:
         _fail(str(error))
     except OSError as error:
         if error.filename is None and error.errno is None:
             raise
-        _fail(f"Cannot use {error.filename or 'a file'}: {os.strerror(error.errno)}.")
+        _fail(f"Cannot use {os.fsdecode(error.filename or 'a file')}: {os.strerror(error.errno)}.")
     except KeyboardInterrupt as interrupt:
         signal_number = interrupt.args[0] if interrupt.args else signal.SIGINT
         print(
@@ -58,6 +51,30 @@ def command_line(main: Callable[[Config], None], config_class: type[Config]) -> 
             file=sys.stderr,
         )
         sys.exit(128 + signal_number)
+
+
+def _parse(config_class: type[Config]) -> Config:
+    """Return the command line's configuration; raise `UserError` on a bad flag."""
+    import tyro
+
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return tyro.cli(config_class, description=inspect.getdoc(sys.modules["__main__"]))
+    except SystemExit as stop:
+        if stop.code == 2:
+            raise UserError(_sentence(complaint.getvalue())) from None
+        raise
+
+
+def _with_defaults_at_root(config: Config) -> Config:
+    """Hang default paths off the repository's root, whatever lies in the working directory."""
+    changed = {
+        field.name: ROOT / field.default
+        for field in dataclasses.fields(config)
+        if isinstance(field.default, Path) and getattr(config, field.name) == field.default
+    }
+    return dataclasses.replace(config, **changed)
 
 
 def _terminate(signal_number: int, _frame: FrameType | None) -> NoReturn:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import torch
@@ -84,14 +85,16 @@ def fit(
     UserError
         If a loss is not finite; ``state.pt`` is then that of the last good epoch.
     """
-    from torch.utils.tensorboard import SummaryWriter
-
     handed_over = next(iter(nets.values()))
     history: list[dict[str, float]] = []
     best: dict[str, Any] = {"epoch": -1, "score": None, "weights": {}}
     state_path = run.dir / "state.pt"
     if state_path.is_file():
-        state = checkpoints.load(state_path, f"begin anew with: {run.command(run.stage)} --restart")
+        remedy = f"begin anew with: {run.command(run.stage)} --restart"
+        state = checkpoints.load(state_path, remedy)
+        if state.get("fingerprint") != run.split.fingerprint or set(state["nets"]) != set(nets):
+            raise UserError(f"{shown(state_path)} is of another run; {remedy}")
+        run.before.update(state["spent"])
         for name, net in nets.items():
             net.load_state_dict(state["nets"][name])
         for name, optimiser in optimisers.items():
@@ -102,7 +105,6 @@ def fit(
     else:
         run.log(f"Training for {run.config.epochs} epochs of {n_steps} steps in {shown(run.dir)}.")
 
-    writer = SummaryWriter(run.dir / "tensorboard", purge_step=len(history))
     bar = tqdm(
         total=run.config.epochs * n_steps,
         initial=len(history) * n_steps,
@@ -110,7 +112,7 @@ def fit(
         unit="step",
         dynamic_ncols=True,
     )
-    with writer, bar:
+    with _tensorboard(run, len(history)) as add_scalar, bar:
         for epoch in range(len(history), run.config.epochs):
             start = time.monotonic()
             seed_torch(run.config.seed, epoch, f"{run.stage}: training")
@@ -134,6 +136,8 @@ def fit(
             checkpoints.save(
                 state_path,
                 {
+                    "fingerprint": run.split.fingerprint,
+                    "spent": run.spent(),
                     "nets": {name: net.state_dict() for name, net in nets.items()},
                     "optimisers": {name: opt.state_dict() for name, opt in optimisers.items()},
                     "history": history,
@@ -142,13 +146,26 @@ def fit(
             )
             _write_history(run, history)
             for name, value in figures.items():
-                writer.add_scalar(name, value, epoch)
+                add_scalar(name, value, epoch)
             bar.set_postfix({name: f"{value:.4g}" for name, value in figures.items()})
             _note(run, epoch, figures, time.monotonic() - start)
     handed_over.load_state_dict(best["weights"])
     handed_over.eval()
     run.log(f"Chose epoch {best['epoch']}: {monitor} {abs(best['score']):.4g} on validation.")
     return history, best["epoch"]
+
+
+@contextmanager
+def _tensorboard(run: Run, n_epochs: int) -> Iterator[Callable[[str, float, int], None]]:
+    """Give what adds a point to TensorBoard's curves; it does nothing where that is missing."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        run.log("TensorBoard is not installed: metrics.jsonl holds the curves.")
+        yield lambda name, value, epoch: None
+        return
+    with SummaryWriter(run.dir / "tensorboard", purge_step=n_epochs) as writer:
+        yield writer.add_scalar
 
 
 def _write_history(run: Run, history: list[dict[str, float]]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import hashlib
 import io
 import json
@@ -94,18 +95,34 @@ def _brief(value: Any) -> str:
 
 @contextmanager
 def replaced_folder(path: Path) -> Iterator[Path]:
-    """Give a new, empty folder beside `path`; it replaces `path` if the block succeeds."""
-    recover_folder(path)
+    """Give a new, empty folder beside `path`; it replaces `path` if the block succeeds.
+
+    Raises
+    ------
+    UserError
+        If another process is at it.
+    """
     new, old = _beside(path)
-    _remove(new)
-    new.mkdir(parents=True)
+    new.mkdir(parents=True, exist_ok=True)
+    lock = os.open(new, os.O_RDONLY)
     try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise UserError(
+            f"Another process is writing {shown(path)}: wait until it has finished."
+        ) from None
+    try:
+        for left in new.iterdir():  # by a process that was killed
+            left.unlink()
+        recover_folder(path)
         yield new
         if path.exists():
             os.replace(path, old)
         os.replace(new, path)
     finally:
         _remove(new)
+        os.close(lock)
     _remove(old)
 
 

@@ -152,8 +152,6 @@ def finish(
     best_epoch: int,
 ) -> None:
     """Hand the generator over, measure it on test trials, and draw figures."""
-    from de3dgan import figures
-
     store, test = run.store, run.split.trials("test")
     checkpoints.save(
         run.dir / "model.pt", {**run.handover(), "best_epoch": best_epoch, **trained.content()}
@@ -166,8 +164,39 @@ def finish(
             )
 
     measured = quality(pairs(), store.absolute_de(test))
-    drawn = _spread(test, _N_FIGURE_TRIALS)
-    _draw(run, data.frames.continuous(drawn), trained(store.absolute_de(drawn)), drawn[0])
+    _draw(run, trained, data.frames, history, best_epoch)
+    run.write_result(best_epoch=best_epoch, quality=measured)
+    bands = measured["de_round_trip"].items()
+    text = ", ".join(f"{band} r {f['correlation']:.2f} bias {f['bias']:+.2f}" for band, f in bands)
+    run.log(
+        f"{run.title}: DE of the EEG generated for {len(test)} test trials against its DE in: "
+        f"{text} nats."
+    )
+
+
+def _draw(
+    run: Run,
+    trained: TrainedGenerator,
+    frames: Frames,
+    history: list[dict[str, float]],
+    best_epoch: int,
+) -> None:
+    """Draw real against generated EEG of test trials, and the learning curves."""
+    figures = run.figures()
+    if figures is None:
+        return
+    store = run.store
+    trials = _spread(run.split.trials("test"), _N_FIGURE_TRIALS)
+    real, generated = frames.continuous(trials), trained(store.absolute_de(trials))
+    names, first = store.ch_names, trials[0]
+    trial = f"subject {store.columns['subject'][first]}, {store.columns['stimulus'][first]}"
+    one = (real[0], generated[0], names, f"{run.title}: test trial {first} ({trial})")
+    many = f"{run.title}: {len(real)} test trials"
+    figures.traces(run.dir / "traces.png", *one)
+    figures.spectrogram(run.dir / "spectrogram.png", *one)
+    figures.spectra(run.dir / "spectra.png", real, generated, names, many)
+    de = (trial_de(real).mean((0, 2)), trial_de(generated).mean((0, 2)))
+    figures.de_maps(run.dir / "de_maps.png", *de, names, many)
     figures.learning_curves(
         run.dir / "learning_curves.png",
         history,
@@ -182,29 +211,6 @@ def finish(
         best_epoch,
         f"generator: {run.title}",
     )
-    run.write_result(best_epoch=best_epoch, quality=measured)
-    bands = measured["de_round_trip"].items()
-    text = ", ".join(f"{band} r {f['correlation']:.2f} bias {f['bias']:+.2f}" for band, f in bands)
-    run.log(
-        f"{run.title}: DE of the EEG generated for {len(test)} test trials against its DE in: "
-        f"{text} nats."
-    )
-
-
-def _draw(run: Run, real: np.ndarray, generated: np.ndarray, first: int) -> None:
-    """Draw real against generated EEG, (n_trials, n_chans, n_times) in µV, of test trials."""
-    from de3dgan import figures
-
-    store = run.store
-    names = store.ch_names
-    trial = f"subject {store.columns['subject'][first]}, {store.columns['stimulus'][first]}"
-    one = (real[0], generated[0], names, f"{run.title}: test trial {first} ({trial})")
-    many = f"{run.title}: {len(real)} test trials"
-    figures.traces(run.dir / "traces.png", *one)
-    figures.spectrogram(run.dir / "spectrogram.png", *one)
-    figures.spectra(run.dir / "spectra.png", real, generated, names, many)
-    de = (trial_de(real).mean((0, 2)), trial_de(generated).mean((0, 2)))
-    figures.de_maps(run.dir / "de_maps.png", *de, names, many)
 
 
 def to_frames(eeg: Tensor) -> Tensor:

@@ -13,7 +13,6 @@ import torch
 from de3dgan import checkpoints
 from de3dgan.data import chunks
 from de3dgan.errors import UserError
-from de3dgan.files import read_json
 from de3dgan.normalisation import RobustScaler
 from de3dgan.paths import ROOT, from_root, shown
 from de3dgan.run import autocast
@@ -127,10 +126,14 @@ def store_of(generator: TrainedGenerator, path: str | Path | None = None) -> Sto
         [from_root(path)] if path else [p.parent for p in ROOT.glob("DE_feature/*/manifest.json")]
     )
     for folder in folders:
-        if path or read_json(folder / "manifest.json").get("hash") == wanted:
+        try:
             store = Store.open(folder)
-            if store.hash == wanted:
-                return store
+        except UserError:
+            if path:
+                raise
+            continue
+        if store.hash == wanted:
+            return store
     raise UserError(
         f"The generator was trained on a store with hash {wanted[:16]}, which "
         f"{shown(path) if path else 'no folder of DE_feature'} holds: give its folder with "

@@ -28,7 +28,7 @@ from de3dgan.files import (
 from de3dgan.montage import GRID_SHAPE, grid_cells
 from de3dgan.paths import shown
 from de3dgan.sources import SFREQ, Segment, Subject
-from de3dgan.store import ARRAYS, SETTINGS, Store, manifest_hash
+from de3dgan.store import ARRAYS, SETTINGS, Store, holds_other_files, manifest_hash
 
 #: Variance below exp(2 · this) µV² is an electrode that recorded nothing.
 _FLAT_DE = -15.0
@@ -57,12 +57,15 @@ def build_store(source_name: str, data_dir: Path, out_dir: Path, n_jobs: int) ->
     source = sources.load(source_name)
     files = source.find(data_dir)
     every_file = [path for paths in files.values() for path in paths]
+    named = [f"{subject}/{path.name}" for subject, paths in files.items() for path in paths]
     hashes = Parallel(n_jobs=n_jobs, prefer="threads")(delayed(sha256)(path) for path in every_file)
     wanted = {
         **SETTINGS,
         "source": source_name,
-        "inputs": {path.name: value for path, value in zip(every_file, hashes, strict=True)},
+        "source_code": sha256(source.__file__),
+        "inputs": dict(zip(named, hashes, strict=True)),
     }
+    _refuse_to_replace(out_dir, data_dir)
     recover_folder(out_dir)
     reason = _why_recompute(out_dir, wanted)
     if reason is None:
@@ -100,6 +103,7 @@ def build_store(source_name: str, data_dir: Path, out_dir: Path, n_jobs: int) ->
             **wanted,
             "ch_names": list(ch_names),
             "trials": sha256(new / "trials.csv"),
+            "arrays": {name: sha256(new / f"{name}.npy") for name in ARRAYS},
             "shapes": {name: list(writer.shape) for name, writer in writers.items()},
             "versions": {"python": platform.python_version()}
             | {package: version(package) for package in ("numpy", "scipy", "mne")},
@@ -127,7 +131,8 @@ def subject_features(data: Subject) -> dict[str, np.ndarray]:
 
     def cut(segment: Segment) -> np.ndarray:
         eeg = data.recordings[segment.recording][:, segment.start : segment.stop]
-        return eeg.astype(np.float32)
+        with np.errstate(over="ignore"):
+            return eeg.astype(np.float32)
 
     n_baseline_times = data.n_baseline_times or max(s.stop - s.start for s in data.baselines)
 
@@ -152,7 +157,15 @@ def subject_features(data: Subject) -> dict[str, np.ndarray]:
         "de": np.stack(des[n_baselines:]) - baseline_de[of_trial][:, :, None, :],
         "baseline_de": baseline_de,
     }
-    return {name: array.astype(np.float32, copy=False) for name, array in features.items()}
+    with np.errstate(over="ignore"):
+        features = {name: array.astype(np.float32, copy=False) for name, array in features.items()}
+    for name, array in features.items():
+        if not np.isfinite(array).all():
+            raise UserError(
+                f"Subject {data.subject}: {name} has values beyond what 32-bit numbers hold; "
+                "recordings must be in µV."
+            )
+    return features
 
 
 def export_mat(store: Store, folder: Path) -> None:
@@ -215,12 +228,29 @@ def _refuse_flat(de: np.ndarray, data: Subject, segment: Segment) -> None:
         )
 
 
+def _refuse_to_replace(out_dir: Path, data_dir: Path) -> None:
+    """Refuse an output folder that holds anything but a store, which it would replace."""
+    out, data = out_dir.resolve(), data_dir.resolve()
+    if out == data or out in data.parents:
+        raise UserError(f"{shown(out_dir)} holds the recordings: choose another --out-dir.")
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{shown(out_dir)} is a file: choose another --out-dir.")
+    if holds_other_files(out):
+        raise UserError(
+            f"{shown(out_dir)} holds other files than a store's, which would be lost: choose "
+            "another --out-dir."
+        )
+
+
 def _why_recompute(out_dir: Path, wanted: dict[str, Any]) -> str | None:
     """Return why the store in `out_dir` does not do, or None if it does."""
     if not (out_dir / "manifest.json").is_file():
         return "there is no store yet"
     try:
         old = Store.open(out_dir).manifest
+        hashes = {name: sha256(out_dir / f"{name}.npy") for name in ARRAYS}
+        if old.get("arrays") != hashes:
+            return "the store there is damaged"
     except UserError:
         try:
             old = read_json(out_dir / "manifest.json")

@@ -17,6 +17,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import platform
+import re
 import resource
 import shlex
 import shutil
@@ -25,6 +26,7 @@ import time
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -33,7 +35,7 @@ import torch
 from de3dgan import checkpoints
 from de3dgan.errors import UserError
 from de3dgan.files import differences, read_json, sha256, write_json
-from de3dgan.paths import from_root, shown
+from de3dgan.paths import ROOT, from_root, shown
 from de3dgan.seeds import seed_torch
 from de3dgan.splits import N_FOLDS, Split, class_labels, make_split
 from de3dgan.store import Store
@@ -44,7 +46,6 @@ SCRIPTS = {
     "classifier": "SA-ST_Net_Classifier",
     "finetune": "Finetune_Classifier",
 }
-#: Settings that say where a run happens, not what it computes.
 #: The lowest value of a number that can be meant, whichever stage has it.
 _LOWEST = {
     **dict.fromkeys(("epochs", "batch_size", "critic_every"), 1),
@@ -54,7 +55,12 @@ _LOWEST = {
 }
 #: Settings that a fold's three stages must agree on.
 _SHARED = ("fold", "protocol", "seed", "data_dir", "runs_dir", "task", "ratings", "threshold")
+#: Settings that say where a run happens, not what it computes.
 _PLACES = ("data_dir", "runs_dir", "device", "restart")
+
+
+#: Files by which a directory is known to hold a run.
+_FILES = ("config.json", "state.pt", "model.pt", "result.json")
 
 
 @dataclass(frozen=True)
@@ -75,6 +81,10 @@ class Run:
         Where networks are.
     upstream : dict
         The checkpoints of earlier stages, by stage.
+    started : float
+        When this process began with it.
+    before : dict
+        What `spent` said when an earlier process stopped.
     """
 
     config: Any
@@ -86,6 +96,7 @@ class Run:
     device: torch.device
     upstream: dict[str, dict[str, Any]] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
+    before: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def open(
@@ -131,7 +142,7 @@ class Run:
     @property
     def finished(self) -> bool:
         """Whether there is a result already; says so if there is."""
-        done = (self.dir / "result.json").is_file()
+        done = (self.dir / "result.json").is_file() and (self.dir / "model.pt").is_file()
         if done:
             print(
                 f"{shown(self.dir)} is finished: see result.json and the figures there, or begin "
@@ -157,6 +168,24 @@ class Run:
         tqdm.write(message)
         with open(self.dir / "log.txt", "a") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {message}\n")
+
+    def spent(self) -> dict[str, float]:
+        """Return the time and the memory that the run has taken, over all its processes."""
+        unit = 1024**2 if sys.platform == "darwin" else 1024  # macOS counts in bytes
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+        return {
+            "seconds": self.before.get("seconds", 0) + time.monotonic() - self.started,
+            "peak_rss_mib": max(self.before.get("peak_rss_mib", 0), peak),
+        }
+
+    def figures(self) -> ModuleType | None:
+        """Return the module that draws, or None where what it draws with is not installed."""
+        try:
+            from de3dgan import figures
+        except ImportError as error:
+            self.log(f"{error.name} is not installed: there will be no figures.")
+            return None
+        return figures
 
     def handover(self) -> dict[str, Any]:
         """Return what every ``model.pt`` says about its origin."""
@@ -184,8 +213,7 @@ class Run:
             "n_val_trials": len(split.trials("val")),
             "n_test_trials": len(split.trials("test")),
             **figures,
-            "seconds": round(time.monotonic() - self.started, 1),
-            "peak_rss_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+            **{name: round(value, 1) for name, value in self.spent().items()},
         }
         write_json(self.dir / "result.json", result)
 
@@ -202,7 +230,10 @@ class Run:
         for name in own_names if stage == self.stage else _SHARED:
             value = getattr(self.config, name)
             default = type(self.config).__dataclass_fields__[name].default
-            if name == "fold" or value != default:
+            at_default = value == default
+            if isinstance(value, Path):
+                at_default = ROOT / value == ROOT / default
+            if name == "fold" or not at_default:
                 values = value if isinstance(value, tuple) else (value,)
                 words += [f"--{name.replace('_', '-')}", *map(str, values)]
         return shlex.join(words)
@@ -243,10 +274,20 @@ class Run:
             "upstream": dependencies,
         }
         path = self.dir / "config.json"
-        if self.config.restart and self.dir.exists():
+        begun = [name for name in _FILES if (self.dir / name).is_file()]
+        if self.config.restart and begun:
             shutil.rmtree(self.dir)
+        elif begun and not path.is_file():
+            raise UserError(
+                f"{shown(self.dir)} holds {begun[0]} but no config.json to say of which run: begin "
+                "anew with --restart."
+            )
         if path.is_file():
             there = read_json(path)
+            if not isinstance(there, dict):
+                raise UserError(f"{shown(path)} is damaged: begin anew with --restart.")
+            for left in self.dir.glob(".*.tmp"):  # of a process that was killed while writing
+                left.unlink(missing_ok=True)
             changed = differences({key: there.get(key) for key in own}, own)
             if changed:
                 raise UserError(
@@ -283,6 +324,10 @@ def check_config(config: Any) -> None:
             f"--class-names needs a name for each of the {2 ** len(config.ratings)} classes, and "
             f"has {len(names)}."
         )
+    if not re.fullmatch(r"\w[\w-]*", config.task):
+        raise UserError(f"--task names a folder, and {config.task!r} is not letters and digits.")
+    if config.seed >= 2**32:
+        raise UserError(f"--seed must be below 2^32, and {config.seed} is not.")
     for field_ in dataclasses.fields(config):
         value = getattr(config, field_.name)
         lowest = _LOWEST.get(field_.name)

@@ -171,16 +171,15 @@ def _stratified_fold(
             f"rest for validation, and {n_groups} groups are too few for that: choose another "
             "protocol, or add recordings and rerun preprocess_de.py."
         )
+    if np.bincount(classes).max() < N_FOLDS:
+        raise UserError(
+            f"No class has the {N_FOLDS} members that {N_FOLDS} folds need: add recordings and "
+            "rerun preprocess_de.py."
+        )
     folds = (StratifiedKFold if groups is None else StratifiedGroupKFold)(
         N_FOLDS, shuffle=True, random_state=seed
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of rare classes: `make_split` refuses a part without one
-        try:
-            outside, inside = list(folds.split(items, classes, groups))[fold]
-        except ValueError:
-            raise UserError(
-                f"No class has the {N_FOLDS} members that {N_FOLDS} folds need: add recordings and "
-                "rerun preprocess_de.py."
-            ) from None
+        outside, inside = list(folds.split(items, classes, groups))[fold]
     return np.sort(items[outside]), np.sort(items[inside])

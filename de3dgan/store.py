@@ -82,6 +82,10 @@ class Store:
             version's.
         """
         path = Path(path)
+        if path.is_file() or holds_other_files(path):
+            raise UserError(
+                f"{shown(path)} is no store: give the folder that preprocess_de.py made."
+            )
         remedy = f"make it with: {_command(path)}"
         if not (path / "manifest.json").is_file():
             raise UserError(f"There is no store in {shown(path)}: {remedy}")
@@ -178,6 +182,12 @@ class Store:
         """
         baseline = self.baseline_de[self.baseline_index[trials]]
         return self.de[trials] + baseline[:, :, None, :]
+
+
+def holds_other_files(path: Path) -> bool:
+    """Return whether `path` is a folder that holds anything but a store's files."""
+    own = {"manifest.json", "trials.csv", "mat", *(f"{name}.npy" for name in ARRAYS)}
+    return path.is_dir() and any(child.name not in own for child in path.iterdir())
 
 
 def manifest_hash(manifest: Mapping[str, Any]) -> str:

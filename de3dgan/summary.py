@@ -78,6 +78,9 @@ def describe(fold_dir: Path, data_dir: Path | None = None) -> str:
         lines.append(f"| {name} | {' | '.join(cells)} |")
     lines += [
         "",
+        "A frame is one second of EEG; a trial's prediction is the mean of its frames'. Baselines "
+        "have no epoch to choose and are trained on the validation trials as well.",
+        "",
         "Generated EEG of the test trials, against the DE it was generated from:",
         "",
         "| band | correlation | mean absolute error (nats) | bias (nats) |",
@@ -98,9 +101,15 @@ def describe(fold_dir: Path, data_dir: Path | None = None) -> str:
 
 
 def read_results(fold_dir: Path) -> dict[str, dict[str, Any]]:
-    """Return ``result.json`` of each stage, or raise `UserError` if one is missing."""
+    """Return ``result.json`` of each stage.
+
+    Raises
+    ------
+    UserError
+        If one is missing, or if fine-tuning was done from other checkpoints than are there.
+    """
     from de3dgan.errors import UserError
-    from de3dgan.files import read_json
+    from de3dgan.files import read_json, sha256
     from de3dgan.paths import shown
 
     results = {}
@@ -109,6 +118,16 @@ def read_results(fold_dir: Path) -> dict[str, dict[str, Any]]:
         if not path.is_file():
             raise UserError(f"{shown(path)} is missing: run the {stage} stage's script first.")
         results[stage] = read_json(path)
+        if not isinstance(results[stage], dict) or "split_fingerprint" not in results[stage]:
+            raise UserError(f"{shown(path)} is damaged: rerun the {stage} stage with --restart.")
+    for folder in (fold_dir / "finetune", *fold_dir.glob("finetune-*")):
+        used = read_json(folder / "config.json")["upstream"]
+        there = {stage: sha256(fold_dir / stage / "model.pt")[:16] for stage in used}
+        if used != there:
+            raise UserError(
+                f"{shown(folder)} was made from another generator or classifier than those beside "
+                "it: rerun that stage with --restart."
+            )
     return results
 
 

@@ -1,6 +1,6 @@
 """Simulated EEG in DEAP's file format, with a class effect of known place and size.
 
-    python -m de3dgan.synthetic --out-dir eeg_dataset/DEAP/data_preprocessed_python
+    python -m de3dgan.synthetic --out-dir eeg_dataset/simulated
 
 It answers two questions that real data cannot. Does the method find an effect that is there, and
 does the evaluation tell an effect from a leak? For the second there is the *fingerprint*: a
@@ -24,13 +24,18 @@ import numpy as np
 from de3dgan.cli import command_line
 from de3dgan.errors import UserError
 from de3dgan.features import BANDS
+from de3dgan.files import write_text
 from de3dgan.montage import DEAP_CHANNELS, GRID_SHAPE, grid_cells
+from de3dgan.paths import shown
 from de3dgan.sources import SFREQ, deap
 from de3dgan.sources.deap import BASELINE, N_CHANNELS, N_TIMES, RATINGS
 
 #: Arousal has an effect of its own, of the same strength, so that all four classes differ.
 AROUSAL_BAND = "beta"
 AROUSAL_CHANNELS = ("FP1", "AF3", "F3", "FP2", "AF4", "FZ", "F4")
+
+#: File that tells a folder of simulated recordings from one of real ones.
+_MARKER = "SIMULATED.txt"
 
 #: Typical standard deviation of an electrode in µV, and of the eight peripheral channels in the
 #: units of DEAP: hEOG vEOG zEMG tEMG (µV), GSR (nS), respiration, pulse, temperature (°C).
@@ -101,8 +106,15 @@ def write_deap(
     -------
     list of Path, length n_subjects
     """
+    marker = Path(out_dir, _MARKER)
+    if any(Path(out_dir).glob("s[0-9][0-9].dat")) and not marker.is_file():
+        raise UserError(
+            f"{shown(out_dir)} holds recordings that are not simulated: choose another --out-dir."
+        )
     if not 1 <= n_subjects <= 99:
         raise UserError(f"The number of subjects must be from 1 to 99, not {n_subjects}.")
+    _check(signal or Signal())
+    write_text(marker, f"Simulated EEG, not DEAP: {signal or Signal()}, {n_subjects} subjects\n")
     paths = [Path(out_dir) / f"s{subject:02d}.dat" for subject in range(1, n_subjects + 1)]
     for subject, path in enumerate(paths, 1):
         data, labels = simulate_subject(subject, signal)
@@ -158,6 +170,12 @@ def simulate_subject(subject: int, signal: Signal | None = None) -> tuple[np.nda
 def _check(signal: Signal) -> None:
     if not 1 <= signal.n_trials <= 800:  # a string in a pickle of Python 2 has at most 2 GiB
         raise UserError(f"The number of trials must be from 1 to 800, not {signal.n_trials}.")
+    if not -3 <= signal.effect_strength <= 3:
+        raise UserError(f"The effect must be from -3 to 3 nats, not {signal.effect_strength}.")
+    if not 0 <= signal.fingerprint_strength <= 10:
+        raise UserError(
+            f"The fingerprint's strength must be from 0 to 10, not {signal.fingerprint_strength}."
+        )
     if signal.seed < 0:
         raise UserError(f"The seed must not be negative, as {signal.seed} is.")
     if signal.effect_band not in BANDS:

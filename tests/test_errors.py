@@ -12,7 +12,11 @@ import numpy as np
 import pytest
 import torch
 
+from de3dgan.errors import UserError
+from de3dgan.files import replaced_folder
+from de3dgan.sources import deap
 from de3dgan.store import manifest_hash
+from de3dgan.synthetic import Signal, simulate_subject
 from tests.conftest import (
     ROOT,
     STAGES,
@@ -87,6 +91,8 @@ def store(little_store, tmp_path) -> Path:
         ("--epochs 0", "--epochs"),
         ("--batch-size 0", "--batch-size"),
         ("--seed -1", "--seed"),
+        ("--seed 99999999999", "--seed"),
+        ("--task ../../elsewhere", "--task"),
         ("--device tpu", "tpu"),
         ("--lr -1", "lr"),
         ("--weight-decay -1", "weight"),
@@ -422,3 +428,116 @@ def test_a_checkpoint_that_is_none(content, little_store, runs, tmp_path):
     message = refuse(runs, script_of("finetune"), *args)
     assert "model.pt" in message
     assert "3D-UNet_GAN_Valence.py" in message
+
+
+# --- nothing of the user's is deleted, and nothing stale is taken for fresh
+
+
+BUNDLED = ROOT / "eeg_dataset" / "EEGMAT"
+
+
+@pytest.fixture
+def recordings(tmp_path) -> Path:
+    """Return a folder with one subject's recordings."""
+    folder = tmp_path / "recordings"
+    folder.mkdir()
+    for name in ("Subject00_1.edf", "Subject00_2.edf"):
+        shutil.copy(BUNDLED / name, folder)
+    return folder
+
+
+def test_a_folder_with_other_files_is_not_replaced_by_a_store(recordings, tmp_path):
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "thesis.tex").write_text("years of work")
+    args = ("--source", "eegmat", "--data-dir", recordings, "--out-dir")
+    assert "other files" in refuse(tmp_path, PREPROCESS, *args, precious)
+    assert "recordings" in refuse(tmp_path, PREPROCESS, *args, recordings)
+    assert "recordings" in refuse(tmp_path, PREPROCESS, *args, tmp_path)
+    assert "is a file" in refuse(tmp_path, PREPROCESS, *args, precious / "thesis.tex")
+
+
+def test_a_data_dir_that_is_no_store_is_not_offered_for_replacement(recordings, tmp_path):
+    args = ("--data-dir", recordings, "--runs-dir", tmp_path / "runs")
+    message = refuse(tmp_path, script_of("classifier"), *args)
+    assert "no store" in message
+    assert "--out-dir" not in message
+
+
+def test_two_processes_do_not_write_one_store(recordings, tmp_path):
+    out = tmp_path / "store"
+    with replaced_folder(out) as new:
+        message = sentence(
+            run_here(PREPROCESS, "--source", "eegmat", "--data-dir", recordings, "--out-dir", out)
+        )
+        assert "Another process" in message
+        (new / "first").write_text("whole")
+    assert [path.name for path in out.iterdir()] == ["first"]
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_changed_array_is_made_anew(recordings, tmp_path):
+    out = tmp_path / "store"
+    args = ("--source", "eegmat", "--data-dir", recordings, "--out-dir", out, "--jobs", 1)
+    assert run_here(PREPROCESS, *args).returncode == 0
+    whole = (out / "de.npy").read_bytes()
+    (out / "de.npy").write_bytes(whole[:-4] + b"\0\0\0\0")
+    assert "damaged" in run_here(PREPROCESS, *args).stdout
+    assert (out / "de.npy").read_bytes() == whole
+    assert "nothing to compute" in run_here(PREPROCESS, *args).stdout
+
+
+def test_a_value_beyond_32_bits_is_refused(tmp_path):
+    data, labels = simulate_subject(1, Signal(n_trials=1))
+    data[0, 3, 1000] = 1e200
+    deap.write(tmp_path / "in" / "s01.dat", data, labels)
+    args = ("--source", "deap", "--data-dir", tmp_path / "in", "--out-dir", tmp_path / "out")
+    assert "s01" in refuse(tmp_path, PREPROCESS, *args)
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.pt"])
+def test_a_run_that_lost_a_file_is_not_taken_for_another(name, little_store, runs):
+    folder = runs / "valence" / "trial" / "fold0" / "gan"
+    (folder / name).unlink()
+    args = ["--data-dir", little_store, "--runs-dir", runs, *TINY["gan"], "--epochs", 1]
+    if name == "config.json":  # of which run it is can no longer be told
+        assert "--restart" in refuse(runs, script_of("gan"), *args)
+    else:  # what state.pt holds is enough
+        before = (folder / "result.json").read_text()
+        run_stage("gan", little_store, runs, epochs=1)
+        assert (folder / "model.pt").is_file()
+        assert (
+            json.loads((folder / "result.json").read_text())["quality"]
+            == json.loads(before)["quality"]
+        )
+
+
+def test_a_config_that_is_no_object_is_refused(little_store, runs):
+    (runs / "valence" / "trial" / "fold0" / "gan" / "config.json").write_text("[]")
+    args = ["--data-dir", little_store, "--runs-dir", runs, *TINY["gan"], "--epochs", 1]
+    assert "config.json" in refuse(runs, script_of("gan"), *args)
+
+
+def test_the_state_of_another_stage_is_refused(little_store, runs):
+    fold = runs / "valence" / "trial" / "fold0"
+    shutil.copy(fold / "gan" / "state.pt", fold / "classifier" / "state.pt")
+    (fold / "classifier" / "result.json").unlink()
+    with pytest.raises(UserError, match="state.pt is of another run; begin anew with: python"):
+        run_stage("classifier", little_store, runs, epochs=1)
+
+
+def test_the_summary_refuses_stages_that_do_not_belong_together(little_store, runs):
+    assert run_stage("finetune", little_store, runs, epochs=1)
+    fold = runs / "valence" / "trial" / "fold0"
+    args = ("-m", "de3dgan.summary", "--fold-dir", fold, "--data-dir", little_store)
+    assert run_script(*args, cwd=ROOT).returncode == 0
+    run_stage("gan", little_store, runs, epochs=1, lr=1e-3, restart=True)
+    assert "another generator" in sentence(run_script(*args, cwd=ROOT))
+
+
+def test_default_folders_hang_off_the_repository_wherever_one_is(tmp_path):
+    (tmp_path / "DE_feature" / "deap").mkdir(parents=True)
+    done = run_script(script_of("classifier"), cwd=tmp_path)
+    if done.returncode:  # no DEAP here
+        assert str(ROOT / "DE_feature" / "deap") in sentence(done)
+    assert list(tmp_path.rglob("*")) == [tmp_path / "DE_feature", tmp_path / "DE_feature" / "deap"]

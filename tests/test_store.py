@@ -131,9 +131,9 @@ def test_the_manifest_says_what_the_store_was_made_from(made):
         "beta": [14, 31],
         "gamma": [31, 45],
     }
-    assert list(manifest["inputs"]) == ["s01.dat", "s02.dat"]
+    assert list(manifest["inputs"]) == ["s01/s01.dat", "s02/s02.dat"]
     recording = (made / "DEAP" / "s01.dat").read_bytes()
-    assert manifest["inputs"]["s01.dat"] == hashlib.sha256(recording).hexdigest()
+    assert manifest["inputs"]["s01/s01.dat"] == hashlib.sha256(recording).hexdigest()
     assert {"python", "numpy", "scipy", "mne"} <= set(manifest["versions"])
     assert manifest["hash"] == manifest_hash(manifest) == Store.open(made / "store").hash
 
@@ -193,7 +193,7 @@ def test_changed_recordings_are_recomputed_and_said(mine, capsys):
     write_deap(mine / "DEAP", 1, Signal(n_trials=N_TRIALS, seed=9))
     store = rebuild(mine)
     said = capsys.readouterr().out
-    assert "changed: inputs.s01.dat" in said and "s02.dat" not in said
+    assert "changed: inputs.s01/s01.dat" in said and "s02.dat" not in said
     assert store.hash != old
     data, _ = simulate_subject(1, Signal(n_trials=N_TRIALS, seed=9))
     np.testing.assert_array_equal(store.eeg[0], data[0, :32, 384:].astype(np.float32))
@@ -203,7 +203,7 @@ def test_changed_recordings_are_recomputed_and_said(mine, capsys):
 def test_a_new_subject_is_added_and_said(mine, capsys):
     write_deap(mine / "DEAP", 3, Signal(n_trials=N_TRIALS))
     assert rebuild(mine).n_trials == 6
-    assert "inputs.s03.dat" in capsys.readouterr().out
+    assert "inputs.s03/s03.dat" in capsys.readouterr().out
 
 
 def test_other_settings_are_recomputed_and_said(mine, capsys):

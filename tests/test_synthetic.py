@@ -46,7 +46,16 @@ def test_the_same_call_writes_the_same_bytes(tmp_path):
     assert first == again[:2]
     assert len(set(again)) == 3
     assert first[0] != write_deap(tmp_path / "a", 1, replace(signal, seed=1))[0].read_bytes()
-    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["s01.dat", "s02.dat"]
+    names = sorted(path.name for path in (tmp_path / "a").iterdir())
+    assert names == ["SIMULATED.txt", "s01.dat", "s02.dat"]
+
+
+def test_real_recordings_are_not_overwritten(tmp_path):
+    """A folder with recordings that were not simulated is refused."""
+    (tmp_path / "s07.dat").write_bytes(b"real")
+    with pytest.raises(UserError, match="not simulated"):
+        write_deap(tmp_path, 1, Signal(n_trials=1))
+    assert [path.name for path in tmp_path.iterdir()] == ["s07.dat"]
 
 
 def test_files_are_what_readers_of_deap_expect(tmp_path):

@@ -16,6 +16,7 @@ set of your own (it is then found as ``--source <module name>``):
 from __future__ import annotations
 
 import importlib
+import math
 import pkgutil
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -125,8 +126,22 @@ def read_checked(source: ModuleType, subject: str, files: list[Path]) -> Subject
     for recording in data.recordings:
         if not np.isfinite(recording).all():
             raise UserError(f"{where} holds values that are not finite (NaN or infinity).")
+    if not data.trials or not data.baselines:
+        raise UserError(f"{where} gives no trial, or no baseline.")
+    for trial in data.trials:
+        if list(trial.ratings) != list(data.trials[0].ratings) or not all(
+            isinstance(value, int | float) and math.isfinite(value)
+            for value in trial.ratings.values()
+        ):
+            raise UserError(f"{where}: trials need the same ratings, all of them finite numbers.")
+        if not 0 <= trial.baseline < len(data.baselines):
+            raise UserError(
+                f"{where}: a trial refers to baseline {trial.baseline}, which is not there."
+            )
     for segment in data.baselines + [trial.segment for trial in data.trials]:
-        n_times = data.recordings[segment.recording].shape[1]
+        n_times = 0
+        if 0 <= segment.recording < len(data.recordings):
+            n_times = data.recordings[segment.recording].shape[1]
         if not 0 <= segment.start < segment.stop <= n_times:
             raise UserError(
                 f"{where}: a segment from sample {segment.start} to {segment.stop} does not fit "

@@ -43,8 +43,8 @@ def find(data_dir: Path) -> dict[str, list[Path]]:
         raise UserError(
             f"There is no s01.dat in {shown(data_dir)}: DEAP is licensed to each user, so ask for "
             "access at www.eecs.qmul.ac.uk/mmv/datasets/deap/ and unzip its "
-            "data_preprocessed_python.zip there, or write simulated files with "
-            f"`python -m de3dgan.synthetic --out-dir {shown(data_dir)}`."
+            "data_preprocessed_python.zip there, or simulate recordings with `python -m "
+            "de3dgan.synthetic --out-dir eeg_dataset/simulated` and give that as --data-dir."
         )
     return files
 
