@@ -135,7 +135,34 @@ def subject_features(data: Subject) -> dict[str, np.ndarray]:
             return eeg.astype(np.float32)
 
     n_baseline_times = data.n_baseline_times or max(s.stop - s.start for s in data.baselines)
+    de, baseline_de = subject_de(data)
+    features = {
+        "eeg": np.stack([cut(trial.segment) for trial in data.trials]),
+        "baseline": np.stack(
+            [_repeated(cut(segment), n_baseline_times) for segment in data.baselines]
+        ),
+        "de": de.astype(np.float32),
+        "baseline_de": baseline_de.astype(np.float32),
+    }
+    for name, array in features.items():
+        if not np.isfinite(array).all():
+            raise UserError(
+                f"Subject {data.subject}: {name} has values beyond what 32-bit numbers hold; "
+                "recordings must be in µV."
+            )
+    return features
 
+
+def subject_de(data: Subject) -> tuple[np.ndarray, np.ndarray]:
+    """Compute one subject's DE.
+
+    Returns
+    -------
+    de : array, (n_trials, n_bands, n_windows, n_chans)
+        In nats, the mean DE of the trial's baseline removed.
+    baseline_de : array, (n_baselines, n_bands, n_chans)
+        In nats.
+    """
     segments = data.baselines + [trial.segment for trial in data.trials]
     bands: list[list[np.ndarray]] = [[] for _ in segments]
     for index, recording in enumerate(data.recordings):
@@ -149,23 +176,7 @@ def subject_features(data: Subject) -> dict[str, np.ndarray]:
     n_baselines = len(data.baselines)
     baseline_de = np.stack([de.mean(axis=1) for de in des[:n_baselines]])
     of_trial = [trial.baseline for trial in data.trials]
-    features = {
-        "eeg": np.stack([cut(trial.segment) for trial in data.trials]),
-        "baseline": np.stack(
-            [_repeated(cut(segment), n_baseline_times) for segment in data.baselines]
-        ),
-        "de": np.stack(des[n_baselines:]) - baseline_de[of_trial][:, :, None, :],
-        "baseline_de": baseline_de,
-    }
-    with np.errstate(over="ignore"):
-        features = {name: array.astype(np.float32, copy=False) for name, array in features.items()}
-    for name, array in features.items():
-        if not np.isfinite(array).all():
-            raise UserError(
-                f"Subject {data.subject}: {name} has values beyond what 32-bit numbers hold; "
-                "recordings must be in µV."
-            )
-    return features
+    return np.stack(des[n_baselines:]) - baseline_de[of_trial][:, :, None, :], baseline_de
 
 
 def export_mat(store: Store, folder: Path) -> None:

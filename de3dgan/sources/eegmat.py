@@ -67,7 +67,7 @@ def read(subject: str, files: list[Path]) -> Subject:
     _refuse_shorter(files[0], rest, SHORTEST_BASELINE + TRIAL)
     _refuse_shorter(files[1], task, TRIAL)
 
-    # The baseline ends where the rest trial starts, even if that leaves less than 60 s of it (20 s
+    # The baseline ends where the rest trial starts, even if that leaves less than 60 s of it (18 s
     # for Subject31). Shared samples would put the rest trial's own EEG into the baseline that is
     # subtracted from it, and not into the arithmetic trial's: the features would tell the label.
     rest_start = rest.shape[1] - TRIAL
