@@ -26,8 +26,6 @@ from de3dgan.generation import TrainedGenerator
 from de3dgan.run import Run
 from de3dgan.seeds import derived_rng
 
-KINDS = ("generated", "none", "noise", "surrogate", "shuffled")
-
 #: Passes of `de_matched_noise`, the first of which only measures.
 _PASSES = 6
 
@@ -50,7 +48,7 @@ def augmented_frames(
     generator : TrainedGenerator
         The generator of the same split.
     kind : str
-        One of `KINDS`; None is given for "none".
+        One of the table above; None is given for "none".
     """
     if kind == "none":
         yield None

@@ -146,15 +146,7 @@ def finish(
     best_epoch: int,
 ) -> None:
     """Hand the classifier over, predict the test split, once, and draw figures."""
-    checkpoints.save(
-        run.dir / "model.pt",
-        {
-            **run.handover(),
-            "best_epoch": best_epoch,
-            **checkpoints.module_content(net),
-            "eeg_scaler": vars(scaler),
-        },
-    )
+    run.hand_over(best_epoch, {**checkpoints.module_content(net), "eeg_scaler": vars(scaler)})
     numbers = run.split.test
     trials, seconds = np.divmod(numbers, run.split.n_frames)
     labels = run.labels[trials]

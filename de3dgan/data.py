@@ -92,9 +92,7 @@ def batches(
     items: np.ndarray, batch_size: int, seed: int, epoch: int, purpose: str
 ) -> Iterator[np.ndarray]:
     """Yield `items` in random batches, in the same order whenever (seed, epoch, purpose) are."""
-    order = derived_rng(seed, epoch, purpose).permutation(items)
-    for start in range(0, len(order), batch_size):
-        yield order[start : start + batch_size]
+    yield from chunks(derived_rng(seed, epoch, purpose).permutation(items), batch_size)
 
 
 def chunks(items: np.ndarray, size: int) -> Iterator[np.ndarray]:

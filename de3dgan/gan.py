@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
-from de3dgan import checkpoints, engine
+from de3dgan import engine
 from de3dgan.data import Frames, batches, chunks, resident
 from de3dgan.errors import UserError
 from de3dgan.features import FRAME
@@ -153,9 +153,7 @@ def finish(
 ) -> None:
     """Hand the generator over, measure it on test trials, and draw figures."""
     store, test = run.store, run.split.trials("test")
-    checkpoints.save(
-        run.dir / "model.pt", {**run.handover(), "best_epoch": best_epoch, **trained.content()}
-    )
+    run.hand_over(best_epoch, trained.content())
 
     def pairs() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for trials in chunks(test, 8):

@@ -257,20 +257,16 @@ def _why_recompute(out_dir: Path, wanted: dict[str, Any]) -> str | None:
     """Return why the store in `out_dir` does not do, or None if it does."""
     if not (out_dir / "manifest.json").is_file():
         return "there is no store yet"
+    damaged = "the store there is damaged"
     try:
-        old = Store.open(out_dir).manifest
+        old = read_json(out_dir / "manifest.json")
+        changed = differences({key: old.get(key) for key in wanted}, wanted)
+        if changed:
+            return f"changed: {', '.join(changed)}"
         hashes = {name: sha256(out_dir / f"{name}.npy") for name in ARRAYS}
-        if old.get("arrays") != hashes:
-            return "the store there is damaged"
-    except UserError:
-        try:
-            old = read_json(out_dir / "manifest.json")
-            changed = differences({key: old.get(key) for key in wanted}, wanted)
-        except (UserError, AttributeError):
-            changed = []
-        return f"changed: {', '.join(changed)}" if changed else "the store there is damaged"
-    changed = differences({key: old.get(key) for key in wanted}, wanted)
-    return f"changed: {', '.join(changed)}" if changed else None
+        return None if Store.open(out_dir).manifest.get("arrays") == hashes else damaged
+    except (UserError, AttributeError, OSError):  # no JSON, no object, no array
+        return damaged
 
 
 class _NpyWriter:

@@ -31,6 +31,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from de3dgan import checkpoints
 from de3dgan.errors import UserError
@@ -57,8 +58,6 @@ _LOWEST = {
 _SHARED = ("fold", "protocol", "seed", "data_dir", "runs_dir", "task", "ratings", "threshold")
 #: Settings that say where a run happens, not what it computes.
 _PLACES = ("data_dir", "runs_dir", "device", "restart")
-
-
 #: Files by which a directory is known to hold a run.
 _FILES = ("config.json", "state.pt", "model.pt", "result.json")
 
@@ -163,8 +162,6 @@ class Run:
 
     def log(self, message: str) -> None:
         """Add a line to ``log.txt`` and to the terminal."""
-        from tqdm import tqdm
-
         tqdm.write(message)
         with open(self.dir / "log.txt", "a") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {message}\n")
@@ -187,16 +184,19 @@ class Run:
             return None
         return figures
 
-    def handover(self) -> dict[str, Any]:
-        """Return what every ``model.pt`` says about its origin."""
-        return {
+    def hand_over(self, best_epoch: int, network: dict[str, Any]) -> None:
+        """Write ``model.pt``: a network, and what it comes from."""
+        parts = ("train", "val", "test")
+        origin = {
             "stage": self.stage,
             "task": self.config.task,
             "store_hash": self.store.hash,
             "split_fingerprint": self.split.fingerprint,
-            "trials": {part: self.split.trials(part).tolist() for part in ("train", "val", "test")},
+            "trials": {part: self.split.trials(part).tolist() for part in parts},
             "config": _plain(self.config),
+            "best_epoch": best_epoch,
         }
+        checkpoints.save(self.dir / "model.pt", {**origin, **network})
 
     def write_result(self, **figures: Any) -> None:
         """Write ``result.json``, which makes the run a finished one."""

@@ -127,7 +127,6 @@ def make_split(store: Store, labels: np.ndarray, protocol: str, fold: int, seed:
             name: (part[:, None] * n_frames + np.arange(n_frames)).ravel()
             for name, part in parts.items()
         }
-    split = Split(protocol, fold, seed, n_frames, **parts)
     fingerprint = digest(
         {
             "store": store.hash,
@@ -135,7 +134,7 @@ def make_split(store: Store, labels: np.ndarray, protocol: str, fold: int, seed:
             "protocol": protocol,
             "fold": fold,
             "seed": seed,
-            "test": split.test.tolist(),
+            "test": parts["test"].tolist(),
         }
     )[:16]
     return Split(protocol, fold, seed, n_frames, **parts, fingerprint=fingerprint)
