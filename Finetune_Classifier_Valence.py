@@ -57,7 +57,6 @@ def main(config: Config) -> None:
     from torch.optim import Adam
 
     from de3dgan import augmentation, checkpoints, classifier
-    from de3dgan.data import Frames
     from de3dgan.generation import TrainedGenerator
     from de3dgan.normalisation import RobustScaler
     from de3dgan.run import Run
@@ -70,7 +69,7 @@ def main(config: Config) -> None:
     net = checkpoints.rebuild(run.upstream["classifier"], run.device)
     scaler = RobustScaler(**run.upstream["classifier"]["eeg_scaler"])
     optimiser = Adam(net.parameters(), config.lr, weight_decay=config.weight_decay)
-    frames = Frames(run.store, run.device, waveform_baseline=run.split.leaky)
+    frames = run.frames()
     with augmentation.augmented_frames(run, frames, generator, config.augmentation) as second:
         loss = classifier.with_second(frames, second, scaler, net, config.consistency_weight)
         history, best_epoch = classifier.train(run, frames, scaler, net, optimiser, loss)

@@ -1,12 +1,30 @@
-# make demo   the whole chain on real EEG, and a table of what it gives
-# make test   lint and tests
-# Each sets up .venv first if that is needed.
+# make demo    the whole chain on real EEG, and a table of what it gives
+# make test    lint and tests
+# make study   five folds of a task with all baselines and controls, and a report:
+#              make study TASK=workload DATA_DIR=<folder of recordings> SEEDS="520 521"
+# Each sets up .venv first if that is needed. What is finished is not done again.
 
 PYTHON ?= python3
 RUN := .venv/bin/python
 DEMO := --protocol subject --fold 0 --runs-dir runs/demo
 
-.PHONY: demo test lint .venv
+TASK ?= workload
+DATA_DIR ?=
+PROTOCOL ?= subject
+SEEDS ?= 520
+GAN_EPOCHS ?= 30
+CLASSIFIER_EPOCHS ?= 20
+FINETUNE_EPOCHS ?= 8
+NAME_valence := Valence
+NAME_arousal := Arousal
+NAME_four_class := Four_Class
+NAME_workload := Workload
+NAME := $(NAME_$(TASK))
+FOLDER := $(if $(filter valence,$(TASK)),.,$(NAME)-main)
+SOURCE := $(if $(filter workload,$(TASK)),eegmat,deap)
+STORE := DE_feature/study-$(SOURCE)
+
+.PHONY: demo study test lint .venv
 
 demo: .venv/installed
 	$(RUN) preprocess_de.py --source eegmat
@@ -14,6 +32,22 @@ demo: .venv/installed
 	$(RUN) Workload-main/SA-ST_Net_Classifier_Workload.py $(DEMO) --epochs 20
 	$(RUN) Workload-main/Finetune_Classifier_Workload.py $(DEMO) --epochs 10
 	$(RUN) -m de3dgan.summary --fold-dir runs/demo/workload/subject/fold0
+
+study: .venv/installed
+	$(if $(NAME),,$(error There is no task "$(TASK)": give TASK=workload, valence, arousal or four_class))
+	$(RUN) preprocess_de.py --source $(SOURCE) --out-dir $(STORE) \
+		$(if $(DATA_DIR),--data-dir "$(DATA_DIR)")
+	set -e; for seed in $(SEEDS); do for fold in 0 1 2 3 4; do \
+		where="--data-dir $(STORE) --runs-dir runs/study/seed$$seed --seed $$seed"; \
+		where="$$where --protocol $(PROTOCOL) --fold $$fold"; \
+		$(RUN) $(FOLDER)/3D-UNet_GAN_$(NAME).py $$where --epochs $(GAN_EPOCHS); \
+		$(RUN) $(FOLDER)/SA-ST_Net_Classifier_$(NAME).py $$where --epochs $(CLASSIFIER_EPOCHS); \
+		for augmentation in generated none noise surrogate shuffled; do \
+			$(RUN) $(FOLDER)/Finetune_Classifier_$(NAME).py $$where --epochs $(FINETUNE_EPOCHS) \
+				--augmentation $$augmentation; \
+		done; \
+	done; done
+	$(RUN) report.py --runs-dir runs/study
 
 test: .venv/installed lint
 	$(RUN) -m pytest -n auto --dist loadfile

@@ -56,7 +56,6 @@ def main(config: Config) -> None:
     import torch
 
     from de3dgan import classifier
-    from de3dgan.data import Frames
     from de3dgan.normalisation import fit_eeg_scaler
     from de3dgan.run import Run
     from models import SASTNet
@@ -64,7 +63,7 @@ def main(config: Config) -> None:
     run = Run.open(config, "classifier")
     if run.finished:
         return
-    frames = Frames(run.store, run.device, waveform_baseline=run.split.leaky)
+    frames = run.frames()
     scaler = fit_eeg_scaler(frames, run.split)
     net = SASTNet(
         run.store.ch_names,

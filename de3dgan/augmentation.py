@@ -26,8 +26,8 @@ from de3dgan.generation import TrainedGenerator
 from de3dgan.run import Run
 from de3dgan.seeds import derived_rng
 
-#: Passes of `de_matched_noise`, the first of which only measures.
-_PASSES = 6
+#: Corrections that `de_matched_noise` makes to its gains.
+_PASSES = 5
 
 
 @contextmanager
@@ -61,7 +61,7 @@ def augmented_frames(
         eeg = np.lib.format.open_memmap(path, "w+", np.float32, run.store.eeg.shape)
         for rows in chunks(trials, 8):
             eeg[rows] = make(rows)
-        yield Frames(run.store, run.device, waveform_baseline=False, eeg=eeg)
+        yield Frames(run.store, run.device, waveform_baseline=False, eeg=eeg, ledger=run.ledger)
     finally:
         path.unlink(missing_ok=True)
 
@@ -83,15 +83,13 @@ def de_matched_noise(rng: np.random.Generator, de: np.ndarray) -> np.ndarray:
         between half-seconds, since steps would be heard in other bands.
     """
     n_windows, n_chans = de.shape[1:]
-    times = np.arange(n_windows * WINDOW)
-    centres = (np.arange(n_windows) + 0.5) * WINDOW
-    noise = np.stack(list(band_signals(rng.standard_normal((n_chans, len(times))))))
+    noise = np.stack(list(band_signals(rng.standard_normal((n_chans, n_windows * WINDOW)))))
+    eeg = noise.sum(0)
     log_gain = np.zeros_like(de, dtype=np.float64)
     for _ in range(_PASSES):
-        smooth = [[np.interp(times, centres, g) for g in gains.T] for gains in log_gain]
-        eeg = (noise * np.exp(smooth)).sum(0)
         # Bands overlap and gains change within windows, so that this only comes closer.
         log_gain += de - differential_entropy(eeg)
+        eeg = np.einsum("bct,bct->ct", noise, np.exp(_between_windows(log_gain)))
     return eeg
 
 
@@ -114,6 +112,25 @@ def other_of_same_class(
         cycle = rng.permutation(trials[labels[trials] == label])
         other.update(zip(cycle.tolist(), np.roll(cycle, 1).tolist(), strict=True))
     return other
+
+
+def _between_windows(values: np.ndarray) -> np.ndarray:
+    """Interpolate linearly between the centres of half-seconds, constant beyond the outermost.
+
+    `np.interp` does the same for one electrode and band at a time, and is most of the time.
+
+    Parameters
+    ----------
+    values : array, (n_bands, n_windows, n_chans)
+        What holds at the centre of each window.
+
+    Returns
+    -------
+    array, (n_bands, n_chans, n_windows · WINDOW)
+    """
+    knots = np.pad(values.swapaxes(1, 2), ((0, 0), (0, 0), (1, 1)), mode="edge")[..., None]
+    between = knots[..., :-1, :] + np.diff(knots, axis=-2) * (np.arange(WINDOW) / WINDOW)
+    return between.reshape(*between.shape[:2], -1)[..., WINDOW // 2 : -WINDOW // 2]
 
 
 def _maker(

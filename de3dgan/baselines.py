@@ -17,6 +17,14 @@ from de3dgan.seeds import derived_rng
 from de3dgan.splits import Split
 from de3dgan.store import Store
 
+#: What each baseline is called in tables.
+NAMES = {
+    "majority": "majority class",
+    "random": "random, classes as in training",
+    "linear": "linear model on DE",
+    "linear_absolute": "linear model on DE, no baseline removal",
+    "svm": "support vector machine on DE",
+}
 #: Frames that the support vector machine is trained on, at most: its time grows with the square.
 _N_SVM_FRAMES = 6000
 
@@ -43,6 +51,21 @@ def frame_de(store: Store, frames: np.ndarray, absolute: bool = False) -> np.nda
     if absolute:
         de = de + store.baseline_de[store.baseline_index[trial]]
     return de.reshape(len(frames), -1)
+
+
+def predictions(
+    store: Store, split: Split, labels: np.ndarray, frames: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Return what each of `NAMES` predicts for `frames`, (len(frames), n_classes)."""
+    known = labels[split.trials("train")]
+    data = (store, split, labels, frames)
+    return {
+        "majority": majority_probabilities(known, len(frames), labels.max() + 1),
+        "random": random_probabilities(split, labels, frames),
+        "linear": linear_probabilities(*data),
+        "linear_absolute": linear_probabilities(*data, absolute=True),
+        "svm": svm_probabilities(*data),
+    }
 
 
 def majority_probabilities(labels: np.ndarray, n: int, n_classes: int) -> np.ndarray:
@@ -88,7 +111,7 @@ def svm_probabilities(
     """
     known = np.concatenate([split.train, split.val])
     if len(known) > _N_SVM_FRAMES:
-        rng = derived_rng(split.seed, 0, "frames of the support vector machine")
+        rng = derived_rng(split.seed, split.fold, "frames of the support vector machine")
         known = rng.choice(known, _N_SVM_FRAMES, replace=False)
     model = make_pipeline(StandardScaler(), CalibratedClassifierCV(SVC(), ensemble=False))
     model.fit(frame_de(store, known), labels[known // split.n_frames])
@@ -103,7 +126,7 @@ def random_probabilities(split: Split, labels: np.ndarray, frames: np.ndarray) -
     array, (len(frames), n_classes)
     """
     known = labels[split.trials("train")]
-    rng = derived_rng(split.seed, 0, "random baseline")
+    rng = derived_rng(split.seed, split.fold, "random baseline")
     return np.eye(labels.max() + 1)[rng.choice(known, len(frames))]
 
 

@@ -15,7 +15,7 @@ from de3dgan.errors import UserError
 from de3dgan.files import atomic
 from de3dgan.paths import shown
 
-FORMAT = 1
+FORMAT = 2
 
 
 def save(path: Path, content: Mapping[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -146,55 +146,73 @@ def finish(
     best_epoch: int,
 ) -> None:
     """Hand the classifier over, predict the test split, once, and draw figures."""
-    run.hand_over(best_epoch, {**checkpoints.module_content(net), "eeg_scaler": vars(scaler)})
+    network = {**checkpoints.module_content(net), "eeg_scaler": vars(scaler)}
+    content = run.hand_over(best_epoch, network)
     numbers = run.split.test
-    trials, seconds = np.divmod(numbers, run.split.n_frames)
+    run.certify(content, frames, numbers)
+    trials = numbers // run.split.n_frames
     labels = run.labels[trials]
     probabilities = predict(net, frames, scaler, numbers)
-    classes = range(run.n_classes)
-    write_csv(
-        run.dir / "predictions.csv",
-        (
-            {"trial": t, "frame": s, "label": y, **{f"p_{c}": f"{p[c]:.6f}" for c in classes}}
-            for t, s, y, p in zip(trials, seconds, labels, probabilities, strict=True)
-        ),
-    )
+    write_csv(run.dir / "predictions.csv", _rows(run, probabilities))
+    data = (run.store, run.split, run.labels, numbers)
+    if run.stage == "classifier":  # they are the same for all of a fold's classifiers
+        models = baselines.predictions(*data).items()
+        rows = ({"model": model, **row} for model, p in models for row in _rows(run, p))
+        write_csv(run.dir / "baselines.csv", rows)
+    _draw(run, labels, probabilities, history, best_epoch)
     majority = baselines.majority_probabilities(
         run.labels[run.split.trials("train")], len(numbers), run.n_classes
     )
-    confusions = {
-        "per one-second frame": metrics.confusion(labels, probabilities),
-        "per trial": metrics.confusion(*metrics.by_trial(trials, labels, probabilities)),
-    }
-    _draw(run, confusions, history, best_epoch)
-    test = metrics.window_and_trial(trials, labels, probabilities)
-    run.write_result(
-        best_epoch=best_epoch,
-        test=test,
-        majority=metrics.window_and_trial(trials, labels, majority),
+    test, majority, linear = (
+        metrics.window_and_trial(trials, labels, p)
+        for p in (probabilities, majority, baselines.linear_probabilities(*data))
     )
+    run.write_result(best_epoch=best_epoch, test=test, majority=majority)
+    per_frame, of_linear = (of["window"]["balanced_accuracy"] for of in (test, linear))
+    verdict = "" if per_frame > of_linear else ", which the network does not beat per frame"
     run.log(
-        f"Test split of {run.title}: accuracy {test['window']['accuracy']:.3f} per frame, "
-        f"{test['trial']['accuracy']:.3f} per trial."
+        f"Balanced accuracy on the test split of {run.title}: {_brief(test)}; a linear model on DE "
+        f"has {_brief(linear)}{verdict}."
     )
+
+
+def _brief(scores: dict[str, dict[str, float | None]]) -> str:
+    frame, trial = (scores[unit]["balanced_accuracy"] for unit in ("window", "trial"))
+    return f"{frame:.3f} per frame, {trial:.3f} per trial"
+
+
+def _rows(run: Run, probabilities: np.ndarray) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a table of test predictions, one per frame."""
+    trials, seconds = np.divmod(run.split.test, run.split.n_frames)
+    for trial, second, row in zip(trials, seconds, probabilities, strict=True):
+        of_class = {f"p_{c}": f"{p:.6f}" for c, p in enumerate(row)}
+        yield {"trial": trial, "frame": second, "label": run.labels[trial], **of_class}
 
 
 def _draw(
     run: Run,
-    confusions: dict[str, np.ndarray],
+    labels: np.ndarray,
+    probabilities: np.ndarray,
     history: list[dict[str, float]],
     best_epoch: int,
 ) -> None:
-    """Draw the confusion matrices of the test split, and the learning curves."""
+    """Draw confusion matrices and reliability of the test split, and the learning curves."""
     figures = run.figures()
     if figures is None:
         return
     title = f"{run.dir.name} stage: {run.title}"
+    units = {
+        "per one-second frame": (labels, probabilities),
+        "per trial": metrics.by_trial(run.split.test // run.split.n_frames, labels, probabilities),
+    }
+    confusions = {unit: metrics.confusion(*predictions) for unit, predictions in units.items()}
     figures.confusion_matrices(
-        run.dir / "confusion_matrix.png", confusions, run.config.class_names, title
+        run.figure("confusion_matrix"), confusions, run.config.class_names, title
     )
+    curves = {unit: metrics.reliability(*predictions) for unit, predictions in units.items()}
+    figures.reliability(run.figure("reliability"), curves, title)
     figures.learning_curves(
-        run.dir / "learning_curves.png",
+        run.figure("learning_curves"),
         history,
         {
             "Loss (nats)": [

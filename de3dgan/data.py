@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from de3dgan.features import FRAME
+from de3dgan.ledger import Ledger
 from de3dgan.seeds import derived_rng
 from de3dgan.store import Store
 
@@ -31,6 +32,8 @@ class Frames:
         frames of a trial with one waveform, and belongs to the ``window`` protocol only.
     eeg : array, (n_trials, n_chans, n_times), optional
         EEG in µV to use in the place of the store's.
+    ledger : Ledger, optional
+        Where reading is noted; by default, in one of its own.
 
     Attributes
     ----------
@@ -44,7 +47,10 @@ class Frames:
         device: torch.device,
         waveform_baseline: bool,
         eeg: np.ndarray | None = None,
+        ledger: Ledger | None = None,
     ):
+        self.store = store
+        self.ledger = ledger or Ledger(store.n_trials * store.n_frames)
         self.device = device
         self.n_frames = store.n_frames
         eeg = torch.from_numpy(store.eeg if eeg is None else eeg)
@@ -60,6 +66,7 @@ class Frames:
 
     def __getitem__(self, frames: np.ndarray) -> Tensor:
         """Return frames by number, float32 (len(frames), n_chans, n_times), in µV on the device."""
+        self.ledger.note(frames)
         frames = torch.from_numpy(frames).to(self.eeg.device, non_blocking=True)
         trial, second = frames // self.n_frames, frames % self.n_frames
         x = self.eeg[trial, :, second]
@@ -70,6 +77,11 @@ class Frames:
     def numbers(self, trials: np.ndarray) -> np.ndarray:
         """Return the numbers of all frames of `trials`, int (len(trials) · n_frames,)."""
         return (trials[:, None] * self.n_frames + np.arange(self.n_frames)).ravel()
+
+    def absolute_de(self, trials: np.ndarray) -> np.ndarray:
+        """Return `Store.absolute_de` of `trials`, noting that all their frames are read."""
+        self.ledger.note(self.numbers(trials))
+        return self.store.absolute_de(trials)
 
     def continuous(self, trials: np.ndarray) -> np.ndarray:
         """Return the EEG of whole trials, (len(trials), n_chans, n_times) in µV."""

@@ -95,6 +95,7 @@ def fit(
         if state.get("fingerprint") != run.split.fingerprint or set(state["nets"]) != set(nets):
             raise UserError(f"{shown(state_path)} is of another run; {remedy}")
         run.before.update(state["spent"])
+        run.ledger.add(state["seen"])
         for name, net in nets.items():
             net.load_state_dict(state["nets"][name])
         for name, optimiser in optimisers.items():
@@ -118,13 +119,14 @@ def fit(
             seed_torch(run.config.seed, epoch, f"{run.stage}: training")
             for net in nets.values():
                 net.train()
-            losses = train_epoch(epoch, bar.update)
+            with run.ledger.by(*nets):
+                losses = train_epoch(epoch, bar.update)
             _refuse_non_finite(losses, run, epoch)
             for name, net in nets.items():
                 net.eval()
                 if not all(weights.isfinite().all() for weights in net.state_dict().values()):
                     _give_up(run, epoch, f"A weight of the {name} became NaN or infinite")
-            with torch.inference_mode():
+            with torch.inference_mode(), run.ledger.by("chosen epoch"):
                 figures = {**losses, **validate()}
             _refuse_non_finite(figures, run, epoch)
             history.append({"epoch": epoch, **figures})
@@ -138,6 +140,7 @@ def fit(
                 {
                     "fingerprint": run.split.fingerprint,
                     "spent": run.spent(),
+                    "seen": run.ledger.content(),
                     "nets": {name: net.state_dict() for name, net in nets.items()},
                     "optimisers": {name: opt.state_dict() for name, opt in optimisers.items()},
                     "history": history,

@@ -29,11 +29,14 @@ from de3dgan.features import BANDS, FRAME
 from de3dgan.files import atomic
 from de3dgan.montage import REGIONS
 from de3dgan.sources import SFREQ
+from de3dgan.statistics import Estimate
 
 DPI = 150
 REAL, GENERATED = "#000000", "#D55E00"
 _PALETTE = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9")
 _LINE_STYLES = ("-", "--", "-.", ":")
+#: Colour and marker of each kind of model.
+_KINDS = {"baseline": ("0.55", "s"), "network": (GENERATED, "o"), "control": ("#0072B2", "D")}
 _STYLE = {
     "font.size": 10,
     "axes.titlesize": 10.5,
@@ -232,6 +235,91 @@ def confusion_matrices(
         The file written.
     """
     return _write(path, _draw_confusion_matrices, matrices, class_names, title)
+
+
+def reliability(
+    path: str | Path,
+    curves: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]],
+    title: str,
+) -> Path:
+    """Draw how often predictions of each confidence are right.
+
+    Parameters
+    ----------
+    path : str or Path
+        The PNG to write.
+    curves : mapping of str to (confidence, accuracy, counts), each (n_bins,)
+        What was counted ("per trial") to what `de3dgan.metrics.reliability` returns for it.
+    title : str
+        Which run and which trials; the second line of the heading.
+
+    Returns
+    -------
+    Path
+        The file written.
+    """
+    return _write(path, _draw_reliability, curves, title)
+
+
+def forest(
+    path: str | Path,
+    models: Mapping[str, str],
+    panels: Mapping[str, Sequence[Estimate]],
+    chance: float,
+    title: str,
+) -> Path:
+    """Draw the balanced accuracy of each model with its interval.
+
+    Parameters
+    ----------
+    path : str or Path
+        The PNG to write.
+    models : mapping of str to str
+        Names of the models, from top to bottom, to their kind: "baseline", "network" or "control".
+    panels : mapping of str to sequence of Estimate, one per model
+        What was counted ("per trial") to the models' balanced accuracies; those of several seeds
+        are drawn as well.
+    chance : float
+        Balanced accuracy of guessing.
+    title : str
+        Which runs; the second line of the heading.
+
+    Returns
+    -------
+    Path
+        The file written.
+    """
+    return _write(path, _draw_forest, models, panels, chance, title)
+
+
+def fold_curves(
+    path: str | Path,
+    histories: Sequence[Sequence[Mapping[str, Any]]],
+    panels: Mapping[str, Sequence[tuple[str, str]]],
+    best_epochs: Sequence[int],
+    title: str,
+) -> Path:
+    """Draw the learning curves of all folds of a stage over each other.
+
+    Parameters
+    ----------
+    path : str or Path
+        The PNG to write.
+    histories : sequence of sequence of dict
+        What `learning_curves` is given, per fold.
+    panels : mapping of str to sequence of (str, str)
+        As for `learning_curves`.
+    best_epochs : sequence of int
+        The epoch that each fold chose.
+    title : str
+        Which runs; the second line of the heading.
+
+    Returns
+    -------
+    Path
+        The file written.
+    """
+    return _write(path, _draw_fold_curves, histories, panels, best_epochs, title)
 
 
 def _draw_traces(
@@ -592,12 +680,154 @@ def _draw_confusion_matrices(
     return figure
 
 
+def _draw_reliability(
+    curves: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]], title: str
+) -> Figure:
+    figure, axes = _figure(4 * len(curves), 5.6, 1, len(curves), sharey=True)
+    for ax, (counted, (confidence, accuracy, counts)) in zip(
+        axes.flat, curves.items(), strict=True
+    ):
+        total = max(1, counts.sum())
+        ece = np.nansum(np.abs(accuracy - confidence) * counts) / total
+        ax.plot([0, 100], [0, 100], color="0.6", linestyle="--", label="confidence is accuracy")
+        ax.scatter(
+            100 * confidence,
+            100 * accuracy,
+            s=30 + 400 * counts / total,
+            color=GENERATED,
+            edgecolor="black",
+            zorder=3,
+            label="predictions; the more, the larger",
+        )
+        ax.set_title(f"{counted} ({counts.sum():,})\nmean distance {100 * ece:.0f} %", loc="left")
+        ax.set(xlim=(-5, 105), ylim=(-5, 105), xlabel="Mean confidence (%)", aspect="equal")
+    axes.flat[0].set_ylabel("Share that is right (%)")
+    _legend(axes.flat[0], 2)
+    _head(
+        figure,
+        "How far the classifier's confidence can be believed",
+        title,
+        "Predictions are gathered by the probability of the class that they name. Look for: points "
+        "on the dashed line. Below it, the classifier is surer than it should be. The mean "
+        "distance is the expected calibration error (ECE).",
+    )
+    return figure
+
+
+def _draw_forest(
+    models: Mapping[str, str],
+    panels: Mapping[str, Sequence[Estimate]],
+    chance: float,
+    title: str,
+) -> Figure:
+    figure, axes = _figure(8.5, 2.6 + 0.36 * len(models), 1, len(panels), sharex=True, sharey=True)
+    rows = np.arange(len(models))
+    for ax, (counted, estimates) in zip(axes.flat, panels.items(), strict=True):
+        ax.axvline(100 * chance, color="0.45", linestyle="--", linewidth=1.2, label="chance")
+        for kind, (colour, marker) in _KINDS.items():
+            label = kind
+            for row, of_kind, found in zip(rows, models.values(), estimates, strict=True):
+                if of_kind != kind or math.isnan(found.value):
+                    continue
+                ax.plot([100 * found.low, 100 * found.high], [row, row], color=colour, linewidth=2)
+                if len(found.per_seed) > 1:
+                    seeds = 100 * np.array(found.per_seed)
+                    ax.plot(seeds, row + 0.28 + 0 * seeds, "|", color=colour, markersize=5)
+                ax.plot(
+                    100 * found.value,
+                    row,
+                    marker,
+                    color=colour,
+                    markersize=7,
+                    mec="black",
+                    label=label,
+                )
+                label = None
+        ax.set_title(counted, loc="left")
+        ax.grid(axis="x", color="0.9", linewidth=0.6)
+        ax.set_xlabel("Balanced accuracy (%)")
+        ax.tick_params(axis="y", length=0)
+    axes[0, 0].set_yticks(rows, [textwrap.fill(name, 34) for name in models])
+    axes[0, 0].set_ylim(len(models) - 0.4, -0.6)
+    _head(
+        figure,
+        "How well each model knows the classes in the test data",
+        title,
+        "Markers are the test figures, lines their 95 % intervals: how much other groups from the "
+        "same population would change them. Look for: orange intervals to the right of chance and "
+        "of the linear model. Intervals overlap even where models differ, since all models are "
+        "asked the same: the table of comparisons says which differ. Ticks below a line are seeds.",
+    )
+    _legend(axes[0, 0], len(_KINDS) + 1)
+    return figure
+
+
+def _draw_fold_curves(
+    histories: Sequence[Sequence[Mapping[str, Any]]],
+    panels: Mapping[str, Sequence[tuple[str, str]]],
+    best_epochs: Sequence[int],
+    title: str,
+) -> Figure:
+    figure, axes = _figure(4.3 * len(panels), 5, 1, len(panels))
+    for ax, (panel, curves) in zip(axes.flat, panels.items(), strict=True):
+        lowest, highest = math.inf, -math.inf
+        for number, (key, label) in enumerate(curves):
+            colour, dashes = _PALETTE[number], _LINE_STYLES[number]
+            for history in histories:
+                points = [(row["epoch"], row[key]) for row in history if row.get(key) is not None]
+                if not points:
+                    continue
+                x, y = np.array(points, dtype=np.float64).T
+                rare = len(points) < len(history) or len(points) == 1
+                ax.plot(
+                    x,
+                    y,
+                    color=colour,
+                    linestyle="none" if rare else dashes,
+                    marker="os^D"[number] if rare else None,
+                    markersize=3.5,
+                    linewidth=1.1,
+                    alpha=0.75,
+                    label=label,
+                )
+                lowest, highest, label = min(lowest, y.min()), max(highest, y.max()), None
+        name, _, unit = panel.removesuffix(")").partition(" (")
+        if lowest > 0 and highest > 100 * lowest:
+            ax.set_yscale("log")
+            unit += ", log scale"
+        ax.plot(
+            best_epochs,
+            np.zeros(len(best_epochs)),
+            "^",
+            color="black",
+            transform=ax.get_xaxis_transform(),
+            clip_on=False,
+            label="chosen epochs",
+        )
+        ax.set_title(textwrap.fill(name, 40), loc="left")
+        ax.set(ylabel=unit, xlabel="Epoch (pass over the training data)")
+        ax.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+        ax.grid(axis="y", color="0.9", linewidth=0.6)
+        ax.legend(loc="best", frameon=True, framealpha=0.8, edgecolor="none")
+    _head(
+        figure,
+        f"Learning curves of {_count(len(histories), 'fold')}, a line each",
+        title,
+        "Look for: folds that agree, curves that have become flat by the end, and validation that "
+        "follows training: where training still improves and validation gets worse, the network "
+        "learns its training data by heart. Triangles below: the epochs that validation chose.",
+    )
+    return figure
+
+
 def _write(path: str | Path, draw: Callable[..., Figure], *args: Any) -> Path:
     """Write what `draw(*args)` returns, whatever style the caller or a matplotlibrc has set."""
     with matplotlib.style.context(["default", _STYLE]):
         figure = draw(*args)
         with atomic(path) as file:
-            figure.savefig(file, format="png", dpi=DPI, metadata={"Software": None})
+            heading = figure.get_suptitle().replace("\n", " ")  # which run, and whether it is leaky
+            about = {"Software": None, "Title": heading}
+            figure.savefig(file, format="png", dpi=DPI, metadata=about)
     return Path(path)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,14 +12,14 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from de3dgan import engine
-from de3dgan.data import Frames, batches, chunks, resident
+from de3dgan.data import Frames, batches, resident
 from de3dgan.errors import UserError
 from de3dgan.features import FRAME
 from de3dgan.generation import TrainedGenerator
 from de3dgan.losses import critic_loss
 from de3dgan.normalisation import fit_de_scaler, fit_eeg_scaler
 from de3dgan.paths import shown
-from de3dgan.quality import quality, trial_de
+from de3dgan.quality import matched_noise, quality, trial_de
 from de3dgan.run import Run, autocast
 from models import Discriminator, Generator
 
@@ -45,8 +45,8 @@ class Trials:
                 f"Trials of {shown(store.path)} last {store.n_frames} s, and the generator needs "
                 "a multiple of 4 s, 12 s or more: cut them so in the source's `read`."
             )
-        self.frames = Frames(store, run.device, waveform_baseline=split.leaky)
-        self.de_scaler = fit_de_scaler(store, split)
+        self.frames = run.frames()
+        self.de_scaler = fit_de_scaler(self.frames, split)
         self.eeg_scaler = fit_eeg_scaler(self.frames, split)
         self.de = resident(
             torch.from_numpy(store.absolute_de(np.arange(store.n_trials))), run.device
@@ -69,6 +69,7 @@ class Trials:
         """
         numbers = self.frames.numbers(trials)
         kept = self.trained_on[numbers]
+        self.frames.ledger.note(numbers)  # of DE, which is read past the frames
         rows = torch.from_numpy(trials).to(self.de.device)
         de = self.de[rows].to(self.frames.device, non_blocking=True)
         real = self.eeg_scaler.normalise(self.frames[numbers[kept]])
@@ -100,7 +101,6 @@ def train(
     config, split = run.config, run.split
     trained = TrainedGenerator(generator, data.de_scaler, data.eeg_scaler, origin={})
     train_trials, val_trials = split.trials("train"), _spread(split.trials("val"), _N_VAL_TRIALS)
-    val_de = run.store.absolute_de(val_trials)
 
     def train_epoch(epoch: int, after_step: Callable[[], Any]) -> dict[str, float]:
         critic_steps = epoch % config.critic_every == 0
@@ -129,7 +129,8 @@ def train(
         return losses.get()
 
     def validate() -> dict[str, float]:
-        return {"val_de_mae": float(np.abs(trial_de(trained(val_de)) - val_de).mean())}
+        de = data.frames.absolute_de(val_trials)
+        return {"val_de_mae": float(np.abs(trial_de(trained(de)) - de).mean())}
 
     history, best_epoch = engine.fit(
         run,
@@ -153,21 +154,20 @@ def finish(
 ) -> None:
     """Hand the generator over, measure it on test trials, and draw figures."""
     store, test = run.store, run.split.trials("test")
-    run.hand_over(best_epoch, trained.content())
+    content = run.hand_over(best_epoch, trained.content())
+    run.certify(content, data.frames, data.frames.numbers(test))
 
-    def pairs() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for trials in chunks(test, 8):
-            yield from zip(
-                data.frames.continuous(trials), trained(store.absolute_de(trials)), strict=True
-            )
-
-    measured = quality(pairs(), store.absolute_de(test))
+    makers = {
+        "generated": lambda trials, draw: trained(store.absolute_de(trials)),
+        "noise": matched_noise(store, run.config.seed),
+    }
+    measured = quality(store, run.split, run.labels, data.frames.continuous, makers)
     _draw(run, trained, data.frames, history, best_epoch)
     run.write_result(best_epoch=best_epoch, quality=measured)
-    bands = measured["de_round_trip"].items()
+    bands = measured["generated"]["de_round_trip"].items()
     text = ", ".join(f"{band} r {f['correlation']:.2f} bias {f['bias']:+.2f}" for band, f in bands)
     run.log(
-        f"{run.title}: DE of the EEG generated for {len(test)} test trials against its DE in: "
+        f"{run.title}: DE of the EEG generated for test trials against the DE it is made from: "
         f"{text} nats."
     )
 
@@ -190,13 +190,13 @@ def _draw(
     trial = f"subject {store.columns['subject'][first]}, {store.columns['stimulus'][first]}"
     one = (real[0], generated[0], names, f"{run.title}: test trial {first} ({trial})")
     many = f"{run.title}: {len(real)} test trials"
-    figures.traces(run.dir / "traces.png", *one)
-    figures.spectrogram(run.dir / "spectrogram.png", *one)
-    figures.spectra(run.dir / "spectra.png", real, generated, names, many)
+    figures.traces(run.figure("traces"), *one)
+    figures.spectrogram(run.figure("spectrogram"), *one)
+    figures.spectra(run.figure("spectra"), real, generated, names, many)
     de = (trial_de(real).mean((0, 2)), trial_de(generated).mean((0, 2)))
-    figures.de_maps(run.dir / "de_maps.png", *de, names, many)
+    figures.de_maps(run.figure("de_maps"), *de, names, many)
     figures.learning_curves(
-        run.dir / "learning_curves.png",
+        run.figure("learning_curves"),
         history,
         {
             "Reconstruction (mean squared error of z-scored EEG)": [("reconstruction", "training")],

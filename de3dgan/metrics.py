@@ -8,7 +8,9 @@ import warnings
 import numpy as np
 from sklearn import metrics
 
-METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "auc", "mcc", "kappa")
+METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "auc", "mcc", "kappa", "ece")
+#: Equally wide bins of confidence that calibration is measured in.
+N_BINS = 10
 
 
 def scores(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float | None]:
@@ -26,6 +28,8 @@ def scores(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float | N
     dict
         Keys `METRICS`. ``auc`` is that of class 1 for two classes and the macro mean of
         one-vs-rest for more; None where a class does not occur, as it is not defined then.
+        ``ece`` is the expected calibration error, see `expected_calibration_error`; of all
+        metrics it alone is better when lower.
     """
     predicted = probabilities.argmax(1)
     n_classes = probabilities.shape[1]
@@ -50,7 +54,80 @@ def scores(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float | N
         # With one class, true and predicted, chance agreement is complete and kappa 0/0; there is
         # then no agreement beyond chance.
         "kappa": 0.0 if math.isnan(kappa) else kappa,
+        "ece": expected_calibration_error(labels, probabilities),
     }
+
+
+def confidence_bins(probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return how confident each prediction is, and the bin of confidence it belongs to.
+
+    Parameters
+    ----------
+    probabilities : array, (n, n_classes)
+        Predicted probabilities.
+
+    Returns
+    -------
+    confidence : array, (n,)
+        Probability of the most probable class.
+    bins : array of int, (n,)
+        0 to `N_BINS` - 1; bin b holds b/`N_BINS` < confidence <= (b + 1)/`N_BINS`.
+    """
+    confidence = probabilities.max(1).astype(np.float64)
+    edges = np.arange(1, N_BINS) / N_BINS
+    return confidence, np.searchsorted(edges, confidence)
+
+
+def reliability(
+    labels: np.ndarray, probabilities: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the reliability curve: how often predictions of each confidence are right.
+
+    Parameters
+    ----------
+    labels : array of int, (n,)
+        True classes.
+    probabilities : array, (n, n_classes)
+        Predicted probabilities.
+
+    Returns
+    -------
+    confidence, accuracy : array, (N_BINS,)
+        Means over the predictions of each bin of confidence; NaN for an empty bin. Where the two
+        are equal, the probabilities mean what they say.
+    counts : array of int, (N_BINS,)
+        Predictions per bin.
+    """
+    confidence, bins = confidence_bins(probabilities)
+    right = probabilities.argmax(1) == labels
+    counts = np.bincount(bins, minlength=N_BINS)
+    means = [
+        np.divide(
+            np.bincount(bins, weights=values, minlength=N_BINS),
+            counts,
+            out=np.full(N_BINS, np.nan),
+            where=counts > 0,
+        )
+        for values in (confidence, right)
+    ]
+    return *means, counts
+
+
+def expected_calibration_error(labels: np.ndarray, probabilities: np.ndarray) -> float:
+    """Return the mean distance of confidence from accuracy: 0 is best, 1 worst.
+
+    The mean of ``|accuracy - confidence|`` over the bins of `reliability`, each weighted by its
+    predictions (Guo et al. 2017, On Calibration of Modern Neural Networks, ICML).
+
+    Parameters
+    ----------
+    labels : array of int, (n,)
+        True classes.
+    probabilities : array, (n, n_classes)
+        Predicted probabilities.
+    """
+    confidence, accuracy, counts = reliability(labels, probabilities)
+    return float(np.nansum(counts * np.abs(accuracy - confidence)) / counts.sum())
 
 
 def by_trial(trials: np.ndarray, labels: np.ndarray, probabilities: np.ndarray) -> tuple:

@@ -11,11 +11,12 @@ from torch import Tensor
 
 from de3dgan.data import Frames
 from de3dgan.splits import Split
-from de3dgan.store import Store
 
 #: Values that statistics are taken from, at most: their quantiles are then exact to about 0.1 %.
 _N_VALUES = 4_000_000
 _QUANTILES = (0.01, 0.99)
+#: What the ledger calls the statistics.
+EEG_SCALER, DE_SCALER = "EEG scaler", "DE statistics"
 
 
 @dataclass(frozen=True)
@@ -64,13 +65,25 @@ def fit_eeg_scaler(frames: Frames, split: Split) -> RobustScaler:
     at random if there are very many.
     """
     n = max(1, _N_VALUES // int(np.prod(frames.shape[1:])))
-    return RobustScaler.fit(frames.cpu(_some(split.train, n)).ravel())
+    with frames.ledger.by(EEG_SCALER):
+        return eeg_statistics(frames, _some(split.train, n))
 
 
-def fit_de_scaler(store: Store, split: Split) -> RobustScaler:
+def fit_de_scaler(frames: Frames, split: Split) -> RobustScaler:
     """Return the scaler of absolute DE, per band, from trials of the training split."""
-    n = max(1, _N_VALUES // int(np.prod(store.de.shape[1:])))
-    de = store.absolute_de(_some(split.trials("train"), n))
+    n = max(1, _N_VALUES // int(np.prod(frames.store.de.shape[1:])))
+    with frames.ledger.by(DE_SCALER):
+        return de_statistics(frames, _some(split.trials("train"), n))
+
+
+def eeg_statistics(frames: Frames, numbers: np.ndarray) -> RobustScaler:
+    """Return the scaler of EEG with the statistics of frames `numbers`."""
+    return RobustScaler.fit(frames.cpu(numbers).ravel())
+
+
+def de_statistics(frames: Frames, trials: np.ndarray) -> RobustScaler:
+    """Return the scaler of absolute DE with the statistics of `trials`."""
+    de = frames.absolute_de(trials)
     return RobustScaler.fit(de.swapaxes(0, 1).reshape(de.shape[1], -1))
 
 

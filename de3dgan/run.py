@@ -7,8 +7,9 @@
 ``state.pt``              what a stopped run goes on from
 ``model.pt``              the network of the chosen epoch, for the next stage
 ``predictions.csv``       test predictions, a row per frame (classifier stages)
+``leakage.json``          the certificate of who has seen the test groups, see `leakage`
 ``result.json``           the figures; a run that has it is finished
-``tensorboard/, *.png``   curves and figures
+``tensorboard/, *.png``   curves and figures; figures of leaky evaluations are ``*-leaky.png``
 ========================  =====================================================================
 """
 
@@ -33,9 +34,11 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from de3dgan import checkpoints
+from de3dgan import checkpoints, leakage
+from de3dgan.data import Frames
 from de3dgan.errors import UserError
 from de3dgan.files import differences, read_json, sha256, write_json
+from de3dgan.ledger import Ledger
 from de3dgan.paths import ROOT, from_root, shown
 from de3dgan.seeds import seed_torch
 from de3dgan.splits import N_FOLDS, Split, class_labels, make_split
@@ -78,8 +81,12 @@ class Run:
         The data, the class of each trial, int (n_trials,), and who is trained and tested on.
     device : torch.device
         Where networks are.
+    ledger : Ledger
+        Which frames each artefact has seen.
     upstream : dict
         The checkpoints of earlier stages, by stage.
+    certificate : dict
+        The leakage certificate, once there is one.
     started : float
         When this process began with it.
     before : dict
@@ -93,7 +100,9 @@ class Run:
     labels: np.ndarray
     split: Split
     device: torch.device
+    ledger: Ledger
     upstream: dict[str, dict[str, Any]] = field(default_factory=dict)
+    certificate: dict[str, Any] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
     before: dict[str, float] = field(default_factory=dict)
 
@@ -132,7 +141,16 @@ class Run:
         split = make_split(store, labels, config.protocol, config.fold, config.seed)
         fold_dir = from_root(config.runs_dir) / config.task / config.protocol / f"fold{config.fold}"
         folder = f"{stage}-{variant}" if variant else stage
-        run = cls(config, stage, fold_dir / folder, store, labels, split, device_of(config.device))
+        run = cls(
+            config,
+            stage,
+            fold_dir / folder,
+            store,
+            labels,
+            split,
+            device_of(config.device),
+            Ledger(store.n_trials * store.n_frames),
+        )
         dependencies = {name: run._read_upstream(name) for name in needs}
         run._claim(dependencies)
         seed_torch(config.seed, 0, f"{stage}: initial weights")
@@ -151,8 +169,8 @@ class Run:
 
     @property
     def title(self) -> str:
-        """What figures and messages call the run; says so if its protocol is leaky."""
-        leaky = " (LEAKY: test trials were also trained on)" if self.split.leaky else ""
+        """What figures and messages call the run, once certified; says so if it is leaky."""
+        leaky = " (LEAKY: see leakage.json)" if self.certificate["leaky"] else ""
         return f"{self.config.task}, protocol {self.split.protocol}, fold {self.split.fold}{leaky}"
 
     @property
@@ -184,8 +202,16 @@ class Run:
             return None
         return figures
 
-    def hand_over(self, best_epoch: int, network: dict[str, Any]) -> None:
-        """Write ``model.pt``: a network, and what it comes from."""
+    def frames(self) -> Frames:
+        """Return the store's EEG, with the baseline removal of the protocol; reading is noted."""
+        return Frames(self.store, self.device, self.split.leaky, ledger=self.ledger)
+
+    def figure(self, name: str) -> Path:
+        """Return where to draw a figure of the certified run."""
+        return self.dir / f"{name}{'-leaky' if self.certificate['leaky'] else ''}.png"
+
+    def hand_over(self, best_epoch: int, network: dict[str, Any]) -> dict[str, Any]:
+        """Write ``model.pt``, a network and what it comes from, and return what is in it."""
         parts = ("train", "val", "test")
         origin = {
             "stage": self.stage,
@@ -195,8 +221,30 @@ class Run:
             "trials": {part: self.split.trials(part).tolist() for part in parts},
             "config": _plain(self.config),
             "best_epoch": best_epoch,
+            "seen": self.ledger.content(),
         }
-        checkpoints.save(self.dir / "model.pt", {**origin, **network})
+        content = {**origin, **network}
+        checkpoints.save(self.dir / "model.pt", content)
+        return content
+
+    def certify(self, content: dict[str, Any], frames: Frames, tested: np.ndarray) -> None:
+        """Write ``leakage.json``: whether what is tested has been seen before.
+
+        Parameters
+        ----------
+        content : dict
+            That of the run's own ``model.pt``.
+        frames : Frames
+            The real EEG.
+        tested : array of int
+            The frames that are predicted, or measured.
+        """
+        chain = {**self.upstream, self.stage: content}
+        found = leakage.certificate(frames, self.split, self.labels, tested, chain)
+        write_json(self.dir / "leakage.json", found)
+        self.certificate.update(found)
+        for reason in found["reasons"]:
+            self.log(f"LEAKY: {reason}")
 
     def write_result(self, **figures: Any) -> None:
         """Write ``result.json``, which makes the run a finished one."""
@@ -205,7 +253,7 @@ class Run:
             "task": self.config.task,
             "stage": self.stage,
             "protocol": split.protocol,
-            "leaky": split.leaky,
+            "leaky": self.certificate["leaky"],
             "fold": split.fold,
             "seed": split.seed,
             "split_fingerprint": split.fingerprint,

@@ -103,11 +103,7 @@ def make_split(store: Store, labels: np.ndarray, protocol: str, fold: int, seed:
         items, classes, groups = every_frame, np.repeat(labels, n_frames), None
     else:
         items, classes = np.arange(store.n_trials), labels
-        groups = {
-            "trial": items,
-            "video": np.unique(store.columns["stimulus"], return_inverse=True)[1],
-            "subject": np.unique(store.columns["subject"], return_inverse=True)[1],
-        }[protocol]
+        _, groups = np.unique(group_names(store, protocol)[1], return_inverse=True)
 
     rest, test = _stratified_fold(items, classes, groups, fold, seed, protocol)
     train, val = _stratified_fold(
@@ -138,6 +134,21 @@ def make_split(store: Store, labels: np.ndarray, protocol: str, fold: int, seed:
         }
     )[:16]
     return Split(protocol, fold, seed, n_frames, **parts, fingerprint=fingerprint)
+
+
+def group_names(store: Store, protocol: str) -> tuple[str, np.ndarray]:
+    """Return what a group is in `protocol`, and the group of each trial.
+
+    The ``window`` protocol knows no groups; its figures are judged by trial.
+
+    Returns
+    -------
+    what : str
+        "subject", "stimulus" or "trial".
+    names : array of str, (n_trials,)
+    """
+    column = {"subject": "subject", "video": "stimulus"}.get(protocol, "trial")
+    return column, np.array(store.columns[column])
 
 
 def class_labels(store: Store, ratings: Sequence[str], threshold: float) -> np.ndarray:

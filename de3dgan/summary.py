@@ -7,17 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from de3dgan.cli import command_line
 
-#: What the controls of stage 3 set beside real EEG.
-_CONTROLS = {
-    "none": "nothing",
-    "noise": "white noise",
-    "surrogate": "noise of the same DE",
-    "shuffled": "generated EEG of other trials",
-}
+if TYPE_CHECKING:
+    from de3dgan.results import Fold
+
 #: Metrics of the table, and their headings.
 _SHOWN = {"accuracy": "accuracy", "balanced_accuracy": "balanced", "auc": "AUC"}
 
@@ -27,7 +23,6 @@ class Config:
     """Which fold."""
 
     fold_dir: Path  # runs/<task>/<protocol>/fold<k>
-    data_dir: Path | None = None  # its store; default: found in DE_feature/
 
 
 def main(config: Config) -> None:
@@ -36,125 +31,120 @@ def main(config: Config) -> None:
     from de3dgan.paths import from_root, shown
 
     fold_dir = from_root(config.fold_dir)
-    text = describe(fold_dir, config.data_dir)
+    text = describe(fold_dir)
     write_text(fold_dir / "summary.md", text)
     print(f"\n{text}\nWritten to {shown(fold_dir / 'summary.md')}.")
 
 
-def describe(fold_dir: Path, data_dir: Path | None = None) -> str:
+def describe(fold_dir: Path) -> str:
     """Return the summary of a fold whose three stages are finished, as Markdown.
 
     Raises
     ------
     UserError
-        If a stage is not finished or the store is not there.
+        If a stage is not finished, or does not belong to the others.
     """
-    from de3dgan.files import read_json
+    from de3dgan.errors import UserError
     from de3dgan.paths import shown
+    from de3dgan.results import read_fold
 
-    results = read_results(fold_dir)
-    gan, last = results["gan"], results["finetune"]
-    rows = {
-        "majority class": last["majority"],
-        **baselines(fold_dir, data_dir),
-        "stage 2: SA-ST-Net on real EEG": results["classifier"]["test"],
-        "stage 3: fine-tuned with generated EEG": last["test"],
-    }
-    for path in sorted(fold_dir.glob("finetune-*/result.json")):
-        control = path.parent.name.removeprefix("finetune-")
-        rows[f"control: fine-tuned with {_CONTROLS[control]}"] = read_json(path)["test"]
-    leaky = " **Leaky protocol: the figures say nothing about new EEG.**" if last["leaky"] else ""
-    headings = [f"{unit}: {name}" for unit in ("frame", "trial") for name in _SHOWN.values()]
+    fold = read_fold(fold_dir)
+    for stage in ("gan", "classifier", "finetune"):
+        if stage not in fold.results:
+            raise UserError(
+                f"{shown(fold_dir / stage / 'result.json')} is missing: run the {stage} stage's "
+                "script first."
+            )
+    last = fold.results["finetune"]
     lines = [
         f"Task {last['task']}, protocol {last['protocol']}, fold {last['fold']}, seed "
         f"{last['seed']}: {last['n_train_trials']} trials to train, {last['n_val_trials']} to "
-        f"choose the epoch, {last['n_test_trials']} to test.{leaky}",
+        f"choose the epoch, {last['n_test_trials']} to test.",
         "",
-        f"| test split | {' | '.join(headings)} |",
-        f"|---|{'---|' * len(headings)}",
-    ]
-    for name, test in rows.items():
-        cells = [_number(test[unit][m]) for unit in ("window", "trial") for m in _SHOWN]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    lines += [
+        *_scores(fold),
         "",
         "A frame is one second of EEG; a trial's prediction is the mean of its frames'. Baselines "
         "have no epoch to choose and are trained on the validation trials as well.",
+        *_not_better_than_linear(fold),
+        "",
+        *_leakage(fold),
         "",
         "Generated EEG of the test trials, against the DE it was generated from:",
         "",
-        "| band | correlation | mean absolute error (nats) | bias (nats) |",
-        "|---|---|---|---|",
-    ]
-    for band, f in gan["quality"]["de_round_trip"].items():
-        lines.append(f"| {band} | {f['correlation']:.2f} | {f['mae']:.2f} | {f['bias']:+.2f} |")
-    amplitude = gan["quality"]["amplitude_uv"]
-    lines += [
-        "",
-        f"Amplitude {amplitude['generated']:.1f} µV generated, {amplitude['real']:.1f} µV real.",
+        *_quality(fold),
         "",
         "Figures:",
         "",
+        *(f"- {shown(path)}" for path in sorted(fold_dir.glob("*/*.png"))),
     ]
-    lines += [f"- {shown(path)}" for path in sorted(fold_dir.glob("*/*.png"))]
     return "\n".join(lines) + "\n"
 
 
-def read_results(fold_dir: Path) -> dict[str, dict[str, Any]]:
-    """Return ``result.json`` of each stage.
+def _scores(fold: Fold) -> list[str]:
+    """Return the table of models and metrics."""
+    from de3dgan.results import MODELS, UNITS
 
-    Raises
-    ------
-    UserError
-        If one is missing, or if fine-tuning was done from other checkpoints than are there.
-    """
-    from de3dgan.errors import UserError
-    from de3dgan.files import read_json, sha256
-    from de3dgan.paths import shown
-
-    results = {}
-    for stage in ("gan", "classifier", "finetune"):
-        path = fold_dir / stage / "result.json"
-        if not path.is_file():
-            raise UserError(f"{shown(path)} is missing: run the {stage} stage's script first.")
-        results[stage] = read_json(path)
-        if not isinstance(results[stage], dict) or "split_fingerprint" not in results[stage]:
-            raise UserError(f"{shown(path)} is damaged: rerun the {stage} stage with --restart.")
-    for folder in (fold_dir / "finetune", *fold_dir.glob("finetune-*")):
-        used = read_json(folder / "config.json")["upstream"]
-        there = {stage: sha256(fold_dir / stage / "model.pt")[:16] for stage in used}
-        if used != there:
-            raise UserError(
-                f"{shown(folder)} was made from another generator or classifier than those beside "
-                "it: rerun that stage with --restart."
-            )
-    return results
+    headings = [f"{unit}: {name}" for unit in UNITS.values() for name in _SHOWN.values()]
+    lines = [f"| test split | {' | '.join(headings)} |", f"|---|{'---|' * len(headings)}"]
+    for model, predictions in fold.predictions.items():
+        scores = predictions.scores()
+        cells = [_number(scores[unit][metric]) for unit in UNITS for metric in _SHOWN]
+        leaky = " **(leaky)**" if fold.leaky(model) else ""
+        lines.append(f"| {MODELS[model]}{leaky} | {' | '.join(cells)} |")
+    return lines
 
 
-def baselines(fold_dir: Path, data_dir: Path | None = None) -> dict[str, dict[str, Any]]:
-    """Return the test metrics of each baseline, on the split of a fold's classifier."""
-    from de3dgan import baselines as models
-    from de3dgan.files import read_json
-    from de3dgan.generation import load_generator, store_of
-    from de3dgan.metrics import window_and_trial
-    from de3dgan.splits import class_labels, make_split
+def _not_better_than_linear(fold: Fold) -> list[str]:
+    """Return a sentence on the networks that do not beat the linear model."""
+    from de3dgan.results import MODELS, PRIMARY
 
-    store = store_of(load_generator(fold_dir / "gan" / "model.pt"), data_dir)
-    settings = read_json(fold_dir / "classifier" / "config.json")["settings"]
-    labels = class_labels(store, settings["ratings"], settings["threshold"])
-    split = make_split(store, labels, settings["protocol"], settings["fold"], settings["seed"])
-    data = (store, split, labels, split.test)
-    predictions = {
-        "random, classes as in training": models.random_probabilities(split, labels, split.test),
-        "linear model on DE": models.linear_probabilities(*data),
-        "linear model on DE, no baseline removal": models.linear_probabilities(*data, True),
-        "support vector machine on DE": models.svm_probabilities(*data),
+    metric, unit = PRIMARY
+    figures = {model: p.scores()[unit][metric] for model, p in fold.predictions.items()}
+    worse = [
+        MODELS[model].split(":")[0]
+        for model in ("classifier", "finetune")
+        if figures[model] <= figures["linear"]
+    ]
+    if not worse:
+        return []
+    return [
+        f"The network of {' and of '.join(worse)} does not beat the linear model on DE (balanced "
+        "accuracy per frame)."
+    ]
+
+
+def _leakage(fold: Fold) -> list[str]:
+    """Return what the leakage certificates say."""
+    from de3dgan.results import MODELS
+
+    found = {
+        MODELS.get(stage, "stage 1: generator"): certificate["reasons"]
+        for stage, certificate in fold.certificates.items()
+        if certificate["leaky"]
     }
-    trials = split.test // split.n_frames
-    return {
-        name: window_and_trial(trials, labels[trials], probabilities)
-        for name, probabilities in predictions.items()
-    }
+    if not found:
+        certificate = fold.certificates["finetune"]
+        probe, group = certificate["probe"], certificate["group"]
+        return [
+            f"No {group} tested on was seen by any scaler, network or choice of an epoch; a linear "
+            f"model, its classes permuted, has a balanced accuracy of "
+            f"{probe['balanced_accuracy']:.3f} per frame (chance {probe['chance']:.3f})."
+        ]
+    lines = ["**Leaky: these figures say nothing about new EEG.**", ""]
+    return lines + [f"- {name}: {r}" for name, reasons in found.items() for r in reasons]
+
+
+def _quality(fold: Fold) -> list[str]:
+    """Return the table of the DE round trip, and the amplitudes."""
+    quality = fold.results["gan"]["quality"]
+    lines = [
+        "| band | correlation | mean absolute error (nats) | bias (nats) |",
+        "|---|---|---|---|",
+    ]
+    for band, f in quality["generated"]["de_round_trip"].items():
+        lines.append(f"| {band} | {f['correlation']:.2f} | {f['mae']:.2f} | {f['bias']:+.2f} |")
+    generated, real = (quality[row]["amplitude_uv"] for row in ("generated", "real"))
+    return [*lines, "", f"Amplitude {generated:.1f} µV generated, {real:.1f} µV real."]
 
 
 def _number(value: float | None) -> str:

@@ -11,6 +11,7 @@ import torch
 from de3dgan.augmentation import augmented_frames, de_matched_noise, other_of_same_class
 from de3dgan.data import Frames
 from de3dgan.features import differential_entropy
+from de3dgan.ledger import Ledger
 from de3dgan.store import Store
 
 
@@ -25,6 +26,7 @@ def run(little_store, tmp_path):
         device=torch.device("cpu"),
         labels=np.arange(store.n_trials) % 2,
         config=SimpleNamespace(seed=1),
+        ledger=Ledger(store.n_trials * store.n_frames),
         split=SimpleNamespace(trials={"train": train}.__getitem__),
         log=lambda message: None,
     )

@@ -15,6 +15,7 @@ from matplotlib import image
 from de3dgan import figures
 from de3dgan.features import BANDS
 from de3dgan.montage import DEAP_CHANNELS
+from de3dgan.statistics import Estimate
 
 FOUR = ("FP1", "C3", "P3", "O1")
 TITLE = "Valence, protocol trial, fold 0"
@@ -63,6 +64,12 @@ def check(path: Path) -> None:
 
 ONE, TWO = eeg(1, 4)[0], eeg(2, 4)
 DE = np.linspace(0, 3, 16).reshape(4, 4)
+MODELS = {"majority class": "baseline", "stage 3": "network", "control: nothing": "control"}
+ESTIMATES = [
+    Estimate(0.5, np.nan, np.nan, (0.5,)),
+    Estimate(0.7, 0.6, 0.8, (0.65, 0.75)),
+    Estimate(np.nan, np.nan, np.nan, (np.nan, np.nan)),
+]
 CALLS = {
     "traces": (ONE, ONE / 2, FOUR, TITLE),
     "spectra": (TWO, TWO / 2, FOUR, TITLE),
@@ -70,6 +77,8 @@ CALLS = {
     "de_maps": (DE, DE + 1, FOUR, TITLE),
     "learning_curves": (HISTORY, PANELS, 3, TITLE),
     "confusion_matrices": (COUNTS, ("low", "high"), TITLE),
+    "forest": (MODELS, {"per frame": ESTIMATES, "per trial": ESTIMATES}, 0.5, TITLE),
+    "fold_curves": ([HISTORY, HISTORY[:5]], PANELS, [3, 5], TITLE),
 }
 
 
@@ -217,3 +226,24 @@ def test_text_on_any_blue_has_enough_contrast():
         white = figures._readable_on(colour) == "white"
         contrast = 1.05 / (luminance + 0.05) if white else (luminance + 0.05) / 0.05
         assert contrast > 4.5
+
+
+def test_forest_shows_intervals_seeds_and_kinds_without_colour():
+    figure = drawn("forest")
+    found = text(figure)
+    for wanted in ("chance", "baseline", "network", "control: nothing", "per trial", "95 %"):
+        assert wanted in found
+    lines = [line for ax in figure.findobj(matplotlib.axes.Axes)[:1] for line in ax.lines]
+    drawn_x = [line.get_xdata() for line in lines]
+    assert any(np.allclose(x, [60, 80]) for x in drawn_x if len(x) == 2)
+    assert any(np.allclose(x, [65, 75]) for x in drawn_x if len(x) == 2)
+    assert len({marker for _, marker in figures._KINDS.values()}) == len(figures._KINDS)
+
+
+def test_fold_curves_have_a_line_per_fold_and_the_chosen_epochs():
+    figure = drawn("fold_curves")
+    found = text(figure)
+    assert "Learning curves of 2 folds" in found and "mean square" in found
+    ax = figure.findobj(matplotlib.axes.Axes)[0]
+    assert [len(line.get_xdata()) for line in ax.lines] == [7, 5, 7, 5, 2]
+    assert list(ax.lines[-1].get_xdata()) == [3, 5]

@@ -18,14 +18,6 @@ from de3dgan.baselines import (
     random_probabilities,
     svm_probabilities,
 )
-from de3dgan.features import BANDS
-from de3dgan.quality import (
-    de_round_trip,
-    log_spectrum_distance,
-    quality,
-    seam_ratio,
-    trial_de,
-)
 from de3dgan.splits import make_split
 from tests.helpers import fake_store
 
@@ -34,6 +26,14 @@ def certain(predicted: list[int], n_classes: int, p: float = 0.8) -> np.ndarray:
     """Return probabilities that give `p` to each prediction and the rest to the others."""
     others = (1 - p) / (n_classes - 1)
     return np.where(np.eye(n_classes, dtype=bool)[predicted], p, others)
+
+
+def _slow_ece(labels: np.ndarray, p: np.ndarray) -> float:
+    """Return the expected calibration error, prediction by prediction."""
+    gap = dict.fromkeys(range(1, 11), 0.0)
+    for label, row in zip(labels, p, strict=True):
+        gap[math.ceil(10 * row.max())] += (row.argmax() == label) - row.max()
+    return sum(abs(value) for value in gap.values()) / len(labels)
 
 
 def noise(*shape: int, seed: int = 0, scale: float = 10.0) -> np.ndarray:
@@ -59,6 +59,8 @@ def test_scores_of_a_case_worked_by_hand():
             "auc": 7 / 8,
             "mcc": (tp * tn - fp * fn) / math.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)),
             "kappa": (4 / 6 - chance) / (1 - chance),
+            # Per bin of confidence: 0.6 twice, both wrong; 0.7, 0.8 and twice 0.9, all right.
+            "ece": (2 * 0.6 + 0.3 + 0.2 + 2 * 0.1) / 6,
         }
     )
 
@@ -80,13 +82,15 @@ def test_scores_are_scikit_learns(n_classes):
             "auc": np.mean(one_vs_rest),
             "mcc": reference.matthews_corrcoef(labels, predicted),
             "kappa": reference.cohen_kappa_score(labels, predicted),
+            "ece": _slow_ece(labels, p),
         }
     )
 
 
 def test_a_perfect_prediction_is_all_ones_and_the_majority_is_at_chance():
     labels = np.array([0, 1, 2, 3, 2, 1])
-    assert metrics.scores(labels, certain(labels, 4)) == dict.fromkeys(metrics.METRICS, 1.0)
+    perfect = {**dict.fromkeys(metrics.METRICS, 1.0), "ece": 0.0}
+    assert metrics.scores(labels, certain(labels, 4, p=1.0)) == perfect
     majority = majority_probabilities(np.array([0, 0, 1]), 4, 2)
     np.testing.assert_allclose(majority, [[2 / 3, 1 / 3]] * 4)
     assert metrics.scores(np.array([0, 0, 0, 1]), majority) == pytest.approx(
@@ -97,6 +101,7 @@ def test_a_perfect_prediction_is_all_ones_and_the_majority_is_at_chance():
             "auc": 0.5,
             "mcc": 0.0,
             "kappa": 0.0,
+            "ece": 0.75 - 2 / 3,
         }
     )
 
@@ -126,6 +131,63 @@ def test_no_prediction_gives_nan(data, n_classes, n):
                 assert name == "auc"
             else:
                 assert (-1 if name in ("mcc", "kappa") else 0) <= value <= 1 + 1e-12
+
+
+def test_probabilities_that_mean_what_they_say_are_calibrated():
+    rng = np.random.default_rng(0)
+    p = rng.dirichlet(np.ones(3), size=200_000)
+    labels = (rng.random(len(p))[:, None] > p.cumsum(1)).sum(1)
+    assert metrics.scores(labels, p)["ece"] < 0.01
+    confidence, accuracy, counts = metrics.reliability(labels, p)
+    assert counts.sum() == len(p)
+    assert counts[:3].tolist() == [0, 0, 0]  # the most probable of three has at least a third
+    assert np.isnan(confidence[:3]).all() and np.isnan(accuracy[:3]).all()
+    np.testing.assert_allclose(accuracy[3:], confidence[3:], atol=0.02)
+    # The same predictions, overstated.
+    sharp = p**3 / (p**3).sum(1, keepdims=True)
+    assert metrics.scores(labels, sharp)["ece"] > 0.15
+
+
+def test_certain_and_wrong_is_the_worst_calibration():
+    labels = np.array([0, 1, 1, 0])
+    assert metrics.expected_calibration_error(labels, certain(1 - labels, 2, p=1.0)) == 1
+    assert metrics.expected_calibration_error(labels, certain(labels, 2, p=1.0)) == 0
+    # A guess that is right half of the time and says so.
+    assert metrics.expected_calibration_error(labels, np.full((4, 2), 0.5)) == 0
+
+
+def test_reliability_of_a_case_worked_by_hand():
+    p_0 = np.array([0.55, 0.59, 0.6, 0.61, 1.0, 0.3])
+    labels = np.array([0, 1, 0, 1, 0, 1])
+    confidence, accuracy, counts = metrics.reliability(labels, np.stack([p_0, 1 - p_0], axis=1))
+    # 0.6 belongs to the bin that it ends.
+    assert counts.tolist() == [0, 0, 0, 0, 0, 3, 2, 0, 0, 1]
+    np.testing.assert_allclose(confidence[[5, 6, 9]], [1.74 / 3, 1.31 / 2, 1])
+    np.testing.assert_allclose(accuracy[[5, 6, 9]], [2 / 3, 1 / 2, 1])
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 10**6), st.sampled_from([2, 4]), st.integers(1, 40), st.floats(0.1, 10))
+def test_calibration_error_and_reliability_agree(seed, n_classes, n, concentration):
+    rng = np.random.default_rng(seed)
+    p = rng.dirichlet(np.full(n_classes, concentration), size=n)
+    labels = rng.integers(n_classes, size=n)
+    error = metrics.expected_calibration_error(labels, p)
+    assert 0 <= error <= 1
+    assert error == pytest.approx(_slow_ece(labels, p))
+    # It is never below the distance of the means, and neither order nor names of classes matter.
+    accuracy = (p.argmax(1) == labels).mean()
+    assert error >= abs(accuracy - p.max(1).mean()) - 1e-12
+    order, names = rng.permutation(n), rng.permutation(n_classes)
+    renamed = np.empty_like(p)
+    renamed[:, names] = p[order]
+    assert metrics.expected_calibration_error(names[labels[order]], renamed) == pytest.approx(error)
+    confidence, rate, counts = metrics.reliability(labels, p)
+    used = counts > 0
+    bins = np.flatnonzero(used)
+    assert counts.sum() == n
+    assert ((bins / 10 <= confidence[used]) & (confidence[used] <= (bins + 1) / 10 + 1e-12)).all()
+    assert ((rate[used] >= 0) & (rate[used] <= 1)).all()
 
 
 def test_a_trials_score_is_the_mean_of_its_frames():
@@ -243,70 +305,3 @@ def test_the_linear_baseline_gives_a_column_to_a_class_that_nobody_has():
     split = make_split(store, labels, "trial", 0, 520)
     p = linear_probabilities(store, split, labels, split.test)
     np.testing.assert_array_equal(p.argmax(1), labels[split.test])
-
-
-# --- Quality of generated EEG ------------------------------------------------------------------
-
-
-def test_real_eeg_compared_with_itself_is_perfect():
-    eeg = noise(3, 2, 20 * 128)
-    measured = quality(((trial, trial) for trial in eeg), trial_de(eeg))
-    assert tuple(measured["de_round_trip"]) == tuple(BANDS)
-    for figures in measured["de_round_trip"].values():
-        assert figures == pytest.approx({"correlation": 1.0, "mae": 0.0, "bias": 0.0}, abs=1e-6)
-    assert measured["log_spectrum_distance"] == 0
-    assert measured["seam_ratio"]["real"] == measured["seam_ratio"]["generated"]
-    amplitude = np.mean([trial.std() for trial in eeg])
-    assert measured["amplitude_uv"] == pytest.approx({"real": amplitude, "generated": amplitude})
-
-
-def test_half_the_amplitude_is_a_bias_of_minus_ln_two():
-    eeg = noise(2, 2, 20 * 128)
-    measured = quality(((trial, trial / 2) for trial in eeg), trial_de(eeg))
-    for figures in measured["de_round_trip"].values():
-        assert figures["correlation"] == pytest.approx(1, abs=1e-6)
-        assert figures["bias"] == pytest.approx(-math.log(2), abs=1e-5)
-        assert figures["mae"] == pytest.approx(math.log(2), abs=1e-5)
-    assert measured["log_spectrum_distance"] == pytest.approx(2 * math.log(2), abs=1e-6)
-
-
-def test_unrelated_noise_does_not_correlate():
-    a, b = trial_de(noise(2, 4, 20 * 128)), trial_de(noise(2, 4, 20 * 128, seed=1))
-    for figures in de_round_trip(a, b).values():
-        assert abs(figures["correlation"]) < 0.25
-        assert figures["mae"] > 0.05
-
-
-@pytest.mark.parametrize("real_is_silent", [False, True])
-def test_silence_is_measured_without_nan(real_is_silent):
-    eeg = noise(2, 2, 12 * 128)
-    silence = np.zeros_like(eeg)
-    real = silence if real_is_silent else eeg
-    measured = quality(zip(real, silence, strict=True), trial_de(real))
-    for figures in measured["de_round_trip"].values():
-        assert figures["correlation"] == 0.0
-        assert all(math.isfinite(value) for value in figures.values())
-        assert figures["bias"] == 0 if real_is_silent else figures["bias"] < -10
-    assert math.isfinite(measured["log_spectrum_distance"])
-    assert measured["seam_ratio"]["generated"] == 1.0
-    assert measured["amplitude_uv"]["generated"] == 0.0
-
-
-def test_seams_show_where_frames_do_not_continue_each_other():
-    rng = np.random.default_rng(0)
-    walk = np.cumsum(rng.normal(size=(8, 60 * 128)), axis=-1)
-    assert seam_ratio(walk) == pytest.approx(1, abs=0.08)
-    assert seam_ratio(noise(8, 60 * 128)) == pytest.approx(1, abs=0.08)
-    t = np.arange(128) / 128
-    phases = rng.uniform(0, 2 * np.pi, size=(8, 60, 1))
-    frames = np.sin(2 * np.pi * 8 * t + phases).reshape(8, -1)
-    assert seam_ratio(frames) > 1.2
-    # One step of 128 across the border, steps of 1 inside.
-    assert seam_ratio(np.tile(np.arange(128.0), 10)) == pytest.approx(127)
-
-
-def test_spectra_are_compared_between_4_and_46_hz():
-    eeg = noise(2, 20 * 128)
-    t = np.arange(20 * 128) / 128
-    assert log_spectrum_distance(eeg, eeg + 5 * np.sin(2 * np.pi * 60 * t)) < 0.01
-    assert log_spectrum_distance(eeg, eeg + 5 * np.sin(2 * np.pi * 20 * t)) > 0.03

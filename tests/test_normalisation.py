@@ -50,7 +50,7 @@ def test_eeg_statistics_are_those_of_the_training_trials():
 def test_de_statistics_are_per_band_and_of_absolute_de():
     store = fake_store(n_trials=6)
     store.de[:, 2] += 3
-    scaler = fit_de_scaler(store, split_by_trial(store, val=1, test=4))
+    scaler = fit_de_scaler(frames_of(store), split_by_trial(store, val=1, test=4))
     absolute = store.de + store.baseline_de[:, :, None]
     for band in range(4):
         np.testing.assert_allclose(
@@ -72,10 +72,13 @@ def test_absolute_de_adds_each_trials_own_baseline():
 def test_only_the_training_part_matters(value):
     store = fake_store(n_trials=8)
     split = split_by_trial(store, val=1, test=4)
-    before = fit_eeg_scaler(frames_of(store), split), fit_de_scaler(store, split)
+    before = fit_eeg_scaler(frames_of(store), split), fit_de_scaler(frames_of(store), split)
     for array in (store.eeg, store.de, store.baseline, store.baseline_de):
         array[[1, 4]] = value
-    assert (fit_eeg_scaler(frames_of(store), split), fit_de_scaler(store, split)) == before
+    assert (
+        fit_eeg_scaler(frames_of(store), split),
+        fit_de_scaler(frames_of(store), split),
+    ) == before
     store.eeg[0] *= 2
     assert fit_eeg_scaler(frames_of(store), split) != before[0]
 
@@ -84,10 +87,11 @@ def test_statistics_of_a_sample_are_close_repeatable_and_of_training_data(monkey
     store = fake_store(n_trials=60, n_frames=10)
     split = split_by_trial(store, val=1, test=4)
     store.eeg[[1, 4]] = store.de[[1, 4]] = 1e9
-    everything = fit_eeg_scaler(frames_of(store), split), fit_de_scaler(store, split)
+    everything = fit_eeg_scaler(frames_of(store), split), fit_de_scaler(frames_of(store), split)
     monkeypatch.setattr(normalisation, "_N_VALUES", 10_000)
     sampled, again = (
-        (fit_eeg_scaler(frames_of(store), split), fit_de_scaler(store, split)) for _ in range(2)
+        (fit_eeg_scaler(frames_of(store), split), fit_de_scaler(frames_of(store), split))
+        for _ in range(2)
     )
     assert sampled == again
     for some, full in zip(sampled, everything, strict=True):

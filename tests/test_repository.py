@@ -17,7 +17,7 @@ PIP_NAMES = {"sklearn": "scikit-learn"}
 #: Requirements that nothing here imports, and who needs them.
 INDIRECT = {"edfio", "ruff", "pytest-xdist", "tensorboard"}
 #: Modules of de3dgan that a bare GPU node need not be able to import.
-NOT_CORE = {"figures", "export", "synthetic", "cli", "preprocessing"}
+NOT_CORE = {"figures", "export", "synthetic", "cli", "preprocessing", "report", "report_tables"}
 CORE_PACKAGES = {"torch", "numpy", "scipy", "sklearn", "tqdm"}
 
 
@@ -228,7 +228,7 @@ def test_tests_do_not_refer_to_files_outside_the_repository():
             assert "shared" + "/eegmat" not in path.read_text(), path
 
 
-@pytest.mark.parametrize("target", ["demo", "test", ".venv"])
+@pytest.mark.parametrize("target", ["demo", "study", "test", ".venv"])
 def test_make_knows_its_targets_and_runs_what_exists(target):
     shown = subprocess.run(
         ["make", "-n", "-B", target], cwd=ROOT, capture_output=True, text=True, timeout=60
@@ -239,7 +239,12 @@ def test_make_knows_its_targets_and_runs_what_exists(target):
         assert (ROOT / script).is_file(), script
     for module in re.findall(r"-m (de3dgan\S*)", shown.stdout):
         assert module_file(module), module
-    expected = {"demo": "de3dgan.summary", "test": "pytest", ".venv": "pip install"}
+    expected = {
+        "demo": "de3dgan.summary",
+        "study": "report.py",
+        "test": "pytest",
+        ".venv": "pip install",
+    }
     assert expected[target] in shown.stdout
 
 
@@ -251,6 +256,31 @@ def test_the_demos_flags_are_flags_of_the_scripts():
         source = (ROOT / script).read_text()
         for flag in re.findall(r"--([a-z-]+)", arguments):
             assert f"    {flag.replace('-', '_')}: " in source, (script, flag)
+
+
+@pytest.mark.parametrize("task", ["workload", "valence", "arousal", "four_class"])
+def test_a_study_runs_every_stage_and_control_with_flags_that_they_have(task):
+    """On what its scripts are for; another task is refused in a sentence."""
+    make = ["make", "-n", "study", f"TASK={task}", "DATA_DIR=a b", "SEEDS=1 2"]
+    shown = subprocess.run(make, cwd=ROOT, capture_output=True, text=True).stdout
+    assert '--data-dir "a b"' in shown
+    assert "for seed in 1 2; do for fold in 0 1 2 3 4" in shown
+    assert "for augmentation in generated none noise surrogate shuffled" in shown
+    scripts = re.findall(r"(\S+_\S+\.py) \$where ([^;]*);", shown.replace("\\\n", " "))
+    assert len(scripts) == 3
+    for script, arguments in scripts:
+        source = (ROOT / script).read_text()
+        assert f'task: str = "{task}"' in source
+        for flag in re.findall(r"--([a-z-]+)", arguments + shown.split("where=")[1]):
+            if flag != "augmentation" or "Finetune" in script:
+                assert f"    {flag.replace('-', '_')}: " in source, (script, flag)
+
+
+def test_a_study_of_an_unknown_task_is_refused():
+    make = ["make", "-n", "study", "TASK=sleep"]
+    done = subprocess.run(make, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert 'There is no task "sleep"' in done.stderr
 
 
 def test_outputs_are_ignored_by_git():

@@ -30,7 +30,9 @@ from tests.conftest import (
 BOTH = ["classifier", "finetune"]
 
 
-DRAWN = "traces spectra spectrogram de_maps learning_curves confusion_matrices".split()
+DRAWN = (
+    "traces spectra spectrogram de_maps learning_curves confusion_matrices reliability"
+).split()
 
 
 def leave_out_figures(patch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,336 @@
+"""The leakage certificate: every leak that is planted is found, and none where there is none."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from de3dgan import checkpoints, classifier, gan, leakage, normalisation
+from de3dgan.data import Frames
+from de3dgan.leakage import certificate, probe
+from de3dgan.ledger import Ledger
+from de3dgan.normalisation import DE_SCALER, EEG_SCALER, fit_de_scaler, fit_eeg_scaler
+from de3dgan.run import Run
+from de3dgan.splits import make_split
+from de3dgan.store import Store
+from tests.conftest import STAGES, run_stage, write_store
+from tests.helpers import fake_store, split_by_trial
+
+CPU = torch.device("cpu")
+GAN = {DE_SCALER, EEG_SCALER, "generator", "critic", "chosen epoch"}
+OWN = {
+    "gan": GAN,
+    "classifier": {EEG_SCALER, "classifier", "chosen epoch"},
+    "finetune": {"classifier", "chosen epoch"},
+}
+
+
+@pytest.fixture(scope="module")
+def finished(little_store, tmp_path_factory) -> Path:
+    """Return a runs folder in which all three stages of fold 0 ran as they should."""
+    runs = tmp_path_factory.mktemp("finished") / "runs"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Run, "figures", lambda run: None)
+        for stage in STAGES:
+            run_stage(stage, little_store, runs)
+    return runs
+
+
+@pytest.fixture(autouse=True)
+def no_figures(monkeypatch):
+    monkeypatch.setattr(Run, "figures", lambda run: None)
+
+
+def fold_of(runs: Path) -> Path:
+    return runs / "valence" / "trial" / "fold0"
+
+
+def read(folder: Path) -> tuple[dict, dict]:
+    """Return the certificate and the result of a run."""
+    found = json.loads((folder / "leakage.json").read_text())
+    result = json.loads((folder / "result.json").read_text())
+    assert result["leaky"] == found["leaky"]
+    assert ("LEAKY" in (folder / "log.txt").read_text()) == found["leaky"]
+    return found, result
+
+
+def overlaps(found: dict) -> dict[tuple[str, str], list[str]]:
+    """Return what each artefact of the chain has seen of the test groups, if anything."""
+    return {
+        (entry["stage"], entry["artefact"]): entry["overlap"]
+        for entry in found["artefacts"]
+        if entry["overlap"]
+    }
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_an_honest_chain_is_certified_with_all_its_artefacts(stage, finished):
+    found, result = read(fold_of(finished) / stage)
+    assert not found["leaky"]
+    assert found["reasons"] == []
+    chain = STAGES if stage == "finetune" else [stage]
+    entries = {(e["stage"], e["artefact"]): e for e in found["artefacts"]}
+    assert set(entries) == {(s, artefact) for s in chain for artefact in OWN[s]}
+    assert all(e["overlap"] == [] for e in entries.values())
+    for (_, artefact), e in entries.items():
+        assert e.get("recomputed") == (True if artefact in (EEG_SCALER, DE_SCALER) else None)
+        part = "n_val_trials" if artefact == "chosen epoch" else "n_train_trials"
+        assert len(e["groups"]) == result[part]
+        assert e["n_frames"] == 12 * result[part]
+    assert sum(map(len, found["test_groups"].values())) == result["n_test_trials"]
+
+
+def test_the_groups_are_those_of_the_protocol(tmp_path):
+    path = write_store(tmp_path / "store", 7, [f"video{k}" for k in range(6)])
+    store = Store.open(path)
+    for protocol, column in {"subject": "subject", "video": "stimulus"}.items():
+        folder = run_stage("classifier", path, tmp_path, protocol=protocol)
+        found, _ = read(folder)
+        assert not found["leaky"]
+        assert found["group"] == column
+        for group, trials in found["test_groups"].items():
+            assert {store.columns[column][t] for t in trials} == {group}
+        seen = {g for e in found["artefacts"] for g in e["groups"]}
+        assert seen | set(found["test_groups"]) == set(store.columns[column])
+
+
+def test_the_window_protocol_is_leaky_because_of_what_was_seen(little_store, tmp_path):
+    for stage in STAGES:
+        found, _ = read(run_stage(stage, little_store, tmp_path, protocol="window"))
+        assert found["leaky"]
+        expected = {(s, a) for s in (STAGES if stage == "finetune" else [stage]) for a in OWN[s]}
+        assert set(overlaps(found)) == expected
+
+
+# --- planted leaks, one of each kind
+
+
+def also(items: np.ndarray, more: np.ndarray) -> np.ndarray:
+    return np.union1d(items, more)
+
+
+def leaky_fit(fit):
+    def fitted(frames, split):
+        first = frames.numbers(split.trials("test")[:1])
+        return fit(frames, replace(split, train=also(split.train, first)))
+
+    return fitted
+
+
+def plant(patch: pytest.MonkeyPatch, stage: str, artefact: str, split) -> None:
+    """Make `artefact` see the first test trial of `split`, however it is meant to be shaped."""
+    trial = split.trials("test")[:1]
+    frames = trial * split.n_frames
+    module = gan if stage == "gan" else classifier
+    own = module.batches
+    if artefact in (DE_SCALER, EEG_SCALER):
+        name = "fit_de_scaler" if artefact == DE_SCALER else "fit_eeg_scaler"
+        owner = gan if stage == "gan" else normalisation
+        patch.setattr(owner, name, leaky_fit(getattr(normalisation, name)))
+    elif artefact in ("generator", "critic", "classifier"):
+        extra = trial if stage == "gan" else frames
+        patch.setattr(module, "batches", lambda items, *args: own(also(items, extra), *args))
+    elif stage == "gan":
+        spread = gan._spread
+        patch.setattr(gan, "_spread", lambda items, n: spread(also(items, trial), n))
+    else:
+        predict = classifier.predict
+
+        def peek(net, all_frames, scaler, numbers):
+            all_frames[frames]
+            return predict(net, all_frames, scaler, numbers)
+
+        patch.setattr(classifier, "predict", peek)
+
+
+@pytest.mark.parametrize(
+    ("stage", "artefact"), [(stage, artefact) for stage in OWN for artefact in sorted(OWN[stage])]
+)
+def test_a_planted_leak_is_found_and_marks_everything_made_from_it(
+    stage, artefact, finished, little_store, tmp_path, monkeypatch
+):
+    runs = tmp_path / "runs"
+    shutil.copytree(finished, runs)
+    store = Store.open(little_store)
+    split = make_split(store, (store.rating("valence") > 5).astype(int), "trial", 0, 520)
+    group = str(split.trials("test")[0])
+    with monkeypatch.context() as patch:
+        plant(patch, stage, artefact, split)
+        found, _ = read(run_stage(stage, little_store, runs, restart=True))
+    assert found["leaky"]
+    # Networks of one stage are shown the same batches.
+    together = {"generator", "critic"} if artefact in ("generator", "critic") else {artefact}
+    assert overlaps(found) == {(stage, name): [group] for name in together}
+    assert any(artefact in reason and stage in reason for reason in found["reasons"])
+    if stage != "finetune":
+        later, _ = read(run_stage("finetune", little_store, runs, restart=True))
+        assert overlaps(later) == overlaps(found)
+
+
+def edit(path: Path, change) -> None:
+    content = checkpoints.load(path, "")
+    change(content)
+    checkpoints.save(path, content)
+
+
+EDITS = {
+    "EEG scaler of other frames": (
+        "classifier",
+        lambda c: c["eeg_scaler"].update(mean=c["eeg_scaler"]["mean"] + 0.01),
+        "is not that of the frames",
+    ),
+    "DE statistics of other trials": (
+        "gan",
+        lambda c: c["de_scaler"].update(std=[1.01 * std for std in c["de_scaler"]["std"]]),
+        "is not that of the frames",
+    ),
+    "no record of a classifier": (
+        "classifier",
+        lambda c: c["seen"].pop("classifier"),
+        "Nothing is known of what the classifier",
+    ),
+    "no record of an epoch's choice": (
+        "gan",
+        lambda c: c["seen"].pop("chosen epoch"),
+        "Nothing is known of what the chosen epoch",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_a_checkpoint_is_not_believed_without_evidence(name, finished, little_store, tmp_path):
+    stage, change, reason = EDITS[name]
+    shutil.copytree(finished, tmp_path / "runs")
+    edit(fold_of(tmp_path / "runs") / stage / "model.pt", change)
+    found, _ = read(run_stage("finetune", little_store, tmp_path / "runs", restart=True))
+    assert found["leaky"]
+    assert len(found["reasons"]) == 1
+    assert reason in found["reasons"][0]
+
+
+def test_figures_of_a_leaky_run_say_so_in_name_heading_and_metadata(
+    little_store, tmp_path, monkeypatch
+):
+    import matplotlib.image
+    from PIL import Image
+
+    monkeypatch.undo()  # draw
+    folder = run_stage("classifier", little_store, tmp_path, protocol="window", epochs=1)
+    pngs = list(folder.glob("*.png"))
+    assert len(pngs) == 3
+    for path in pngs:
+        assert path.stem.endswith("-leaky")
+        assert "LEAKY" in Image.open(path).text["Title"]
+        assert matplotlib.image.imread(path).size
+
+
+# --- the probe
+
+
+def fingerprinted(store: Store, strength: float) -> Store:
+    """Add to the DE of each trial an offset of its own, which carries no class."""
+    offset = np.random.default_rng(1).normal(size=(store.n_trials, *store.baseline_de.shape[1:]))
+    return replace(store, de=store.de + strength * offset[:, :, None].astype(np.float32))
+
+
+def study(seed: int = 0, strength: float = 1.0) -> tuple[Store, np.ndarray]:
+    """Return 8 people who saw the same 8 videos, half of them of either class for each."""
+    subject, stimulus = np.divmod(np.arange(64), 8)
+    columns = {"subject": [f"s{k}" for k in subject], "stimulus": [f"v{k}" for k in stimulus]}
+    store = fake_store(64, 8, ("FP1", "CZ", "O2", "PZ", "F3"), seed, **columns)
+    odd = np.random.default_rng(seed).permutation(np.arange(8) % 2)
+    return fingerprinted(store, strength), (odd[subject] + stimulus) % 2
+
+
+def test_the_probe_finds_trials_that_are_known_again():
+    store, labels = study()
+    found = probe(store, make_split(store, labels, "window", 0, 520), labels)
+    assert found["n_permutations"] >= 20
+    assert found["low"] > 0.6
+    assert not found["covers_chance"]
+
+
+def test_the_probe_finds_a_single_trial_on_both_sides():
+    store, labels = study(strength=5.0)
+    split = make_split(store, labels, "trial", 0, 520)
+    both = split.trials("test")
+    leaky = replace(split, train=np.union1d(split.train, both[:, None] * 8 + np.arange(4)))
+    assert probe(store, split, labels)["covers_chance"]
+    assert not probe(store, leaky, labels)["covers_chance"]
+
+
+@pytest.mark.parametrize("protocol", ["trial", "video", "subject"])
+def test_the_probe_seldom_suspects_an_honest_split(protocol, monkeypatch):
+    """Its interval being one of 99.9 %; with an effect or without."""
+    monkeypatch.setattr(leakage, "N_PERMUTATIONS", 24)
+    suspected = 0
+    for seed in range(20):
+        store, labels = study(seed)
+        effect = np.float32(seed % 2) * (labels[:, None, None, None] - np.float32(0.5))
+        store = replace(store, de=store.de + effect)
+        found = probe(store, make_split(store, labels, protocol, seed % 5, seed), labels)
+        assert found["low"] <= found["balanced_accuracy"] <= found["high"]
+        suspected += not found["covers_chance"]
+    assert suspected <= 1
+
+
+def test_the_probe_of_four_classes_has_its_own_chance():
+    store, _ = study()
+    labels = np.arange(64) % 4
+    assert probe(store, make_split(store, labels, "trial", 0, 1), labels)["chance"] == 0.25
+
+
+# --- the ledger
+
+
+def test_the_certificate_looks_groups_up_in_the_store_not_in_the_split():
+    store = fake_store(n_trials=6, subject=["a", "a", "b", "b", "c", "c"])
+    split = split_by_trial(store, val=1, test=4)  # trials 4 and 5 are of one person
+    split = replace(split, protocol="subject")
+    frames = Frames(store, CPU, waveform_baseline=False)
+    scalers = {
+        "de_scaler": fit_de_scaler(frames, split),
+        "eeg_scaler": fit_eeg_scaler(frames, split),
+    }
+    with frames.ledger.by("generator", "critic", "chosen epoch"):
+        frames[split.train]
+    content = {"stage": "gan", "seen": frames.ledger.content()}
+    content |= {name: vars(scaler) for name, scaler in scalers.items()}
+    labels = np.array([0, 1, 0, 1, 0, 1])
+    found = certificate(frames, split, labels, split.test, {"gan": content})
+    assert found["test_groups"] == {"c": [4]}
+    assert set(overlaps(found).values().__iter__().__next__()) == {"c"}
+    assert len(overlaps(found)) == 5
+
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.lists(st.integers(0, 9), max_size=4))))
+@settings(max_examples=50, deadline=None)
+def test_a_ledger_knows_what_was_read_and_for_what(reads):
+    ledger, expected = Ledger(10), {}
+    for name, frames in reads:
+        with ledger.by(name):
+            ledger.note(np.array(frames, dtype=int))
+        ledger.note(np.arange(10))  # for nothing
+        expected.setdefault(name, set()).update(frames)
+    again = Ledger(10)
+    again.add(ledger.content())
+    for one in (ledger, again):
+        assert {k: set(np.flatnonzero(v).tolist()) for k, v in one.seen.items()} == expected
+
+
+def test_reading_inside_another_artefacts_context_is_noted_for_the_inner_one_only():
+    ledger = Ledger(4)
+    with ledger.by("outer"):
+        with ledger.by("inner"):
+            ledger.note(np.array([0]))
+        ledger.note(np.array([1]))
+    assert np.flatnonzero(ledger.seen["outer"]).tolist() == [1]
+    assert np.flatnonzero(ledger.seen["inner"]).tolist() == [0]

@@ -1,0 +1,581 @@
+"""The report, as a user makes it: of real little runs, and of runs with planted predictions."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shlex
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib import image
+from sklearn import metrics
+
+from de3dgan import figures
+from de3dgan.metrics import METRICS
+from de3dgan.report_tables import Cell, Table, latex, latex_text
+from de3dgan.results import COMPARISONS, MODELS
+from tests.conftest import ROOT, load_script, run_here, run_stage
+
+REPORT = ROOT / "report.py"
+DONE = ("classifier", "finetune", "finetune-none")
+BASELINES = [model for model in MODELS if not model.startswith(("classifier", "finetune"))]
+RATES = {**dict.fromkeys(BASELINES, 0.5), "linear": 0.7, "classifier": 0.7, "finetune": 0.7}
+N_FRAMES = 12
+
+
+def write_smallest(path, draw, *args):
+    """Stand in for `figures._write` where nobody will look at the figures."""
+    image.imsave(path, np.zeros((1, 1, 3)), format="png")
+    return path
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    monkeypatch.setattr(figures, "_write", write_smallest)
+
+
+@pytest.fixture(scope="module")
+def real_runs(little_store, tmp_path_factory) -> Path:
+    """Return the runs of one fold, but for three controls; not to be changed."""
+    runs = tmp_path_factory.mktemp("real") / "runs"
+    chosen = {"protocol": "subject", "epochs": 2}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(figures, "_write", write_smallest)
+        run_stage("gan", little_store, runs, **chosen)
+        run_stage("classifier", little_store, runs, **chosen)
+        for augmentation in ("generated", "none"):
+            run_stage("finetune", little_store, runs, **chosen, augmentation=augmentation)
+    return runs
+
+
+@pytest.fixture(scope="module")
+def reported(real_runs) -> Path:
+    """Return the folder that the report of `real_runs` is in."""
+    done = run_here(REPORT, "--runs-dir", real_runs)
+    assert done.returncode == 0, done.stderr
+    assert "Task valence, protocol subject: " in done.stdout
+    assert sorted(path.name for path in (real_runs / "report").iterdir()) == [
+        "report.html",
+        "report.md",
+        "tables",
+    ]
+    return real_runs / "report"
+
+
+def plant(
+    runs: Path,
+    real: Path,
+    rates: dict[str, float],
+    task: str = "valence",
+    seed: int = 520,
+    stages: tuple[str, ...] = DONE,
+    **certificate: object,
+) -> Path:
+    """Write five folds in which each model is right about a frame as often as `rates` says.
+
+    They are those of `real`, but for 40 groups of 2 trials.
+    """
+    rng = np.random.default_rng(seed - 520)
+    for fold in range(5):
+        fold_dir = runs / task / "subject" / f"fold{fold}"
+        (fold_dir / "gan").mkdir(parents=True)
+        source = real / "valence" / "subject" / "fold0"
+        shutil.copy(source / "gan" / "model.pt", fold_dir / "gan")
+        trials = np.arange(16) + 16 * fold
+        groups = {f"p{t // 2:02d}": [int(t), int(t) + 1] for t in trials[::2]}
+        for stage in stages:
+            folder = fold_dir / stage
+            folder.mkdir()
+            for name in ("model.pt", "metrics.jsonl"):
+                shutil.copy(source / stage / name, folder)
+            edit(source / stage, folder, "result.json", fold=fold, seed=seed, task=task)
+            edit(source / stage, folder, "config.json")
+            edit(source / stage, folder, "leakage.json", test_groups=groups, **certificate)
+            settings = json.loads((folder / "config.json").read_text())["settings"]
+            edit(folder, folder, "config.json", settings={**settings, "fold": fold, "seed": seed})
+            write(folder / "predictions.csv", {"": rates.get(stage, 0.5)}, trials, rng)
+        write(
+            fold_dir / "classifier" / "baselines.csv", {m: rates[m] for m in BASELINES}, trials, rng
+        )
+    return runs
+
+
+def edit(source: Path, folder: Path, name: str, **changed: object) -> None:
+    """Write a JSON file anew, with changes."""
+    content = json.loads((source / name).read_text())
+    (folder / name).write_text(json.dumps({**content, **changed}))
+
+
+def write(path: Path, rates: dict[str, float], trials: np.ndarray, rng: np.random.Generator):
+    """Write predictions of two classes."""
+    rows = []
+    for model, rate in rates.items():
+        for trial in trials.tolist():
+            for frame, right in enumerate(rng.random(N_FRAMES) < rate):
+                p = 0.5 + (0.3 if right == trial % 2 else -0.3) + rng.uniform(-0.1, 0.1)
+                row = {"trial": trial, "frame": frame, "label": trial % 2, "p_0": 1 - p, "p_1": p}
+                rows.append({"model": model, **row} if model else row)
+    with open(path, "w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def report(runs: Path, *args: object) -> str:
+    """Make a report, and return its page."""
+    done = run_here(REPORT, "--runs-dir", runs, *args)
+    assert done.returncode == 0, done.stderr
+    return (runs / "report" / "report.html").read_text()
+
+
+def table(folder: Path, name: str) -> list[dict[str, str]]:
+    with open(folder / "tables" / f"{name}.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+class Page(HTMLParser):
+    """What is in a page; refuses tags that do not balance."""
+
+    EMPTY = {"meta", "img", "br", "link", "hr"}
+
+    def __init__(self, html: str):
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.cells: list[list[str]] = []
+        self.text = ""
+        self.feed(html)
+        self.close()
+        assert not self.open
+        self.text = " ".join(self.text.split())
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.EMPTY:
+            self.open.append(tag)
+        if tag == "tr":
+            self.cells.append([])
+        if tag in ("td", "th"):
+            self.cells[-1].append("")
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if "style" in self.open:
+            return
+        self.text += data
+        if {"td", "th"} & set(self.open):
+            self.cells[-1][-1] += data
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+    def rows(self, name: str) -> list[list[str]]:
+        """Return the rows of tables that begin with a name, marked or not."""
+        return [row for row in self.cells if row[0].replace("⚠ leaky", "").strip() == name]
+
+
+# --- the page
+
+
+def test_page_needs_nothing_else_and_is_well_formed(reported):
+    html = (reported / "report.html").read_text()
+    assert len(html) < 6e6
+    page = Page(html)
+    assert html.startswith("<!DOCTYPE html>")
+    assert page.all("html")[0]["lang"] == "en"
+    assert {"viewport", "color-scheme"} <= {meta.get("name") for meta in page.all("meta")}
+    assert not page.all("script") and not page.all("link")
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    for _, attributes in page.tags:
+        for name in ("src", "href"):
+            value = attributes.get(name) or "#"
+            assert value.startswith("data:image/webp;base64,") or value[1:] in {"", *ids}, value[
+                :80
+            ]
+    assert "url(" not in html and "@import" not in html
+    levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(b - a <= 1 for a, b in zip(levels, levels[1:], strict=False))
+
+
+def test_figures_have_a_text_and_a_size(reported):
+    page = Page((reported / "report.html").read_text())
+    pictures = page.all("img")
+    assert len(pictures) == 1 + 4 + 2 * 2 + 3
+    assert all(len(picture["alt"]) > 30 for picture in pictures)
+    widths = [int(picture["width"]) for picture in pictures]
+    assert widths.count(1) == 4 and min(w for w in widths if w > 1) > 900  # 4 stood in, above
+    assert len({picture["alt"] for picture in pictures}) == len(pictures)
+    for wanted in (
+        "Scalp maps",
+        "Power spectra",
+        "Confusion matrices",
+        "Learning curves of stage 1",
+    ):
+        assert any(wanted in picture["alt"] for picture in pictures)
+
+
+def test_verdict_comes_first_and_sections_in_order(reported):
+    text = Page((reported / "report.html").read_text()).text
+    order = [
+        "that generated EEG helped or hurt",
+        "Keep in mind",
+        "Per one-second frame:",
+        "Per trial, whose prediction",
+        "Balanced accuracy per frame of the first model",
+        "Probe: balanced accuracy",
+        "EEG made from the DE of test trials",
+        "Four seconds of real and of generated EEG",
+        "All settings.",
+        "To make it again",
+    ]
+    places = [text.index(words) for words in order]
+    assert places == sorted(places)
+    assert "leaky" not in text.replace("marked as leaky", "")
+
+
+def test_every_model_is_in_both_tables(reported):
+    page = Page((reported / "report.html").read_text())
+    there = [*BASELINES, *DONE]
+    for model, name in MODELS.items():
+        assert [len(row) for row in page.rows(name)] == 2 * [8] * (model in there)
+    for unit in ("frame", "trial"):
+        rows = table(reported, f"valence-subject-models-per-{unit}")
+        assert [row["model"] for row in rows[:: len(METRICS)]] == there
+        assert {row["leaky"] for row in rows} == {"False"}
+
+
+def test_what_is_missing_is_said(reported):
+    text = Page((reported / "report.html").read_text()).text
+    assert "Seed 520 has 1 of 5 folds: the other groups are not tested." in text
+    assert f"Not run, or not finished, in any fold: {MODELS['finetune-noise']};" in text
+
+
+def test_quality_and_certificate_are_those_of_the_stages(real_runs, reported):
+    page = Page((reported / "report.html").read_text())
+    gan = real_runs / "valence" / "subject" / "fold0" / "gan"
+    quality = json.loads((gan / "result.json").read_text())["quality"]
+    for row in table(reported, "valence-subject-quality"):
+        figure, _, name = row["figure"].partition(".")
+        value = quality[row["eeg"]][figure]
+        if row["band"]:
+            value = value[row["band"]]
+        assert float(row["mean"]) == pytest.approx(value[name] if name else value)
+    assert len(table(reported, "valence-subject-quality")) == 3 * (3 * 4 + 4 + 7)
+    for words in ("Noise of the same DE", "0.5 is perfect", "Real EEG (what is reachable)"):
+        assert words in page.text
+    certificate = json.loads((gan / "leakage.json").read_text())
+    rows = {
+        row["artefact"]: row
+        for row in table(reported, "valence-subject-leakage")
+        if row["stage"] == "gan"
+    }
+    assert set(rows) == {entry["artefact"] for entry in certificate["artefacts"]}
+    for entry in certificate["artefacts"]:
+        assert int(rows[entry["artefact"]]["groups_seen_highest"]) == len(entry["groups"])
+        assert rows[entry["artefact"]]["groups_of_both_highest"] == "0"
+    assert f"Fold 0, tested on {', '.join(certificate['test_groups'])}" in page.text
+
+
+def test_commands_would_make_the_same_runs_again(real_runs, reported):
+    import tyro
+
+    html = (reported / "report.html").read_text()
+    block = Page(html).text.partition("To make it again")[2]
+    commands = re.findall(r"python (\S+\.py) ([^;]*?)(?= python | done)", block)
+    assert len(commands) == 4
+    folder = real_runs / "valence" / "subject" / "fold0"
+    for (script, flags), stage in zip(commands, ("gan", *DONE), strict=True):
+        config_class = load_script(stage.partition("-")[0]).Config
+        assert (ROOT / script).is_file()
+        words = shlex.split(flags.replace("\\ ", "").replace("$fold", "0"))
+        config = tyro.cli(config_class, args=words)
+        assert config.runs_dir.resolve() == real_runs.resolve()
+        wanted = json.loads((folder / stage / "config.json").read_text())["settings"]
+        found = json.loads(json.dumps({key: getattr(config, key) for key in wanted}))
+        assert found == wanted
+
+
+# --- the figures
+
+
+def test_numbers_are_those_of_scikit_learn(real_runs, tmp_path, undrawn):
+    runs = plant(tmp_path / "runs", real_runs, {**RATES, "svm": 0.8})
+    page = Page(report(runs))
+    for unit in ("frame", "trial"):
+        rows = table(runs / "report", f"valence-subject-models-per-{unit}")
+        found = {(row["model"], row["metric"]): row for row in rows}
+        for model, file in {
+            **{m: "classifier/baselines.csv" for m in BASELINES},
+            **{m: f"{m}/predictions.csv" for m in DONE},
+        }.items():
+            true, p = pooled(runs, file, model, unit)
+            wanted = {
+                "accuracy": metrics.accuracy_score(true, p > 0.5),
+                "balanced_accuracy": metrics.balanced_accuracy_score(true, p > 0.5),
+                "macro_f1": metrics.f1_score(true, p > 0.5, average="macro"),
+                "auc": metrics.roc_auc_score(true, p),
+                "mcc": metrics.matthews_corrcoef(true, p > 0.5),
+                "kappa": metrics.cohen_kappa_score(true, p > 0.5),
+            }
+            for metric, value in wanted.items():
+                row = found[model, metric]
+                assert float(row["value"]) == pytest.approx(value, abs=1e-9)
+                assert float(row["low"]) <= value <= float(row["high"])
+            cells = page.rows(MODELS[model])[unit == "trial"]
+            shown = [cell.split()[0].replace("\N{MINUS SIGN}", "-") for cell in cells[1:7]]
+            assert [float(cell) for cell in shown] == pytest.approx([*wanted.values()], abs=6e-4)
+    assert "80 trials of 40 groups (subject)" in page.text and "960 frames" in page.text
+
+
+def pooled(runs: Path, file: str, model: str, unit: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return labels and probabilities of class 1 over all folds."""
+    rows = []
+    for path in sorted(runs.glob(f"valence/subject/fold*/{file}")):
+        with open(path, newline="") as handle:
+            rows += [row for row in csv.DictReader(handle) if row.get("model", model) == model]
+    true, p = (np.array([float(row[key]) for row in rows]) for key in ("label", "p_1"))
+    if unit == "trial":
+        return true[::N_FRAMES], p.reshape(-1, N_FRAMES).mean(1)
+    return true, p
+
+
+@pytest.mark.parametrize(
+    ("rate", "kind", "says"),
+    [
+        (0.8, "helped", "Helped: balanced accuracy is"),
+        (0.4, "hurt", "Hurt: balanced accuracy is"),
+        (0.6, "no evidence", "No evidence at this sample size: balanced accuracy is"),
+    ],
+)
+def test_verdict_is_that_of_planted_predictions(rate, kind, says, real_runs, tmp_path, undrawn):
+    rates = {**RATES, "finetune": rate, "finetune-none": 0.6, "classifier": 0.9}
+    runs = plant(tmp_path / "runs", real_runs, rates)
+    page = Page(report(runs))
+    assert says in page.text
+    assert f"verdict {kind}" in [attributes.get("class") for attributes in page.all("div")]
+    headline = {"helped": "▲ Generated EEG helped", "hurt": "▼ Generated EEG hurt"}
+    assert headline.get(kind, "○ No evidence that generated EEG") in page.text
+    assert "Stage 2 beats the linear model on DE: balanced accuracy is" in page.text
+    beats = {"helped": "Stage 3 beats", "hurt": "Stage 3 does not beat the linear model on DE, but"}
+    assert beats.get(kind, "Stage 3 does not beat the linear model on DE") in page.text
+    rows = table(runs / "report", "valence-subject-comparisons")
+    assert [(row["model"], row["against"]) for row in rows] == [
+        pair for pair in COMPARISONS if set(pair) <= {*BASELINES, *DONE}
+    ]
+    words = {"helped": "better", "hurt": "worse"}.get(kind, "no evidence")
+    assert rows[0]["in_words"] == words
+    assert float(rows[0]["value"]) == pytest.approx(rate - 0.6, abs=0.05)
+    assert float(rows[0]["p"]) <= float(rows[0]["p_adjusted"])
+    (row,) = page.rows("stage 3 against control: nothing")
+    assert row[1].strip() == words
+
+
+def test_several_seeds_are_shown_as_spread_not_as_their_best(real_runs, tmp_path, undrawn):
+    runs = tmp_path / "runs"
+    for seed, rate in ((520, 0.5), (521, 0.9)):
+        plant(runs / f"seed{seed}", real_runs, {**RATES, "classifier": rate}, seed=seed)
+    page = Page(report(runs))
+    rows = table(runs / "report", "valence-subject-models-per-frame")
+    row = next(row for row in rows if (row["model"], row["metric"]) == ("classifier", "accuracy"))
+    low, high = float(row["lowest_seed"]), float(row["highest_seed"])
+    assert low == pytest.approx(0.5, abs=0.05) and high == pytest.approx(0.9, abs=0.05)
+    assert float(row["value"]) == pytest.approx((low + high) / 2)
+    assert f"seeds {low:.3f} to {high:.3f}" in page.text
+    assert "means over the 2 seeds 520, 521" in page.text
+    assert page.text.count("for fold in 0 1 2 3 4; do") == 2
+    assert page.rows("seed")[0][1].strip() == "520, 521"
+
+
+def test_unfinished_and_unlike_controls_are_noted(real_runs, tmp_path, undrawn):
+    runs = plant(tmp_path / "runs", real_runs, RATES)
+    folder = runs / "valence" / "subject" / "fold3" / "finetune-none"
+    (folder / "result.json").unlink()
+    text = Page(report(runs)).text
+    assert f"Left out, since only 4 of 5 folds have it: {MODELS['finetune-none']}." in text
+    assert "No verdict on generated EEG yet" in text and "--augmentation none" in text
+    shutil.rmtree(runs)
+
+    plant(runs, real_runs, RATES)
+    for path in runs.glob("valence/subject/fold*/finetune-none/config.json"):
+        settings = json.loads(path.read_text())["settings"]
+        edit(path.parent, path.parent, "config.json", settings={**settings, "epochs": 99})
+    text = Page(report(runs)).text
+    assert f"Not comparable: {MODELS['finetune-none']} differs from stage 3 in epochs" in text
+    assert "No verdict on generated EEG yet" in text
+
+
+# --- leaky runs
+
+
+def test_leaky_runs_are_marked_everywhere(little_store, tmp_path, undrawn):
+    runs = tmp_path / "runs"
+    run_stage("classifier", little_store, runs, protocol="window", epochs=1)
+    done = run_here(REPORT, "--runs-dir", runs, "--out", tmp_path / "out")
+    assert "protocol window (leaky): No verdict" in done.stdout
+    page = Page((tmp_path / "out" / "report.html").read_text())
+    assert page.text.index("Leaky: these figures say nothing about new EEG") < page.text.index(
+        "No verdict on generated EEG yet"
+    )
+    for model in ("classifier", *BASELINES):
+        rows = page.rows(MODELS[model])
+        assert len(rows) >= 2 and all("⚠ leaky" in row[0] for row in rows)
+    (row,) = page.rows("stage 2 against linear model on DE")
+    assert "⚠ leaky" in row[0]
+    assert page.text.count("⚠ leaky") >= len(page.all("img")) + 2 * 6 + 1
+    names = sorted(path.name for path in (tmp_path / "out" / "tables").iterdir())
+    assert names and all("-leaky." in name for name in names)
+    rows = table(tmp_path / "out", "valence-window-models-per-frame-leaky")
+    assert {row["leaky"] for row in rows} == {"True"}
+    tex = (tmp_path / "out" / "tables" / "valence-window-models-per-frame-leaky.tex").read_text()
+    assert tex.count(r"\textbf{(leaky)}") == 6
+    assert "does NOT cover chance" in page.text
+
+
+def test_only_what_is_leaky_is_marked(real_runs, tmp_path, undrawn):
+    runs = plant(tmp_path / "runs", real_runs, RATES)
+    for path in runs.glob("valence/subject/fold*/finetune/leakage.json"):
+        edit(path.parent, path.parent, path.name, leaky=True, reasons=["It has seen p01."])
+    page = Page(report(runs))
+    assert "Leaky are: stage 3." in page.text and "It has seen p01." in page.text
+    assert all("⚠ leaky" in row[0] for row in page.rows(MODELS["finetune"]))
+    assert "⚠ leaky" in page.rows("stage 3 against control: nothing")[0][0]
+    stage_2 = "stage 2 against linear model on DE"
+    for name in (MODELS["classifier"], MODELS["finetune-none"], stage_2):
+        assert page.rows(name) and all("leaky" not in row[0] for row in page.rows(name))
+
+
+# --- tables as files
+
+
+def test_latex_tables_are_whole(reported):
+    paths = sorted((reported / "tables").glob("*.tex"))
+    assert len(paths) == 6
+    for path in paths:
+        comments, *lines = (
+            path.read_text().split("\\begin{tabular}")[0],
+            *path.read_text().split("\n"),
+        )
+        assert r"\usepackage{booktabs}" in comments
+        body = [line for line in lines if line.endswith(r"\\")]
+        n_columns = len(re.search(r"\\begin\{tabular\}\{(l[lr]*)\}", "\n".join(lines)).group(1))
+        for line in body:
+            spans = [int(n) - 1 for n in re.findall(r"\\multicolumn\{(\d+)\}", line)]
+            assert len(re.findall(r"(?<!\\)&", line)) + 1 + sum(spans) == n_columns, line
+            assert not re.search(r"(?<!\\)[%#_]", line), line
+        for command in (r"\toprule", r"\midrule", r"\bottomrule", r"\end{tabular}"):
+            assert path.read_text().count(command) == 1
+
+
+def test_markdown_has_the_verdict_and_the_same_tables(reported):
+    text = (reported / "report.md").read_text()
+    assert text.index("**No evidence that") < text.index("### All models")
+    tables = re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
+    assert len(tables) == 6
+    for lines in map(str.splitlines, tables):
+        assert len({line.count("|") for line in lines}) == 1
+    for model in MODELS.values():
+        assert text.count(f"| {model} |") == 2
+
+
+def test_latex_escapes():
+    assert latex(r"50 % of a_b & #1 {x} \y ~ ^ < $") == (
+        r"50 \% of a\_b \& \#1 \{x\} \textbackslash{}y \textasciitilde{} \textasciicircum{} "
+        r"\textless{} \$"
+    )
+    row = [Cell("a_b", mark="leaky"), Cell("\N{MINUS SIGN}0.5", ("\N{MINUS SIGN}1 to 0",))]
+    lines = latex_text(Table("t", "What.", ("x", "y"), [row], [])).splitlines()
+    assert r"a\_b \textbf{(leaky)} & $-$0.5 \\" in lines
+    assert r" & \scriptsize $-$1 to 0 \\" in lines
+
+
+def test_html_escapes(real_runs, tmp_path, undrawn):
+    runs = plant(tmp_path / "runs", real_runs, RATES)
+    for path in runs.glob("valence/subject/fold*/*/config.json"):
+        settings = json.loads(path.read_text())["settings"]
+        settings["class_names"] = ["<b>low", "high & dry"]
+        edit(path.parent, path.parent, "config.json", settings=settings)
+    html = report(runs)
+    assert "&lt;b&gt;low, high &amp; dry" in html and "<b>" not in html
+
+
+# --- what can be wrong
+
+
+def damage_predictions(fold: Path) -> str:
+    path = fold / "finetune" / "predictions.csv"
+    path.write_text(path.read_text().replace("0.", "x", 1))
+    return "predictions.csv is damaged or missing: rerun the finetune stage"
+
+
+def damage_json(fold: Path) -> str:
+    (fold / "classifier" / "result.json").write_text("{")
+    return "result.json is not valid JSON"
+
+
+def damage_history(fold: Path) -> str:
+    (fold / "finetune" / "metrics.jsonl").write_text("{")
+    return "metrics.jsonl is damaged or missing: rerun the finetune stage"
+
+
+def damage_quality(fold: Path) -> str:
+    edit(fold / "gan", fold / "gan", "result.json", quality=[])
+    return "does not say how good the generated EEG is: rerun the gan stage"
+
+
+def damage_figure(fold: Path) -> str:
+    (fold / "gan" / "traces.png").write_bytes(b"")
+    return "traces.png is damaged: rerun the gan stage"
+
+
+def leave_nothing(fold: Path) -> str:
+    shutil.rmtree(fold)
+    return "There is no finished classifier below"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [damage_predictions, damage_json, damage_history, damage_quality, damage_figure, leave_nothing],
+)
+def test_what_is_wrong_is_said_in_a_sentence(damage, real_runs, tmp_path, undrawn):
+    runs = tmp_path / "runs"
+    shutil.copytree(real_runs / "valence", runs / "valence")
+    says = damage(runs / "valence" / "subject" / "fold0")
+    done = run_here(REPORT, "--runs-dir", runs, "--out", tmp_path / "out")
+    assert done.returncode == 2 and done.stdout == ""
+    assert says in done.stderr
+    assert done.stderr.startswith("Error: ") and done.stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_runs_at_all(tmp_path):
+    done = run_here(REPORT, "--runs-dir", tmp_path / "nowhere")
+    assert done.returncode == 2 and "There is no finished classifier below" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unfinished_seed_is_left_out_and_said(real_runs, tmp_path, undrawn):
+    runs = tmp_path / "runs"
+    for seed in (520, 521):
+        plant(runs / f"seed{seed}", real_runs, RATES, seed=seed)
+    shutil.rmtree(runs / "seed521" / "valence" / "subject" / "fold4")
+    page = Page(report(runs))
+    assert "Seed 521 has 4 of 5 folds: it is left out." in page.text
+    assert page.rows("seed")[0][1].strip() == "520"
+
+
+def test_several_studies_share_a_page(real_runs, tmp_path, undrawn):
+    runs = plant(tmp_path / "runs", real_runs, RATES)
+    plant(runs, real_runs, {**RATES, "finetune": 0.9}, task="arousal")
+    page = Page(report(runs))
+    assert [a["id"] for a in page.all("h2")] == ["arousal-subject", "valence-subject"]
+    assert "Task arousal, protocol subject: ▲ Generated EEG helped" in page.text
+    assert (runs / "report" / "tables" / "arousal-subject-comparisons.csv").is_file()

@@ -1,0 +1,210 @@
+"""Reading runs back: what belongs together is pooled, and what does not is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from de3dgan.errors import UserError
+from de3dgan.files import read_json, write_json
+from de3dgan.metrics import window_and_trial
+from de3dgan.results import COMPARISONS, MODELS, read_fold, read_studies
+from de3dgan.run import Run
+from de3dgan.store import Store
+from tests.conftest import run_stage
+from tests.helpers import one_line
+
+CONTROLS = ("generated", "none", "noise")
+
+
+@pytest.fixture(scope="module")
+def runs(little_store, tmp_path_factory) -> Path:
+    """Return two seeds of two folds with a classifier, one fold also with its other stages."""
+    folder = tmp_path_factory.mktemp("results")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Run, "figures", lambda run: None)
+        for seed in (520, 521):
+            for fold in (0, 1):
+                settings = {"fold": fold, "seed": seed, "protocol": "subject", "epochs": 1}
+                run_stage("classifier", little_store, folder / f"seed{seed}", **settings)
+        settings = {"protocol": "subject", "epochs": 1}
+        run_stage("gan", little_store, folder / "seed520", **settings)
+        for kind in CONTROLS:
+            run_stage("finetune", little_store, folder / "seed520", augmentation=kind, **settings)
+    return folder
+
+
+def fold_dir(runs: Path, seed: int = 520, fold: int = 0) -> Path:
+    return runs / f"seed{seed}" / "valence" / "subject" / f"fold{fold}"
+
+
+@pytest.fixture
+def copied(runs, tmp_path) -> Path:
+    shutil.copytree(runs, tmp_path / "runs")
+    return tmp_path / "runs"
+
+
+def test_a_fold_has_its_stages_and_its_baselines(runs, little_store):
+    fold = read_fold(fold_dir(runs))
+    assert list(fold.predictions) == [
+        "majority",
+        "random",
+        "linear",
+        "linear_absolute",
+        "svm",
+        "classifier",
+        "finetune",
+        "finetune-none",
+        "finetune-noise",
+    ]
+    subjects = np.array(Store.open(little_store).columns["subject"])
+    for model, predictions in fold.predictions.items():
+        assert (predictions.groups == subjects[predictions.trials]).all()
+        result = fold.results.get(model)
+        if result:
+            for unit, scores in predictions.scores().items():
+                assert scores == pytest.approx(result["test"][unit], abs=1e-4)
+    assert fold.predictions["majority"].scores()["window"] == pytest.approx(
+        fold.results["classifier"]["majority"]["window"], abs=1e-4
+    )
+
+
+def test_folds_are_pooled_and_what_is_missing_is_said(runs):
+    (study,) = read_studies(runs / "seed520")
+    assert (study.task, study.protocol, study.group) == ("valence", "subject", "subject")
+    assert set(study.folds) == {520}
+    assert "finetune" not in study.predictions
+    parts = [fold.predictions["linear"] for fold in study.folds[520]]
+    trials = np.concatenate([part.trials for part in parts])
+    labels = np.concatenate([part.labels for part in parts])
+    p = np.concatenate([part.probabilities for part in parts])
+    (pooled,) = study.predictions["linear"]
+    assert pooled.scores() == window_and_trial(trials, labels, p)
+    assert any("2 of 5 folds" in note for note in study.notes)
+    for model in ("finetune", "finetune-none", "finetune-noise"):
+        assert any(MODELS[model] in note and "1 of 2" in note for note in study.notes)
+
+
+def test_seeds_are_only_shown_together_when_they_have_all_folds(runs, little_store, tmp_path):
+    (study,) = read_studies(runs)
+    assert list(study.folds) == [520]
+    assert any("only the first is shown" in note for note in study.notes)
+    for fold in range(5):
+        settings = {"fold": fold, "seed": 522, "protocol": "trial", "epochs": 1}
+        for seed in (522, 523) if fold else (522,):
+            run_stage(
+                "classifier", little_store, tmp_path / str(seed), **{**settings, "seed": seed}
+            )
+    (study,) = read_studies(tmp_path)
+    assert list(study.folds) == [522]
+    assert study.notes == ["Seed 523 has 4 of 5 folds: it is left out."]
+    run_stage("classifier", little_store, tmp_path / "523", **{**settings, "seed": 523, "fold": 0})
+    (study,) = read_studies(tmp_path)
+    assert list(study.folds) == [522, 523]
+    assert study.notes == []
+    a, b = (clusters.groups.tolist() for clusters in study.clusters("classifier", "trial"))
+    assert a == b
+
+
+def test_only_comparisons_that_can_be_made_are_made_and_corrected_for_their_number(copied):
+    (study,) = read_studies(fold_dir(copied))
+    found = study.comparisons()
+    expected = {pair for pair in COMPARISONS if set(pair) <= set(study.predictions)}
+    assert set(found) == expected
+    assert ("finetune", "finetune-surrogate") not in found
+    for comparison, adjusted in found.values():
+        assert comparison.metric == "balanced_accuracy"
+        assert comparison.p <= adjusted <= 1
+
+
+def test_trials_are_counted_in_the_group_they_belong_to(runs):
+    (study,) = read_studies(fold_dir(runs))
+    pooled = study.predictions["svm"][0]
+    groups, labels, p = pooled.in_unit("trial")
+    assert len(groups) == len(np.unique(pooled.trials))
+    for group, trial in zip(groups, np.unique(pooled.trials), strict=True):
+        assert set(pooled.groups[pooled.trials == trial]) == {group}
+    (clusters,) = study.clusters("svm", "trial")
+    assert clusters.confusion.sum() == len(labels)
+
+
+def change(path: Path, **fields: object) -> None:
+    write_json(path, {**read_json(path), **fields})
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+def other_setting(runs: Path) -> None:
+    path = fold_dir(runs, fold=1) / "classifier" / "config.json"
+    change(path, settings={**read_json(path)["settings"], "lr": 1.0})
+
+
+def other_store(runs: Path) -> None:
+    change(fold_dir(runs, fold=1) / "classifier" / "config.json", store_hash="of another")
+
+
+def other_generator(runs: Path) -> None:
+    with open(fold_dir(runs) / "gan" / "model.pt", "ab") as file:
+        file.write(b"changed")
+
+
+def twice(runs: Path) -> None:
+    shutil.copytree(fold_dir(runs), runs / "again" / "fold0")
+
+
+def without_group(runs: Path) -> None:
+    change(fold_dir(runs) / "classifier" / "leakage.json", test_groups={})
+
+
+BROKEN = {
+    "another learning rate": (other_setting, "differ in lr"),
+    "another store": (other_store, "differ in store"),
+    "another generator": (other_generator, "another generator"),
+    "the same fold twice": (twice, "same task, protocol, fold and seed"),
+    "trials of no group": (without_group, "predictions.csv is damaged"),
+    "a certificate of an earlier version": (
+        lambda runs: change(fold_dir(runs) / "classifier" / "leakage.json", test_groups=["s01"]),
+        "predictions.csv is damaged",
+    ),
+    "no certificate": (
+        lambda runs: (fold_dir(runs) / "classifier" / "leakage.json").unlink(),
+        "leakage.json is damaged or missing",
+    ),
+    "no baselines": (
+        lambda runs: (fold_dir(runs) / "classifier" / "baselines.csv").unlink(),
+        "baselines.csv is damaged or missing",
+    ),
+    "half a table": (
+        lambda runs: cut(fold_dir(runs) / "finetune" / "predictions.csv"),
+        "predictions.csv is damaged",
+    ),
+    "half a result": (
+        lambda runs: cut(fold_dir(runs) / "finetune" / "result.json"),
+        "not valid JSON",
+    ),
+    "a result that is none": (
+        lambda runs: (fold_dir(runs) / "finetune" / "result.json").write_text(json.dumps([1])),
+        "result.json is damaged",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_what_does_not_belong_together_is_refused(name, copied):
+    change_, message = BROKEN[name]
+    change_(copied)
+    with pytest.raises(UserError) as error:
+        read_studies(copied)
+    assert message in one_line(error)
+    assert "rerun" in one_line(error) or "--runs-dir" in one_line(error)
+
+
+def test_a_folder_without_runs_says_what_to_do(tmp_path):
+    with pytest.raises(UserError, match="no finished classifier"):
+        read_studies(tmp_path)

@@ -1,0 +1,411 @@
+"""Intervals and comparisons over groups: right by definition, and right in simulated studies."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import optimize, stats
+from scipy.special import expit
+
+from de3dgan import metrics, statistics
+from de3dgan.metrics import METRICS
+from de3dgan.statistics import Clusters, Comparison, Estimate, compare, estimate, holm, verdict
+
+#: Standard deviations of the simulated studies: of people, of a person's trials, of its frames.
+GROUP, TRIAL, FRAME = 0.6, 0.6, 1.0
+#: How far all decisions lean to class 0, and how frequent class 1 is: with both, accuracy and
+#: balanced accuracy differ.
+LEANING, PREVALENCE = 0.3, 0.4
+N_DRAWS = 400
+
+
+def study(rng: np.random.Generator, n_groups: int, signals: Sequence[float]) -> list[Clusters]:
+    """Return predictions of models of different strengths, for the same people.
+
+    2 trials of 6 frames per person. Half of the variance of people, trials and frames is shared
+    by the models, and half is each one's own.
+    """
+
+    def variation() -> np.ndarray:
+        return (
+            GROUP * rng.normal(size=(n_groups, 1, 1))
+            + TRIAL * rng.normal(size=(n_groups, 2, 1))
+            + FRAME * rng.normal(size=(n_groups, 2, 6))
+        ) * math.sqrt(0.5)
+
+    labels = (rng.random((n_groups, 2, 1)) < PREVALENCE).astype(int)
+    shared = variation()
+    of_frame = np.broadcast_to(labels, shared.shape).ravel()
+    groups = np.repeat(np.arange(n_groups), 12)
+    out = []
+    for signal in signals:
+        p = expit((2 * labels - 1) * signal - LEANING + shared + variation()).ravel()
+        out.append(Clusters.of(groups, of_frame, np.stack([1 - p, p], axis=1)))
+    return out
+
+
+def truth(signal: float) -> dict[str, float]:
+    """Return what a model of this strength scores over all people there could be."""
+    spread = math.sqrt(GROUP**2 + TRIAL**2 + FRAME**2)
+    high = stats.norm.cdf((signal - LEANING) / spread)
+    low = stats.norm.cdf((signal + LEANING) / spread)
+    return {
+        "accuracy": PREVALENCE * high + (1 - PREVALENCE) * low,
+        "balanced_accuracy": (low + high) / 2,
+        "auc": stats.norm.cdf(2 * signal / (spread * math.sqrt(2))),
+    }
+
+
+def stronger_by(difference: float, signal: float) -> float:
+    """Return the strength of a model whose accuracy is higher by `difference`."""
+    wanted = truth(signal)["accuracy"] + difference
+    return optimize.brentq(lambda s: truth(s)["accuracy"] - wanted, -1, 5)
+
+
+def predictions(
+    seed: int, n_groups: int, n_classes: int, n: int, decimals: int = 1
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return (groups, labels, probabilities) with many ties; groups may lack classes."""
+    rng = np.random.default_rng(seed)
+    p = rng.dirichlet(np.ones(n_classes), size=n).round(decimals) + 0.05
+    groups = np.concatenate([np.arange(n_groups), rng.integers(n_groups, size=n - n_groups)])
+    return groups, rng.integers(n_classes, size=n), p / p.sum(1, keepdims=True)
+
+
+def whole(clusters: Clusters) -> dict[str, float]:
+    """Return the metrics with every group once."""
+    values = clusters.metrics(np.ones((1, len(clusters.groups))))
+    return {name: value[0] for name, value in values.items()}
+
+
+def approx(scores: dict[str, float | None]) -> object:
+    values = {name: math.nan if value is None else value for name, value in scores.items()}
+    return pytest.approx(values, nan_ok=True, abs=1e-9)
+
+
+# --- Sufficient statistics ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_classes", [2, 4])
+def test_groups_that_count_once_give_the_scores(n_classes):
+    groups, labels, p = predictions(n_classes, 12, n_classes, 300)
+    assert whole(Clusters.of(groups, labels, p)) == approx(metrics.scores(labels, p))
+    names = np.array([f"s{group:02d}" for group in groups])
+    assert Clusters.of(names, labels, p).groups[:2].tolist() == ["s00", "s01"]
+    assert whole(Clusters.of(names, labels, p)) == approx(metrics.scores(labels, p))
+    p[:, 0] = 0.0  # a class that is never predicted
+    p /= p.sum(1, keepdims=True)
+    assert whole(Clusters.of(groups, labels, p)) == approx(metrics.scores(labels, p))
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 6), st.sampled_from([2, 3, 4]), st.data())
+def test_groups_that_count_several_times_give_the_scores_of_repeated_data(
+    seed, n_groups, n_classes, data
+):
+    """Also where classes do not occur, or are not predicted, in a draw."""
+    groups, labels, p = predictions(seed, n_groups, n_classes, n_groups + seed % 12)
+    if seed % 3 == 0:  # as with trials: one class per group
+        labels = labels[groups]
+    if seed % 4 == 0:
+        p = np.eye(n_classes)[p.argmax(1)]
+    weights = data.draw(st.lists(st.integers(0, 3), min_size=n_groups, max_size=n_groups))
+    weights = np.array([weights if any(weights) else [1] * n_groups, range(1, n_groups + 1)])
+    values = Clusters.of(groups, labels, p).metrics(weights)
+    assert tuple(values) == METRICS
+    for draw, of_draw in enumerate(weights):
+        frames = np.repeat(np.arange(len(groups)), of_draw[groups])
+        wanted = metrics.scores(labels[frames], p[frames])
+        assert {name: value[draw] for name, value in values.items()} == approx(wanted)
+
+
+def test_wins_of_a_case_worked_by_hand():
+    groups = np.array([0, 0, 0, 1, 1])
+    labels = np.array([1, 1, 0, 0, 1])
+    p_1 = np.array([0.9, 0.4, 0.4, 0.6, 0.6])
+    clusters = Clusters.of(groups, labels, np.stack([1 - p_1, p_1], axis=1))
+    np.testing.assert_array_equal(clusters.wins, [[[1 + 0.5, 1], [1, 0.5]]])
+    assert whole(clusters)["auc"] == (1.5 + 1 + 1 + 0.5) / (3 * 2)
+    # Group 1 twice: its four pairs with itself count 0.5 each.
+    assert clusters.metrics([[1, 2]])["auc"] == (1.5 + 2 + 2 + 2) / (4 * 3)
+
+
+# --- Estimates ---------------------------------------------------------------------------------
+
+
+def test_an_estimate_is_the_mean_over_seeds_and_shows_each():
+    seeds = study(np.random.default_rng(0), 20, [0.5, 0.5, 0.9])
+    result = estimate(seeds)
+    assert tuple(result) == METRICS
+    for name, of_metric in result.items():
+        assert of_metric.per_seed == pytest.approx([whole(seed)[name] for seed in seeds])
+        assert of_metric.value == pytest.approx(np.mean(of_metric.per_seed))
+        assert of_metric.low < of_metric.value < of_metric.high
+    assert estimate(seeds) == result
+    # Seeds that agree say no more than one of them.
+    alone = estimate(seeds[:1])["accuracy"]
+    thrice = estimate(seeds[:1] * 3)["accuracy"]
+    assert (thrice.value, thrice.low, thrice.high) == pytest.approx(
+        (alone.value, alone.low, alone.high)
+    )
+
+
+def test_the_interval_of_a_mean_is_students():
+    """Of accuracy, with equally large groups, a mean of nearly normal values."""
+    rng = np.random.default_rng(0)
+    right = rng.binomial(200, 0.7, size=15)
+    labels = np.zeros(15 * 200, int)
+    predicted = (np.arange(200) >= right[:, None]).astype(int).ravel()
+    clusters = Clusters.of(np.repeat(np.arange(15), 200), labels, np.eye(2)[predicted])
+    interval = estimate([clusters], 20_000)["accuracy"]
+    half = stats.t.ppf(0.975, 14) * (right / 200).std(ddof=1) / math.sqrt(15)
+    mean = right.mean() / 200
+    assert (interval.low, interval.high) == pytest.approx(
+        (mean - half, mean + half), abs=0.1 * half
+    )
+
+
+def test_what_is_not_defined_is_nan():
+    groups, labels, p = predictions(0, 6, 2, 60)
+    alone = estimate([Clusters.of(np.zeros(60), labels, p)])["accuracy"]
+    assert math.isnan(alone.low) and math.isnan(alone.high) and alone.value > 0
+    constant = estimate([Clusters.of(groups, np.zeros(60, int), p)])
+    assert math.isnan(constant["auc"].value) and math.isnan(constant["auc"].low)
+    assert not math.isnan(constant["accuracy"].low)
+    # Four groups of four classes: hardly a draw has them all.
+    rare = estimate([Clusters.of(np.arange(4), np.arange(4), np.eye(4))])["auc"]
+    assert rare.value == 1 and math.isnan(rare.low)
+
+
+def test_a_comparison_of_what_is_not_defined_is_no_evidence():
+    groups, labels, p = predictions(0, 6, 2, 60)
+    a, b = (Clusters.of(np.zeros(60), labels, q) for q in (p, p[::-1]))
+    for name in METRICS:
+        alone = compare([a], [b], name)
+        assert math.isnan(alone.smallest_detectable) and verdict(alone, alone.p) == "no evidence"
+    # AUC without the only group that has a class.
+    labels = (groups == 0).astype(int)
+    a, b = (Clusters.of(groups, labels, q) for q in (p, p[::-1]))
+    assert math.isnan(compare([a], [b], "auc").p)
+
+
+def test_seeds_and_models_must_have_predicted_the_same():
+    groups, labels, p = predictions(0, 6, 2, 60)
+    one = Clusters.of(groups, labels, p)
+    with pytest.raises(ValueError, match="same groups"):
+        estimate([one, Clusters.of(groups + 1, labels, p)])
+    with pytest.raises(ValueError, match="same labels"):
+        compare([one], [Clusters.of(groups, 1 - labels, p)], "accuracy")
+    with pytest.raises(ValueError, match="3 seeds and the other 2"):
+        compare([one] * 3, [one] * 2, "accuracy")
+
+
+# --- Comparisons -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_a_model_compared_with_itself_does_not_differ(metric):
+    (model,) = study(np.random.default_rng(1), 20, [0.5])
+    result = compare([model], [model], metric)
+    assert result == Comparison(metric, Estimate(0.0, 0.0, 0.0, (0.0,)), 1.0, 0.0, 20)
+    assert verdict(result, result.p) == "no evidence"
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_a_comparison_has_two_sides(metric):
+    a, b, c = study(np.random.default_rng(1), 20, [0.5, 0.8, 0.6])
+    forth, back = compare([a, c], [b], metric), compare([b], [a, c], metric)
+    assert forth.difference.value == pytest.approx(-back.difference.value)
+    assert forth.difference.low == pytest.approx(-back.difference.high)
+    assert forth.smallest_detectable == pytest.approx(back.smallest_detectable)
+    assert forth.p == pytest.approx(back.p)
+    single = [whole(model)[metric] - whole(b)[metric] for model in (a, c)]
+    assert forth.difference.per_seed == pytest.approx(single)
+    assert compare([a, c], [b, b], metric) == forth
+
+
+def of_accuracies(right: np.ndarray) -> Clusters:
+    """Return predictions of 10 frames of class 0 per group, as many right as it says."""
+    predicted = (np.arange(10) >= right[:, None]).astype(int).ravel()
+    groups = np.repeat(np.arange(len(right)), 10)
+    return Clusters.of(groups, np.zeros(len(groups), int), np.eye(2)[predicted])
+
+
+def test_few_groups_are_flipped_in_every_way():
+    b = of_accuracies(np.full(6, 3))
+    better = np.array([4, 5, 6, 7, 8, 9])
+    # All in favour of a: as extreme are only that, and all in favour of b.
+    assert compare([of_accuracies(better)], [b], "accuracy").p == 2 / 2**6
+    # The least of six against a: as extreme are that and all in favour of a, and their opposites.
+    better[0] = 2
+    assert compare([of_accuracies(better)], [b], "accuracy").p == 4 / 2**6
+
+
+def test_the_test_of_accuracy_is_that_of_swapped_predictions():
+    rng = np.random.default_rng(0)
+    a, b = rng.integers(3, 11, 8), rng.integers(2, 10, 8)
+    swaps = np.arange(2**8)[:, None] >> np.arange(8) & 1
+    differences = np.where(swaps, b, a).sum(1) - np.where(swaps, a, b).sum(1)
+    p = (np.abs(differences) >= abs((a - b).sum())).mean()
+    assert 0 < p < 1
+    assert compare([of_accuracies(a)], [of_accuracies(b)], "accuracy").p == p
+
+
+def test_random_flips_agree_with_every_flip(monkeypatch):
+    a, b = study(np.random.default_rng(3), 12, [0.8, 0.4])
+    exact = compare([a], [b], "balanced_accuracy").p
+    assert 0.01 < exact < 0.2
+    monkeypatch.setattr(statistics, "N_FLIPS", 4000)  # below 2^12
+    assert compare([a], [b], "balanced_accuracy").p == pytest.approx(exact, rel=0.15)
+    monkeypatch.setattr(statistics, "N_FLIPS", 99)
+    a, b = study(np.random.default_rng(3), 30, [5.0, 0.0])
+    assert compare([a], [b], "accuracy").p == 1 / 100  # never 0
+
+
+def test_a_difference_of_means_has_students_standard_error():
+    rng = np.random.default_rng(0)
+    a, second, b = rng.integers(2, 9, (3, 8))
+    sets = [of_accuracies(a), of_accuracies(second)], [of_accuracies(b)]
+    result = compare(*sets, "accuracy", 20_000)
+    difference = ((a + second) / 2 - b) / 10
+    assert result.difference.value == pytest.approx(difference.mean())
+    error = difference.std(ddof=1) / math.sqrt(8)
+    factor = stats.t.ppf(0.975, 7) + stats.t.ppf(0.8, 7)
+    assert result.smallest_detectable == pytest.approx(factor * error, rel=0.02)
+    # All are certain, so that the calibration error is what accuracy lacks to 1.
+    calibration = compare(*sets, "ece", 20_000)
+    assert calibration.difference.value == pytest.approx(-difference.mean())
+    assert calibration.p == pytest.approx(stats.ttest_1samp(difference, 0).pvalue, rel=0.05)
+
+
+def test_holm_on_a_case_worked_by_hand():
+    # Sorted 0.01, 0.02, 0.03, 0.2: times 4, 3, 2, 1, and never less than the one before.
+    np.testing.assert_allclose(holm([0.03, 0.01, 0.2, 0.02]), [0.06, 0.04, 0.2, 0.06])
+    np.testing.assert_allclose(holm([0.6, 0.9]), [1, 1])
+    assert holm([0.03]).tolist() == [0.03]
+    assert len(holm([])) == 0
+
+
+def comparison(value: float, low: float, high: float, metric: str = "balanced_accuracy"):
+    return Comparison(metric, Estimate(value, low, high, (value,)), 0.01, 0.034, 36)
+
+
+def test_a_verdict_needs_the_interval_and_the_p_value():
+    better, worse = comparison(0.03, 0.01, 0.05), comparison(-0.03, -0.05, -0.01)
+    assert (verdict(better, 0.04), verdict(worse, 0.04)) == ("helped", "hurt")
+    assert (verdict(better, 0.06), verdict(worse, 0.06)) == ("no evidence", "no evidence")
+    assert verdict(comparison(0.03, -0.01, 0.07), 0.04) == "no evidence"
+    assert verdict(replace(better, metric="ece"), 0.04) == "hurt"
+    assert verdict(replace(worse, metric="ece"), 0.04) == "helped"
+
+
+def test_a_verdict_in_words_says_what_it_rests_on():
+    assert statistics.verdict_text(comparison(0.0312, 0.0104, 0.0523), 0.012) == (
+        "Helped: balanced accuracy is 3.1 percentage points higher "
+        "(95 % interval +1.0 to +5.2, 36 groups, adjusted p = 0.012)."
+    )
+    assert statistics.verdict_text(comparison(-0.01, -0.03, 0.01, "auc"), 0.4) == (
+        "No evidence at this sample size: AUC is 1.0 percentage points lower "
+        "(95 % interval -3.0 to +1.0, 36 groups, adjusted p = 0.4). The smallest difference that "
+        "so many groups would show in 4 of 5 studies is 3.4 percentage points."
+    )
+    assert "MCC is 0.100 lower (95 % interval -0.150 to -0.050," in statistics.verdict_text(
+        comparison(-0.1, -0.15, -0.05, "mcc"), 0.001
+    )
+    nothing = comparison(0.1, math.nan, math.nan)
+    assert "too few" in statistics.verdict_text(replace(nothing, n_groups=1), 1.0)
+
+
+# --- Simulated studies -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_groups", [36, 12])
+def test_intervals_cover_the_truth(n_groups):
+    """In about 95 % of studies; an interval that takes frames for independent, in far fewer."""
+    rng = np.random.default_rng(n_groups)
+    n_studies, wanted = 700, truth(0.5)
+    covered = dict.fromkeys(wanted, 0)
+    naively = 0
+    for _ in range(n_studies):
+        result = estimate(study(rng, n_groups, [0.5]), N_DRAWS)
+        for name, true in wanted.items():
+            covered[name] += result[name].low <= true <= result[name].high
+        accuracy = result["accuracy"].value
+        error = math.sqrt(accuracy * (1 - accuracy) / (12 * n_groups))
+        naively += abs(accuracy - wanted["accuracy"]) <= 1.96 * error
+    for name, count in covered.items():
+        assert 0.92 <= count / n_studies <= 0.98, name
+    assert naively / n_studies < 0.8
+
+
+@pytest.mark.parametrize("n_groups", [36, 12])
+def test_intervals_of_differences_cover_the_truth(n_groups, monkeypatch):
+    monkeypatch.setattr(statistics, "_flip_test", lambda _: 1.0)  # not asked for here
+    rng = np.random.default_rng(n_groups)
+    n_studies, weak, strong = 600, truth(0.5), truth(0.9)
+    covered = {"accuracy": 0, "balanced_accuracy": 0}
+    for _ in range(n_studies):
+        b, a = study(rng, n_groups, [0.5, 0.9])
+        for name in covered:
+            difference = compare([a], [b], name, N_DRAWS).difference
+            covered[name] += difference.low <= strong[name] - weak[name] <= difference.high
+    for name, count in covered.items():
+        assert 0.92 <= count / n_studies <= 0.98, name
+
+
+def test_the_calibration_error_of_calibrated_predictions_may_be_none():
+    """Of few frames it is far above 0 though nothing is amiss, and every bootstrap draw as well."""
+    rng = np.random.default_rng(0)
+    n_above = 0
+    for _ in range(50):
+        p = rng.beta(4, 4, size=400)
+        labels = (rng.random(400) < p).astype(int)
+        clusters = Clusters.of(np.arange(400) // 20, labels, np.stack([1 - p, p], axis=1))
+        result = estimate([clusters], N_DRAWS)["ece"]
+        assert result.value > 0.005
+        n_above += result.low > 0
+    assert n_above <= 15
+
+
+def test_verdicts_of_simulated_studies(monkeypatch):
+    """No effect is rarely found; one of the smallest detectable size mostly; twice it, always."""
+    monkeypatch.setattr(statistics, "N_FLIPS", 499)
+    rng = np.random.default_rng(0)
+
+    def simulate(difference: float, n_studies: int, metric: str = "accuracy") -> list[Comparison]:
+        signals = [stronger_by(difference, 0.5), 0.5]
+        pairs = (study(rng, 36, signals) for _ in range(n_studies))
+        return [compare([a], [b], metric, N_DRAWS) for a, b in pairs]
+
+    def share(results: list[Comparison], word: str) -> float:
+        return float(np.mean([verdict(result, result.p) == word for result in results]))
+
+    for metric in ("auc", "accuracy"):
+        null = simulate(0.0, 500, metric)
+        assert 0.03 <= np.mean([result.p < 0.05 for result in null]) <= 0.07, metric
+        assert share(null, "no evidence") >= 0.93, metric
+    smallest = float(np.median([result.smallest_detectable for result in null]))
+    assert 0.7 <= share(simulate(smallest, 250), "helped") <= 0.9
+    assert share(simulate(2 * smallest, 60), "helped") >= 0.98
+    assert share(simulate(-2 * smallest, 60), "hurt") >= 0.98
+
+
+def test_a_weak_classifier_is_told_from_one_that_always_predicts_the_majority():
+    """Though groups of the majority's class all speak for the latter."""
+    n_groups = 60
+    rng = np.random.default_rng(0)
+    helped = 0
+    for _ in range(50):
+        (model,) = study(rng, n_groups, [0.45])
+        counts = np.zeros_like(model.confusion)
+        counts[:, :, 0] = model.confusion.sum(2)
+        result = compare([model], [replace(model, confusion=counts)], "balanced_accuracy", N_DRAWS)
+        assert result.difference.value == pytest.approx(whole(model)["balanced_accuracy"] - 0.5)
+        helped += verdict(result, result.p) == "helped"
+    assert helped >= 40
