@@ -529,7 +529,7 @@ def test_the_state_of_another_stage_is_refused(little_store, runs):
 def test_the_summary_refuses_stages_that_do_not_belong_together(little_store, runs):
     assert run_stage("finetune", little_store, runs, epochs=1)
     fold = runs / "valence" / "trial" / "fold0"
-    args = ("-m", "de3dgan.summary", "--fold-dir", fold, "--data-dir", little_store)
+    args = ("-m", "de3dgan.summary", "--fold-dir", fold)
     assert run_script(*args, cwd=ROOT).returncode == 0
     run_stage("gan", little_store, runs, epochs=1, lr=1e-3, restart=True)
     assert "another generator" in sentence(run_script(*args, cwd=ROOT))
