@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,9 @@ FORMAT = 2
 
 
 def save(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a checkpoint atomically."""
+    """Write a checkpoint atomically; the same content gives the same bytes."""
     buffer = io.BytesIO()  # PyTorch's own writer hides what is wrong with a disk
-    torch.save({"format": FORMAT, **content}, buffer)
+    torch.save(_interned({"format": FORMAT, **content}), buffer)
     with atomic(path) as file:
         file.write(buffer.getbuffer())
 
@@ -60,3 +61,18 @@ def rebuild(content: Mapping[str, Any], device: torch.device) -> nn.Module:
     module = getattr(models, content["module"])(**content["arguments"])
     module.load_state_dict(content["weights"])
     return module.to(device).eval()
+
+
+def _interned(content: Any) -> Any:
+    """Return `content` with equal strings being the same string.
+
+    Pickle writes a string once and then refers to it by identity, so that the bytes would depend
+    on whether a name comes from the program or from a file.
+    """
+    if isinstance(content, str):
+        return sys.intern(content)
+    if isinstance(content, Mapping):
+        return {_interned(key): _interned(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return type(content)(map(_interned, content))
+    return content

@@ -47,7 +47,7 @@ from de3dgan.report_tables import (
 )
 from de3dgan.results import COMPARISONS, MODELS, PRIMARY, UNITS, Fold, Study, read_studies
 from de3dgan.run import SCRIPTS
-from de3dgan.statistics import Comparison, Estimate, estimate, verdict, verdict_text
+from de3dgan.statistics import Comparison, Estimate, verdict, verdict_text
 
 #: Symbol and headline of each verdict on generated EEG.
 _VERDICTS = {
@@ -250,10 +250,7 @@ def _page(parts: Sequence[Part]) -> str:
 
 def _part(study: Study, runs_dir: Path, folder: Path) -> Part:
     """Return what is said about a study; figures are drawn into `folder` on the way."""
-    estimates = {
-        unit: {model: estimate(study.clusters(model, unit)) for model in study.predictions}
-        for unit in UNITS
-    }
+    estimates = {unit: study.estimates(unit) for unit in UNITS}
     comparisons = study.comparisons()
     leaky = [
         stage

@@ -287,6 +287,7 @@ def scores_table(study: Study, unit: str, estimates: Mapping[str, Mapping[str, E
         f"{counted[unit]}: {count(len(labels), UNITS[unit])} of "
         f"{count(len(set(groups.tolist())), 'group', f' ({study.group})')} that were tested on. "
         "Below each figure its 95 % interval, for which whole groups are drawn anew"
+        + (", widened since folds train on what others test" if study.pooled_folds else "")
         + (
             f"; figures are means over the {len(seeds)} seeds {', '.join(map(str, seeds))}, and "
             "below the interval are the lowest and the highest seed's"

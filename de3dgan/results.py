@@ -21,7 +21,7 @@ from de3dgan.files import read_json, sha256
 from de3dgan.metrics import by_trial, window_and_trial
 from de3dgan.paths import shown
 from de3dgan.splits import N_FOLDS
-from de3dgan.statistics import Clusters, Comparison, compare, holm
+from de3dgan.statistics import Clusters, Comparison, Estimate, compare, estimate, holm
 
 #: What each model is called in tables, by the folder of its stage or its name in baselines.csv.
 MODELS = {
@@ -141,12 +141,27 @@ class Study:
         """Return a model's predictions per group, one set per seed."""
         return [Clusters.of(*pooled.in_unit(unit)) for pooled in self.predictions[model]]
 
+    @property
+    def pooled_folds(self) -> bool:
+        """Whether predictions are of several folds."""
+        return any(len(of_seed) > 1 for of_seed in self.folds.values())
+
+    def estimates(self, unit: str) -> dict[str, dict[str, Estimate]]:
+        """Return every metric of every model, with its interval."""
+        return {
+            model: estimate(self.clusters(model, unit), pooled_folds=self.pooled_folds)
+            for model in self.predictions
+        }
+
     def comparisons(self) -> dict[tuple[str, str], tuple[Comparison, float]]:
         """Return each of `COMPARISONS` that can be made, with its p adjusted for their number."""
         metric, unit = PRIMARY
         pairs = [pair for pair in COMPARISONS if set(pair) <= set(self.predictions)]
         clusters = {model: self.clusters(model, unit) for pair in pairs for model in pair}
-        found = [compare(clusters[a], clusters[b], metric) for a, b in pairs]
+        found = [
+            compare(clusters[a], clusters[b], metric, pooled_folds=self.pooled_folds)
+            for a, b in pairs
+        ]
         adjusted = holm([comparison.p for comparison in found]).tolist()
         return dict(zip(pairs, zip(found, adjusted, strict=True), strict=True))
 

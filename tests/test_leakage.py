@@ -219,17 +219,14 @@ def test_a_checkpoint_is_not_believed_without_evidence(name, finished, little_st
 def test_figures_of_a_leaky_run_say_so_in_name_heading_and_metadata(
     little_store, tmp_path, monkeypatch
 ):
-    import matplotlib.image
-    from PIL import Image
-
     monkeypatch.undo()  # draw
     folder = run_stage("classifier", little_store, tmp_path, protocol="window", epochs=1)
     pngs = list(folder.glob("*.png"))
     assert len(pngs) == 3
     for path in pngs:
         assert path.stem.endswith("-leaky")
-        assert "LEAKY" in Image.open(path).text["Title"]
-        assert matplotlib.image.imread(path).size
+        title = path.read_bytes().partition(b"Title\0")[2].partition(b"IDAT")[0]
+        assert b"LEAKY" in title
 
 
 # --- the probe

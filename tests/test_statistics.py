@@ -409,3 +409,43 @@ def test_a_weak_classifier_is_told_from_one_that_always_predicts_the_majority():
         assert result.difference.value == pytest.approx(whole(model)["balanced_accuracy"] - 0.5)
         helped += verdict(result, result.p) == "helped"
     assert helped >= 40
+
+
+def cross_validated(effect: float, rng: np.random.Generator, n_groups: int = 36) -> Clusters:
+    """Return the predictions of a linear model, five folds of one simulated study pooled.
+
+    Each group has 2 trials of either class, whose features (20) are the group's, the trial's and
+    noise; the model is the difference of the class means of the groups trained on.
+    """
+    sides = np.array([-1, 1])
+    x = rng.normal(size=(n_groups, 1, 20)) + rng.normal(size=(n_groups, 2, 20))
+    x[..., :4] += effect * sides[:, None] / 2
+    scores = np.empty((n_groups, 2))
+    for fold in range(5):
+        tested = np.arange(n_groups) % 5 == fold
+        known = x[~tested]
+        weights = (known * sides[:, None]).mean((0, 1))
+        scores[tested] = (x[tested] - known.mean((0, 1))) @ weights
+    p = 1 / (1 + np.exp(-scores.ravel()))
+    return Clusters.of(
+        np.repeat(np.arange(n_groups), 2), np.tile([0, 1], n_groups), np.stack([1 - p, p], 1)
+    )
+
+
+@pytest.mark.parametrize("effect", [0.0, 0.5])
+def test_intervals_of_pooled_folds_cover_the_accuracy_of_the_procedure(effect):
+    """And without widening they do not, since folds train on what the others test."""
+    rng = np.random.default_rng(int(10 * effect))
+    values, ends = [], {True: [], False: []}
+    for _ in range(300):
+        clusters = cross_validated(effect, rng)
+        for pooled in ends:
+            found = estimate([clusters], N_DRAWS, pooled_folds=pooled)["balanced_accuracy"]
+            ends[pooled].append((found.low, found.high))
+        values.append(found.value)
+    truth = np.mean(values)
+    covered = {
+        pooled: np.mean([low <= truth <= high for low, high in of]) for pooled, of in ends.items()
+    }
+    assert 0.92 <= covered[True] <= 0.985
+    assert covered[False] < 0.92

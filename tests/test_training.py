@@ -103,6 +103,7 @@ def load(path: Path) -> dict:
 def assert_same_run(a: Path, b: Path) -> None:
     """Fail unless two run directories hold the same results, bit by bit."""
     assert_same(load(a / "model.pt"), load(b / "model.pt"), "model.pt")
+    assert (a / "model.pt").read_bytes() == (b / "model.pt").read_bytes()
     assert_same(load(a / "state.pt"), load(b / "state.pt"), "state.pt")
     assert (a / "metrics.jsonl").read_text() == (b / "metrics.jsonl").read_text()
     assert (a / "config.json").read_text() == (b / "config.json").read_text()
