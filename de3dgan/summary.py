@@ -115,13 +115,8 @@ def _not_better_than_linear(fold: Fold) -> list[str]:
 
 def _leakage(fold: Fold) -> list[str]:
     """Return what the leakage certificates say."""
-    from de3dgan.results import MODELS
-
-    found = {
-        MODELS.get(stage, "stage 1: generator"): certificate["reasons"]
-        for stage, certificate in fold.certificates.items()
-        if certificate["leaky"]
-    }
+    leaky = [c["reasons"] for c in fold.certificates.values() if c["leaky"]]
+    found = list(dict.fromkeys(reason for reasons in leaky for reason in reasons))
     if not found:
         certificate = fold.certificates["finetune"]
         probe, group = certificate["probe"], certificate["group"]
@@ -131,7 +126,7 @@ def _leakage(fold: Fold) -> list[str]:
             f"{probe['balanced_accuracy']:.3f} per frame (chance {probe['chance']:.3f})."
         ]
     lines = ["**Leaky: these figures say nothing about new EEG.**", ""]
-    return lines + [f"- {name}: {r}" for name, reasons in found.items() for r in reasons]
+    return lines + [f"- {reason}" for reason in found]
 
 
 def _quality(fold: Fold) -> list[str]:

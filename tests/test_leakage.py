@@ -21,6 +21,7 @@ from de3dgan.normalisation import DE_SCALER, EEG_SCALER, fit_de_scaler, fit_eeg_
 from de3dgan.run import Run
 from de3dgan.splits import make_split
 from de3dgan.store import Store
+from de3dgan.summary import describe
 from tests.conftest import STAGES, run_stage, write_store
 from tests.helpers import fake_store, split_by_trial
 
@@ -108,6 +109,10 @@ def test_the_window_protocol_is_leaky_because_of_what_was_seen(little_store, tmp
         assert found["leaky"]
         expected = {(s, a) for s in (STAGES if stage == "finetune" else [stage]) for a in OWN[s]}
         assert set(overlaps(found)) == expected
+    text = describe(tmp_path / "valence" / "window" / "fold0")
+    assert text.count("**(leaky)**") == 7  # a row for each model
+    for reason in found["reasons"]:
+        assert text.count(f"- {reason}") == 1
 
 
 # --- planted leaks, one of each kind
