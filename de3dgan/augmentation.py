@@ -25,6 +25,7 @@ from de3dgan.features import WINDOW, band_signals, differential_entropy
 from de3dgan.generation import TrainedGenerator
 from de3dgan.run import Run
 from de3dgan.seeds import derived_rng
+from de3dgan.store import Store
 
 #: Corrections that `de_matched_noise` makes to its gains.
 _PASSES = 5
@@ -93,6 +94,20 @@ def de_matched_noise(rng: np.random.Generator, de: np.ndarray) -> np.ndarray:
     return eeg
 
 
+def matched_noise(store: Store, trials: np.ndarray, seed: int, purpose: str) -> np.ndarray:
+    """Return `de_matched_noise` of each of `trials`, drawn for (seed, trial, purpose).
+
+    Returns
+    -------
+    array, float32 (len(trials), n_chans, n_times)
+        In µV.
+    """
+    out = np.empty((len(trials), *store.eeg.shape[1:]), np.float32)
+    for eeg, trial, de in zip(out, trials.tolist(), store.absolute_de(trials), strict=True):
+        eeg[:] = de_matched_noise(derived_rng(seed, trial, purpose), de)
+    return out
+
+
 def other_of_same_class(
     trials: np.ndarray, labels: np.ndarray, rng: np.random.Generator
 ) -> dict[int, int]:
@@ -147,10 +162,9 @@ def _maker(
             return generator(run.store.absolute_de(trials))
         if kind == "shuffled":
             return generator(run.store.absolute_de(np.array([other[t] for t in trials.tolist()])))
-        rngs = [derived_rng(seed, trial, f"{kind} of a trial") for trial in trials.tolist()]
         if kind == "surrogate":
-            de = run.store.absolute_de(trials)
-            return np.stack([de_matched_noise(*pair) for pair in zip(rngs, de, strict=True)])
+            return matched_noise(run.store, trials, seed, "surrogate of a trial")
+        rngs = [derived_rng(seed, trial, "noise of a trial") for trial in trials.tolist()]
         real = frames.continuous(trials)
         mean, std = real.mean(-1, keepdims=True), real.std(-1, keepdims=True)
         return mean + std * np.stack([rng.standard_normal(real.shape[1:]) for rng in rngs])

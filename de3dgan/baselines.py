@@ -6,10 +6,12 @@ z-scored with the statistics of what they are trained on.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
@@ -54,18 +56,23 @@ def frame_de(store: Store, frames: np.ndarray, absolute: bool = False) -> np.nda
 
 
 def predictions(
-    store: Store, split: Split, labels: np.ndarray, frames: np.ndarray
+    store: Store,
+    split: Split,
+    labels: np.ndarray,
+    frames: np.ndarray,
+    names: Iterable[str] = tuple(NAMES),
 ) -> dict[str, np.ndarray]:
-    """Return what each of `NAMES` predicts for `frames`, (len(frames), n_classes)."""
+    """Return what each of `names` (all) predicts for `frames`, (len(frames), n_classes)."""
     known = labels[split.trials("train")]
     data = (store, split, labels, frames)
-    return {
-        "majority": majority_probabilities(known, len(frames), labels.max() + 1),
-        "random": random_probabilities(split, labels, frames),
-        "linear": linear_probabilities(*data),
-        "linear_absolute": linear_probabilities(*data, absolute=True),
-        "svm": svm_probabilities(*data),
+    models = {
+        "majority": lambda: majority_probabilities(known, len(frames), labels.max() + 1),
+        "random": lambda: random_probabilities(split, labels, frames),
+        "linear": lambda: linear_probabilities(*data),
+        "linear_absolute": lambda: linear_probabilities(*data, absolute=True),
+        "svm": lambda: svm_probabilities(*data),
     }
+    return {name: models[name]() for name in names}
 
 
 def majority_probabilities(labels: np.ndarray, n: int, n_classes: int) -> np.ndarray:
@@ -73,10 +80,15 @@ def majority_probabilities(labels: np.ndarray, n: int, n_classes: int) -> np.nda
     return np.tile(np.bincount(labels, minlength=n_classes) / len(labels), (n, 1))
 
 
+def linear_model() -> Pipeline:
+    """Return the linear model, untrained: z-scores, then logistic regression with C = 0.01."""
+    return make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=1000))
+
+
 def linear_probabilities(
     store: Store, split: Split, labels: np.ndarray, frames: np.ndarray, absolute: bool = False
 ) -> np.ndarray:
-    """Return the predictions of logistic regression (C = 0.01) on DE for `frames`.
+    """Return the predictions of `linear_model` on DE for `frames`.
 
     Parameters
     ----------
@@ -92,7 +104,7 @@ def linear_probabilities(
     array, (len(frames), n_classes)
     """
     known = np.concatenate([split.train, split.val])
-    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=1000))
+    model = linear_model()
     model.fit(frame_de(store, known, absolute), labels[known // split.n_frames])
     return _columns(model, labels, frame_de(store, frames, absolute))
 

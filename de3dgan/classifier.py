@@ -155,17 +155,16 @@ def finish(
     probabilities = predict(net, frames, scaler, numbers)
     write_csv(run.dir / "predictions.csv", _rows(run, probabilities))
     data = (run.store, run.split, run.labels, numbers)
-    if run.stage == "classifier":  # they are the same for all of a fold's classifiers
-        models = baselines.predictions(*data).items()
-        rows = ({"model": model, **row} for model, p in models for row in _rows(run, p))
+    # They are the same for all classifiers of a fold: the first writes them all.
+    first = run.stage == "classifier"
+    simple = baselines.predictions(*data, baselines.NAMES if first else ("majority", "linear"))
+    if first:
+        rows = ({"model": model, **row} for model, p in simple.items() for row in _rows(run, p))
         write_csv(run.dir / "baselines.csv", rows)
     _draw(run, labels, probabilities, history, best_epoch)
-    majority = baselines.majority_probabilities(
-        run.labels[run.split.trials("train")], len(numbers), run.n_classes
-    )
     test, majority, linear = (
         metrics.window_and_trial(trials, labels, p)
-        for p in (probabilities, majority, baselines.linear_probabilities(*data))
+        for p in (probabilities, simple["majority"], simple["linear"])
     )
     run.write_result(best_epoch=best_epoch, test=test, majority=majority)
     per_frame, of_linear = (of["window"]["balanced_accuracy"] for of in (test, linear))
@@ -214,16 +213,7 @@ def _draw(
     figures.learning_curves(
         run.figure("learning_curves"),
         history,
-        {
-            "Loss (nats)": [
-                ("loss", "training: what is minimised"),
-                ("cross_entropy", "training: cross entropy in it"),
-                ("val_loss", "validation: cross entropy"),
-            ],
-            "Balanced accuracy (share of one-second frames)": [
-                ("val_balanced_accuracy", "validation")
-            ],
-        },
+        figures.CLASSIFIER_PANELS,
         best_epoch,
         title,
     )

@@ -54,6 +54,24 @@ _FREQ_LIMITS = (1.0, 46.0)
 
 _REGION_OF = {name: region for region, members in REGIONS.items() for name in members}
 
+#: Panels of learning curves, as `learning_curves` and `fold_curves` take them.
+GENERATOR_PANELS = {
+    "Reconstruction (mean squared error of z-scored EEG)": [("reconstruction", "training")],
+    "Critic, on the epochs in which it steps (score, no unit)": [
+        ("critic_gap", "real minus generated"),
+        ("generated_score", "generated"),
+    ],
+    "DE round trip (mean absolute error, nats)": [("val_de_mae", "validation")],
+}
+CLASSIFIER_PANELS = {
+    "Loss (nats)": [
+        ("loss", "training: what is minimised"),
+        ("cross_entropy", "training: cross entropy in it"),
+        ("val_loss", "validation: cross entropy"),
+    ],
+    "Balanced accuracy (share of one-second frames)": [("val_balanced_accuracy", "validation")],
+}
+
 #: What counts as silence, so that a logarithm exists: 1e-6 µV in a band, as a power and as a DE.
 _NO_POWER = 1e-12
 _NO_DE = 0.5 * math.log(2 * math.pi * math.e * _NO_POWER)

@@ -198,14 +198,7 @@ def _draw(
     figures.learning_curves(
         run.figure("learning_curves"),
         history,
-        {
-            "Reconstruction (mean squared error of z-scored EEG)": [("reconstruction", "training")],
-            "Critic, on the epochs in which it steps (score, no unit)": [
-                ("critic_gap", "real minus generated"),
-                ("generated_score", "generated"),
-            ],
-            "DE round trip (mean absolute error, nats)": [("val_de_mae", "validation")],
-        },
+        figures.GENERATOR_PANELS,
         best_epoch,
         f"generator: {run.title}",
     )

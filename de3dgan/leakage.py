@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 from scipy import stats
 from sklearn.linear_model import Ridge
-from sklearn.metrics import recall_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from de3dgan.baselines import frame_de
 from de3dgan.data import Frames
+from de3dgan.metrics import balanced_accuracy
 from de3dgan.normalisation import (
     DE_SCALER,
     EEG_SCALER,
@@ -34,6 +34,7 @@ from de3dgan.normalisation import (
 )
 from de3dgan.seeds import derived_rng
 from de3dgan.splits import Split, group_names
+from de3dgan.store import Store
 
 #: Permutations of the probe, and how sure its interval is: a fold has up to six certificates, and
 #: an honest one should not be suspected by chance.
@@ -124,7 +125,7 @@ def certificate(
     }
 
 
-def probe(store: Any, split: Split, labels: np.ndarray) -> dict[str, Any]:
+def probe(store: Store, split: Split, labels: np.ndarray) -> dict[str, Any]:
     """Train and test a linear model on a split whose trials have been given classes at random.
 
     Classes are permuted among the trials that are tested on, and among those that are not, so that
@@ -169,10 +170,7 @@ def probe(store: Any, split: Split, labels: np.ndarray) -> dict[str, Any]:
     excess = model.predict(frame_de(store, tested)) - targets.mean(0)
     predicted = excess.reshape(len(tested), N_PERMUTATIONS, n_classes).argmax(-1).T
     truth = permuted[:, tested // split.n_frames]
-    scores = [
-        recall_score(t, p, labels=np.unique(t), average="macro")
-        for t, p in zip(truth, predicted, strict=True)
-    ]
+    scores = [balanced_accuracy(*pair) for pair in zip(truth, predicted, strict=True)]
     mean, chance = float(np.mean(scores)), 1 / n_classes
     quantile = stats.t.ppf((1 + _CONFIDENCE) / 2, N_PERMUTATIONS - 1)
     half = float(quantile * np.std(scores, ddof=1) / np.sqrt(N_PERMUTATIONS))
@@ -194,16 +192,12 @@ def _expected(content: Mapping[str, Any]) -> set[str]:
     return {"classifier", "chosen epoch"} | own_scaler
 
 
-def _of_eeg(frames: Frames, numbers: np.ndarray) -> RobustScaler:
-    return eeg_statistics(frames, numbers)
-
-
 def _of_de(frames: Frames, numbers: np.ndarray) -> RobustScaler:
     return de_statistics(frames, np.unique(numbers // frames.n_frames))
 
 
 #: Where a checkpoint has a scaler's statistics, and how they are computed.
-_SCALERS = {EEG_SCALER: ("eeg_scaler", _of_eeg), DE_SCALER: ("de_scaler", _of_de)}
+_SCALERS = {EEG_SCALER: ("eeg_scaler", eeg_statistics), DE_SCALER: ("de_scaler", _of_de)}
 
 
 def _same(scaler: RobustScaler, stored: Mapping[str, Any]) -> bool:

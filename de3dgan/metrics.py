@@ -38,16 +38,13 @@ def scores(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float | N
         auc = metrics.roc_auc_score(
             labels, probabilities[:, 1] if n_classes == 2 else probabilities, multi_class="ovr"
         )
-    present = np.unique(labels)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a single class, for which every figure is defined
         mcc = float(metrics.matthews_corrcoef(labels, predicted))
         kappa = float(metrics.cohen_kappa_score(labels, predicted))
     return {
         "accuracy": float(metrics.accuracy_score(labels, predicted)),
-        "balanced_accuracy": float(
-            metrics.recall_score(labels, predicted, labels=present, average="macro")
-        ),
+        "balanced_accuracy": balanced_accuracy(labels, predicted),
         "macro_f1": float(metrics.f1_score(labels, predicted, average="macro", zero_division=0)),
         "auc": None if auc is None else float(auc),
         "mcc": mcc,
@@ -56,6 +53,12 @@ def scores(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float | N
         "kappa": 0.0 if math.isnan(kappa) else kappa,
         "ece": expected_calibration_error(labels, probabilities),
     }
+
+
+def balanced_accuracy(labels: np.ndarray, predicted: np.ndarray) -> float:
+    """Return the mean, over the classes that occur in `labels`, of the share that is recognised."""
+    present = np.unique(labels)
+    return float(metrics.recall_score(labels, predicted, labels=present, average="macro"))
 
 
 def confidence_bins(probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -28,16 +28,14 @@ from typing import Any
 import numpy as np
 import torch
 from scipy import signal
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import recall_score
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from de3dgan.augmentation import de_matched_noise
+from de3dgan import augmentation
+from de3dgan.baselines import linear_model
 from de3dgan.data import batches, chunks
 from de3dgan.features import BANDS, FILTER_ORDER, FRAME, band_signals, differential_entropy
+from de3dgan.metrics import balanced_accuracy
 from de3dgan.seeds import derived_rng, derived_seed
 from de3dgan.sources import SFREQ
 from de3dgan.splits import Split
@@ -132,15 +130,10 @@ def quality(
 
 
 def matched_noise(store: Store, seed: int) -> Maker:
-    """Return the maker of noise with the DE of each trial, see `de_matched_noise`."""
-
-    def make(trials: np.ndarray, draw: int) -> np.ndarray:
-        out = np.empty((len(trials), *store.eeg.shape[1:]), np.float32)
-        for eeg, trial, de in zip(out, trials.tolist(), store.absolute_de(trials), strict=True):
-            eeg[:] = de_matched_noise(derived_rng(seed, trial, f"matched noise, draw {draw}"), de)
-        return out
-
-    return make
+    """Return the maker of noise with the DE of each trial, `augmentation.matched_noise`."""
+    return lambda trials, draw: augmentation.matched_noise(
+        store, trials, seed, f"matched noise, draw {draw}"
+    )
 
 
 def trial_de(eeg: np.ndarray) -> np.ndarray:
@@ -311,21 +304,20 @@ def discriminative_score(
     judge.eval()
     with torch.inference_mode():
         scores = torch.cat([judge(some) for some in torch.from_numpy(test[0]).split(8 * _BATCH)])
-    return _balanced_accuracy(test[1], scores.numpy() > 0)
+    return balanced_accuracy(test[1], scores.numpy() > 0)
 
 
 def linear_score(
     train: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray]
 ) -> float:
-    """Return the balanced accuracy of the linear baseline (`linear_probabilities`).
+    """Return the balanced accuracy of the linear baseline (`baselines.linear_model`).
 
     Parameters
     ----------
     train, test : (features, classes)
         Arrays (n, n_features) and (n,).
     """
-    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=1000))
-    return _balanced_accuracy(test[1], model.fit(*train).predict(test[0]))
+    return balanced_accuracy(test[1], linear_model().fit(*train).predict(test[0]))
 
 
 class _Judge(nn.Module):
@@ -445,8 +437,3 @@ def _unit(x: np.ndarray) -> np.ndarray:
     x = x - x.mean(-1, keepdims=True)
     length = np.linalg.norm(x, axis=-1, keepdims=True)
     return x / np.maximum(length, 1e-9)
-
-
-def _balanced_accuracy(true: np.ndarray, predicted: np.ndarray) -> float:
-    """Return the mean over the classes that occur of the share that is recognised."""
-    return float(recall_score(true, predicted, labels=np.unique(true), average="macro"))

@@ -45,7 +45,16 @@ from de3dgan.report_tables import (
     span,
     stage_name,
 )
-from de3dgan.results import COMPARISONS, MODELS, PRIMARY, UNITS, Fold, Study, read_studies
+from de3dgan.results import (
+    COMPARISONS,
+    MODELS,
+    PRIMARY,
+    UNITS,
+    Fold,
+    Study,
+    differing_settings,
+    read_studies,
+)
 from de3dgan.run import SCRIPTS
 from de3dgan.statistics import Comparison, Estimate, verdict, verdict_text
 
@@ -57,23 +66,13 @@ _VERDICTS = {
     "none": ("…", "No verdict on generated EEG yet"),
 }
 _COUNTED = {"window": "per one-second frame", "trial": "per trial"}
-#: The panels of each stage's learning curves, as `figures.fold_curves` takes them.
+#: The panels of each stage's learning curves; the loss that is minimised stands for its parts.
 _CLASSIFIER_PANELS = {
-    "Loss (nats)": [
-        ("loss", "training: what is minimised"),
-        ("val_loss", "validation: cross entropy"),
-    ],
-    "Balanced accuracy (share of one-second frames)": [("val_balanced_accuracy", "validation")],
+    panel: [key for key in keys if key[0] != "cross_entropy"]
+    for panel, keys in figures.CLASSIFIER_PANELS.items()
 }
 _PANELS = {
-    "gan": {
-        "Reconstruction (mean squared error of z-scored EEG)": [("reconstruction", "training")],
-        "Critic, on the epochs in which it steps (score, no unit)": [
-            ("critic_gap", "real minus generated"),
-            ("generated_score", "generated"),
-        ],
-        "DE round trip (mean absolute error, nats)": [("val_de_mae", "validation")],
-    },
+    "gan": figures.GENERATOR_PANELS,
     "classifier": _CLASSIFIER_PANELS,
     "finetune": _CLASSIFIER_PANELS,
 }
@@ -356,11 +355,7 @@ def _unlike(study: Study) -> dict[str, str]:
         for model in fold.configs:
             if model.startswith("finetune-"):
                 ours, theirs = (fold.configs[m]["settings"] for m in ("finetune", model))
-                differing = sorted(
-                    key
-                    for key in {*ours, *theirs} - {"augmentation"}
-                    if ours.get(key) != theirs.get(key)
-                )
+                differing = differing_settings(ours, theirs, {"augmentation"})
                 if differing:
                     out[model] = (
                         f"Not comparable: {MODELS[model]} differs from stage 3 in "
@@ -572,7 +567,7 @@ def _settings(study: Study, runs_dir: Path) -> Section:
         for stage, of_stage in spent.items()
     }
     trials = {
-        f"{_fold_name(study, fold)}": ", ".join(
+        _fold_name(study, fold): ", ".join(
             f"{fold.results['classifier'][f'n_{part}_trials']} {what}"
             for part, what in {
                 "train": "trials to train",

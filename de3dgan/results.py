@@ -281,6 +281,13 @@ def _pooled(parts: list[Predictions]) -> Predictions:
     )
 
 
+def differing_settings(
+    a: Mapping[str, Any], b: Mapping[str, Any], may_differ: set[str]
+) -> list[str]:
+    """Return the names of settings in which two runs differ, less those that may."""
+    return sorted(key for key in {*a, *b} - may_differ if a.get(key) != b.get(key))
+
+
 def _refuse_other_settings(a: Fold, b: Fold) -> None:
     """Raise `UserError` if two folds differ in more than fold and seed."""
     for stage in set(a.configs) & set(b.configs):
@@ -288,9 +295,7 @@ def _refuse_other_settings(a: Fold, b: Fold) -> None:
             {**fold.configs[stage]["settings"], "store": fold.configs[stage]["store_hash"]}
             for fold in (a, b)
         )
-        differing = sorted(
-            key for key in {*ours, *theirs} - {"fold", "seed"} if ours.get(key) != theirs.get(key)
-        )
+        differing = differing_settings(ours, theirs, {"fold", "seed"})
         if differing:
             raise UserError(
                 f"{shown(a.dir / stage)} and {shown(b.dir / stage)} differ in "
