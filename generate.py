@@ -26,6 +26,7 @@ class Config:
     task: str  # task of the generator: valence, arousal, four_class, workload or your own
     out: Path  # file to write: .fif, .edf or, with DEAP's 32 electrodes, .dat (named sNN.dat)
     trials: tuple[int, ...] = (0,)  # rows of the store's trials.csv
+    draw: int = 0  # another number gives other EEG with the same DE
     fold: int = 0  # fold of the generator
     protocol: Literal["trial", "video", "subject", "window"] = "trial"  # protocol of the generator
     data_dir: Path | None = None  # store of the trials; default: the one it was trained on
@@ -46,7 +47,7 @@ def main(config: Config) -> None:
     generator = load_generator(fold_dir / "gan" / "model.pt", device_of(config.device))
     store = store_of(generator, config.data_dir)
     trials = np.array(store.checked_trials(config.trials))
-    eeg = generator(store.absolute_de(trials))
+    eeg = generator(store.absolute_de(trials), trials, config.draw)
     write_eeg(
         config.out,
         eeg,

@@ -159,9 +159,10 @@ def _maker(
 
     def make(trials: np.ndarray) -> np.ndarray:
         if kind == "generated":
-            return generator(run.store.absolute_de(trials))
+            return generator(run.store.absolute_de(trials), trials)
         if kind == "shuffled":
-            return generator(run.store.absolute_de(np.array([other[t] for t in trials.tolist()])))
+            others = np.array([other[trial] for trial in trials.tolist()])
+            return generator(run.store.absolute_de(others), others)
         if kind == "surrogate":
             return matched_noise(run.store, trials, seed, "surrogate of a trial")
         rngs = [derived_rng(seed, trial, "noise of a trial") for trial in trials.tolist()]

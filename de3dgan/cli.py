@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import dataclasses
 import inspect
@@ -21,8 +22,8 @@ from de3dgan.paths import ROOT
 Config = TypeVar("Config")
 
 
-def command_line(main: Callable[[Config], None], config_class: type[Config]) -> None:
-    """Parse the command line into `config_class` and run `main` on it.
+def command_line(main: Callable[[Config], None], *config_classes: type[Config]) -> None:
+    """Parse the command line into one of `config_classes` and run `main` on it.
 
     Exits with 2 and one sentence on a `UserError` or a file that cannot be read or written, and
     with 130 or 143 on Ctrl-C or SIGTERM.
@@ -31,12 +32,13 @@ def command_line(main: Callable[[Config], None], config_class: type[Config]) -> 
     ----------
     main : callable
         The script's recipe, called with the configuration.
-    config_class : dataclass
-        Each field is a flag; the comment beside it is the flag's help.
+    *config_classes : dataclass
+        Each field is a flag; the comment beside it is the flag's help. Of several, ``--method``
+        says whose values are the defaults: those of the first, or of the one of that method.
     """
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        main(_with_defaults_at_root(_parse(config_class)))
+        main(_with_defaults_at_root(_parse(_chosen(config_classes))))
     except UserError as error:
         _fail(str(error))
     except OSError as error:
@@ -51,6 +53,15 @@ def command_line(main: Callable[[Config], None], config_class: type[Config]) -> 
             file=sys.stderr,
         )
         sys.exit(128 + signal_number)
+
+
+def _chosen(config_classes: tuple[type[Config], ...]) -> type[Config]:
+    """Return the class of the method that the command line asks for."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--method", nargs="?")
+    method = parser.parse_known_args()[0].method
+    of_method = {getattr(c, "method", None): c for c in config_classes}
+    return of_method.get(method, config_classes[0])
 
 
 def _parse(config_class: type[Config]) -> Config:

@@ -83,10 +83,14 @@ class Frames:
         self.ledger.note(self.numbers(trials))
         return self.store.absolute_de(trials)
 
+    def trials(self, trials: np.ndarray) -> Tensor:
+        """Return the EEG of whole trials, (len(trials), n_chans, n_times) in µV on the device."""
+        frames = self[self.numbers(trials)].unflatten(0, (len(trials), self.n_frames))
+        return frames.transpose(1, 2).flatten(2)
+
     def continuous(self, trials: np.ndarray) -> np.ndarray:
-        """Return the EEG of whole trials, (len(trials), n_chans, n_times) in µV."""
-        frames = self.cpu(self.numbers(trials)).reshape(len(trials), self.n_frames, *self.shape[1:])
-        return frames.swapaxes(1, 2).reshape(len(trials), self.shape[1], -1)
+        """Return `trials` as an array."""
+        return self.trials(trials).cpu().numpy()
 
     def cpu(self, frames: np.ndarray) -> np.ndarray:
         """Return frames by number as an array."""

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from de3dgan import checkpoints
@@ -175,10 +176,30 @@ def _write_history(run: Run, history: list[dict[str, float]]) -> None:
     write_text(run.dir / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in history))
 
 
-def step(optimiser: Optimizer, loss: Tensor) -> None:
-    """Step `optimiser` down the gradient of `loss`."""
+def averaged(net: nn.Module, decay: float) -> AveragedModel:
+    """Return a copy of `net` whose weights follow those of `net` slowly, at `update_parameters`.
+
+    They are an exponential moving average, over the last 1 / (1 - `decay`) steps or so, and over
+    fewer in the beginning. It is steadier than the weights of any one step.
+    """
+
+    @torch.no_grad()
+    def follow(averages: list[Tensor], values: list[Tensor], n_steps: Tensor) -> None:
+        if averages[0].is_floating_point():
+            kept = min(decay, float((1 + n_steps) / (10 + n_steps)))
+            torch._foreach_lerp_(averages, values, 1 - kept)
+        else:
+            torch._foreach_copy_(averages, values)
+
+    return AveragedModel(net, multi_avg_fn=follow, use_buffers=True)
+
+
+def step(optimiser: Optimizer, loss: Tensor, max_norm: float | None = None) -> None:
+    """Step `optimiser` down the gradient of `loss`, cut to a length of `max_norm` if given."""
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
+    if max_norm is not None:
+        nn.utils.clip_grad_norm_([p for g in optimiser.param_groups for p in g["params"]], max_norm)
     optimiser.step()
 
 

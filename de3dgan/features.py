@@ -25,7 +25,7 @@ FRAME = SFREQ
 
 #: Samples after which a filter has forgotten the edge of a recording (5 s; measured: < 1e-11 of
 #: the signal is left in the slowest band).
-_EDGE = 5 * SFREQ
+EDGE = 5 * SFREQ
 
 
 def band_filters() -> list[np.ndarray]:
@@ -57,16 +57,16 @@ def band_signals(eeg: np.ndarray) -> Iterator[np.ndarray]:
     # A constant has no power in any band; without it the edge correction stays small.
     eeg = eeg - eeg.mean(-1, keepdims=True)
     n_times = eeg.shape[-1]
-    if n_times < 2 * _EDGE:
+    if n_times < 2 * EDGE:
         yield from (signal.sosfiltfilt(sos, eeg) for sos in band_filters())
         return
-    n_fft = _fft_length(n_times + _EDGE)
+    n_fft = fft_length(n_times + EDGE)
     spectrum = np.fft.rfft(eeg, n=n_fft)
-    for power_response, edges in zip(_power_responses(n_fft), _edge_maps(), strict=True):
+    for power_response, edges in zip(power_responses(n_fft), edge_maps(), strict=True):
         band = np.fft.irfft(spectrum * power_response, n=n_fft)[..., :n_times]
         (start_in, start_out), (end_in, end_out) = edges
-        band[:, :_EDGE] += (eeg[:, :_EDGE] @ start_in) @ start_out
-        band[:, -_EDGE:] += (eeg[:, -_EDGE:] @ end_in) @ end_out
+        band[:, :EDGE] += (eeg[:, :EDGE] @ start_in) @ start_out
+        band[:, -EDGE:] += (eeg[:, -EDGE:] @ end_in) @ end_out
         yield band
 
 
@@ -104,32 +104,32 @@ def differential_entropy(eeg: np.ndarray) -> np.ndarray:
     return np.stack([windowed_de(band) for band in band_signals(eeg)])
 
 
-def _fft_length(n_times: int) -> int:
+def fft_length(n_times: int) -> int:
     """Return a length of at least `n_times` with many factors of two, which FFTs are fastest at."""
     return 1024 * fft.next_fast_len(-(-n_times // 1024), real=True)
 
 
 @lru_cache(maxsize=8)
-def _power_responses(n_fft: int) -> np.ndarray:
+def power_responses(n_fft: int) -> np.ndarray:
     """Return |H(f)|² of each band, (n_bands, n_fft // 2 + 1)."""
     freqs = np.fft.rfftfreq(n_fft, 1 / SFREQ)
     return np.stack([np.abs(signal.freqz_sos(s, freqs, fs=SFREQ)[1]) ** 2 for s in band_filters()])
 
 
 @lru_cache(maxsize=1)
-def _edge_maps() -> list[tuple[tuple[np.ndarray, np.ndarray], ...]]:
+def edge_maps() -> list[tuple[tuple[np.ndarray, np.ndarray], ...]]:
     """Return, per band, what `sosfiltfilt` does near the start and the end beyond |H|².
 
-    Each map is linear from the `_EDGE` outermost samples to themselves, and is returned as two
+    Each map is linear from the `EDGE` outermost samples to themselves, and is returned as two
     factors (n_edge, rank) and (rank, n_edge).
     """
-    n_times = 2 * _EDGE
-    n_fft = _fft_length(n_times + _EDGE)
+    n_times = 2 * EDGE
+    n_fft = fft_length(n_times + EDGE)
     impulses = np.eye(n_times)
     maps = []
-    for sos, response in zip(band_filters(), _power_responses(n_fft), strict=True):
+    for sos, response in zip(band_filters(), power_responses(n_fft), strict=True):
         pair = []
-        for edge in (slice(None, _EDGE), slice(-_EDGE, None)):
+        for edge in (slice(None, EDGE), slice(-EDGE, None)):
             exact = signal.sosfiltfilt(sos, impulses[edge])
             circular = np.fft.irfft(np.fft.rfft(impulses[edge], n=n_fft) * response, n=n_fft)
             left, weights, right = np.linalg.svd((exact - circular[:, :n_times])[:, edge])

@@ -12,32 +12,46 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from de3dgan import engine
-from de3dgan.data import Frames, batches, resident
+from de3dgan.data import Frames, batches, chunks, resident
 from de3dgan.errors import UserError
 from de3dgan.features import FRAME
 from de3dgan.generation import TrainedGenerator
 from de3dgan.losses import critic_loss
-from de3dgan.normalisation import fit_de_scaler, fit_eeg_scaler
+from de3dgan.montage import mirrored
+from de3dgan.normalisation import RobustScaler, fit_de_scaler, fit_eeg_scaler
 from de3dgan.paths import shown
 from de3dgan.quality import matched_noise, quality, trial_de
 from de3dgan.run import Run, autocast
-from models import Discriminator, Generator
+from de3dgan.seeds import derived_rng, seed_torch
+from models import Discriminator, Generator, SpectralGenerator
+from models.spectral import band_correlations
 
 #: Trials that validation looks at, at most: enough to tell epochs apart.
 _N_VAL_TRIALS = 32
 #: Test trials drawn in the figures of spectra and scalp maps, at most.
 _N_FIGURE_TRIALS = 16
+#: Training trials that the closed-form start is computed from, at most.
+_N_START_TRIALS = 64
+#: Training trials per step of the calibration.
+_N_CALIBRATION_TRIALS = 4
 
 
 class Trials:
-    """DE and EEG of whole trials, with the normalisation that belongs to the training split.
+    """DE and EEG of whole trials.
 
     The generator is given and judged by *absolute* DE (the baseline's added back), because the
     amplitude of an EEG signal is not in its baseline-removed DE.
+
+    Attributes
+    ----------
+    frames : Frames
+        The EEG.
+    scalers : dict of str to RobustScaler
+        The published normalisation, of the training split; see `normalise`.
     """
 
     def __init__(self, run: Run):
-        store, split = run.store, run.split
+        store, self.split = run.store, run.split
         # Three halvings of the DE windows; and PyTorch's bfloat16 convolutions read memory that
         # is not theirs when a volume is 2 x 1 x 1, the bottom of the U-Net for trials of 8 s.
         if store.n_frames % 4 or store.n_frames < 12:
@@ -46,16 +60,33 @@ class Trials:
                 "a multiple of 4 s, 12 s or more: cut them so in the source's `read`."
             )
         self.frames = run.frames()
-        self.de_scaler = fit_de_scaler(self.frames, split)
-        self.eeg_scaler = fit_eeg_scaler(self.frames, split)
+        self.scalers: dict[str, RobustScaler] = {}
         self.de = resident(
             torch.from_numpy(store.absolute_de(np.arange(store.n_trials))), run.device
         )
         self.trained_on = np.zeros(self.frames.shape[0], bool)
-        self.trained_on[split.train] = True
+        self.trained_on[self.split.train] = True
+
+    def normalise(self) -> None:
+        """Fit the normalisation that `batch` applies."""
+        self.scalers["de_scaler"] = fit_de_scaler(self.frames, self.split)
+        self.scalers["eeg_scaler"] = fit_eeg_scaler(self.frames, self.split)
+
+    def whole(self, trials: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Return DE in nats and EEG in µV of `trials`.
+
+        Returns
+        -------
+        de : Tensor, (B, n_bands, n_windows, n_chans)
+            Absolute.
+        eeg : Tensor, (B, n_chans, n_times)
+        """
+        rows = torch.from_numpy(trials).to(self.de.device)
+        de = self.de[rows].to(self.frames.device, non_blocking=True)
+        return de, self.frames.trials(trials)
 
     def batch(self, trials: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
-        """Return what a training step needs of `trials`.
+        """Return what a step of the published training needs of `trials`.
 
         Returns
         -------
@@ -72,8 +103,132 @@ class Trials:
         self.frames.ledger.note(numbers)  # of DE, which is read past the frames
         rows = torch.from_numpy(trials).to(self.de.device)
         de = self.de[rows].to(self.frames.device, non_blocking=True)
-        real = self.eeg_scaler.normalise(self.frames[numbers[kept]])
-        return self.de_scaler.normalise(de), real, torch.from_numpy(kept).to(self.frames.device)
+        real = self.scalers["eeg_scaler"].normalise(self.frames[numbers[kept]])
+        de = self.scalers["de_scaler"].normalise(de)
+        return de, real, torch.from_numpy(kept).to(self.frames.device)
+
+
+def train_spectral(
+    run: Run, data: Trials, generator: SpectralGenerator, optimiser: Optimizer
+) -> tuple[TrainedGenerator, list[dict[str, float]], int]:
+    """Train the generator by the likelihood of real EEG, given its DE.
+
+    The generator that is handed over has averaged weights, and the epoch of the highest likelihood
+    of validation trials.
+
+    Returns
+    -------
+    generator : TrainedGenerator
+    history : list of dict
+    best_epoch : int
+    """
+    config, split = run.config, run.split
+    if split.leaky:
+        raise UserError(
+            "The window protocol cuts trials into single seconds, and the generator learns from "
+            "whole trials: choose another --protocol, or reproduce the paper with --method "
+            "published."
+        )
+    train_trials, val_trials = split.trials("train"), _spread(split.trials("val"), _N_VAL_TRIALS)
+    mirror = torch.tensor(mirrored(run.store.ch_names), device=run.device)
+    with run.ledger.by("generator"):
+        generator.start_from(*data.whole(_spread(train_trials, _N_START_TRIALS)))
+    average = engine.averaged(generator, config.averaging)
+
+    def train_epoch(epoch: int, after_step: Callable[[], Any]) -> dict[str, float]:
+        losses = engine.Means()
+        for trials in batches(train_trials, config.batch_size, config.seed, epoch, "gan batches"):
+            de, eeg = vary(*data.whole(trials), mirror, config.loudness_sd)
+            with autocast(run.device):
+                amplitude, coherence = generator.log_likelihood(de, eeg)
+            engine.step(optimiser, -amplitude - coherence, max_norm=1.0)
+            average.update_parameters(generator)
+            losses.add(len(trials), amplitude=amplitude, coherence=coherence)
+            after_step()
+        return losses.get()
+
+    def validate() -> dict[str, float]:
+        values = engine.Means()
+        for trials in chunks(val_trials, config.batch_size):
+            with autocast(run.device):
+                amplitude, coherence = average.module.log_likelihood(*data.whole(trials))
+            values.add(len(trials), val_amplitude=amplitude, val_coherence=coherence)
+        parts = values.get()
+        return {**parts, "val_log_likelihood": sum(parts.values())}
+
+    history, best_epoch = engine.fit(
+        run,
+        {"generator": average, "generator in training": generator},
+        {"generator": optimiser},
+        train_epoch,
+        validate,
+        n_steps=-(-len(train_trials) // config.batch_size),
+        monitor="val_log_likelihood",
+        higher_is_better=True,
+    )
+    with run.ledger.by("generator"):
+        calibrate(run, data, average.module)
+    return TrainedGenerator(average.module, {}, origin={}), history, best_epoch
+
+
+def vary(de: Tensor, eeg: Tensor, mirror: Tensor, loudness_sd: float) -> tuple[Tensor, Tensor]:
+    """Return trials as they might have been: louder or softer, mirrored, played backwards.
+
+    DE follows exactly: a gain adds its logarithm, and the other two permute.
+
+    Parameters
+    ----------
+    de : Tensor, (B, n_bands, n_windows, n_chans)
+        Absolute DE in nats.
+    eeg : Tensor, (B, n_chans, n_times)
+        In µV.
+    mirror : Tensor of int, (n_chans,)
+        Each electrode's counterpart on the other side of the head.
+    loudness_sd : float
+        Standard deviation of log gains, in nats: of the whole head, and of each electrode.
+    """
+    n_trials, n_chans = eeg.shape[:2]
+    gain = torch.randn(n_trials, 1, device=eeg.device) + torch.randn(
+        n_trials, n_chans, device=eeg.device
+    )
+    gain = loudness_sd * gain
+    de, eeg = de + gain[:, None, None], eeg * gain.exp()[..., None]
+    swap, reverse = torch.rand(2) < 0.5
+    if swap:
+        de, eeg = de[..., mirror], eeg[:, mirror]
+    if reverse:
+        de, eeg = de.flip(2), eeg.flip(2)
+    return de, eeg
+
+
+def calibrate(run: Run, data: Trials, generator: SpectralGenerator) -> None:
+    """Make up for what the lock takes from the correlations between electrodes.
+
+    It gives each electrode gains of its own, which pull apart what was drawn together. Correlations
+    are strengthened, per knot of frequency, until those of locked EEG are those of real EEG on
+    training trials.
+    """
+    n_steps, train_trials = run.config.calibration_steps, run.split.trials("train")
+    strength = generator.coherence.strength
+    optimiser = torch.optim.Adam([strength], 0.02)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(n_steps, 1))
+    row, column = generator.coherence.pairs
+    seed_torch(run.config.seed, 0, "gan: calibration")
+    generator.requires_grad_(False)
+    strength.requires_grad_(True)
+    for step in range(n_steps):
+        rng = derived_rng(run.config.seed, step, "calibration batch")
+        trials = rng.choice(train_trials, min(len(train_trials), _N_CALIBRATION_TRIALS), False)
+        de, real = data.whole(trials)
+        noise = torch.randn(
+            len(trials), *generator.noise_shape(de.shape[2]), device=run.device
+        )
+        with autocast(run.device):
+            made = generator(de, noise, 3)
+        made, real = (band_correlations(generator.lock.bands(x)) for x in (made, real))
+        engine.step(optimiser, (made - real)[..., row, column].abs().mean())
+        schedule.step()
+    generator.requires_grad_(True)
 
 
 def train(
@@ -83,7 +238,7 @@ def train(
     critic: Discriminator,
     optimisers: dict[str, Optimizer],
 ) -> tuple[TrainedGenerator, list[dict[str, float]], int]:
-    """Train the generator: 0.5 · MSE to the real EEG and, when the critic steps, its score.
+    """Train the published generator: 0.5 · MSE to the real EEG and, when the critic steps, its score.
 
     The critic steps on every `critic_every`-th epoch, the first included. On the epochs between it
     is not computed: the generator then learns from the reconstruction alone.
@@ -99,7 +254,8 @@ def train(
     best_epoch : int
     """
     config, split = run.config, run.split
-    trained = TrainedGenerator(generator, data.de_scaler, data.eeg_scaler, origin={})
+    data.normalise()
+    trained = TrainedGenerator(generator, data.scalers, origin={})
     train_trials, val_trials = split.trials("train"), _spread(split.trials("val"), _N_VAL_TRIALS)
 
     def train_epoch(epoch: int, after_step: Callable[[], Any]) -> dict[str, float]:
@@ -130,7 +286,7 @@ def train(
 
     def validate() -> dict[str, float]:
         de = data.frames.absolute_de(val_trials)
-        return {"val_de_mae": float(np.abs(trial_de(trained(de)) - de).mean())}
+        return {"val_de_mae": float(np.abs(trial_de(trained(de, val_trials)) - de).mean())}
 
     history, best_epoch = engine.fit(
         run,
@@ -158,7 +314,7 @@ def finish(
     run.certify(content, data.frames, data.frames.numbers(test))
 
     makers = {
-        "generated": lambda trials, draw: trained(store.absolute_de(trials)),
+        "generated": lambda trials, draw: trained(store.absolute_de(trials), trials, draw),
         "noise": matched_noise(store, run.config.seed),
     }
     measured = quality(store, run.split, run.labels, data.frames.continuous, makers)
@@ -185,7 +341,7 @@ def _draw(
         return
     store = run.store
     trials = _spread(run.split.trials("test"), _N_FIGURE_TRIALS)
-    real, generated = frames.continuous(trials), trained(store.absolute_de(trials))
+    real, generated = frames.continuous(trials), trained(store.absolute_de(trials), trials)
     names, first = store.ch_names, trials[0]
     trial = f"subject {store.columns['subject'][first]}, {store.columns['stimulus'][first]}"
     one = (real[0], generated[0], names, f"{run.title}: test trial {first} ({trial})")

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from de3dgan import checkpoints
 from de3dgan.data import chunks
@@ -16,8 +17,9 @@ from de3dgan.errors import UserError
 from de3dgan.normalisation import RobustScaler
 from de3dgan.paths import ROOT, from_root, shown
 from de3dgan.run import autocast
+from de3dgan.seeds import derived_rng
 from de3dgan.store import Store
-from models import Generator
+from models import Generator, SpectralGenerator
 
 _BATCH = 8
 #: What a checkpoint says of the run that made it, and its user may want to know.
@@ -26,21 +28,20 @@ ORIGIN = ("task", "store_hash", "split_fingerprint", "trials")
 
 @dataclass(frozen=True)
 class TrainedGenerator:
-    """A generator with its normalisation: DE in nats in, EEG in µV out.
+    """A generator with what it needs to turn DE in nats into EEG in µV.
 
     Attributes
     ----------
-    module : Generator
+    module : Generator or SpectralGenerator
         The network.
-    de_scaler, eeg_scaler : RobustScaler
-        Statistics of its training data.
+    scalers : dict of str to RobustScaler
+        ``de_scaler`` and ``eeg_scaler`` of the training data, if the network needs any.
     origin : dict
         What its checkpoint says about the run that made it; empty for one in training.
     """
 
-    module: Generator
-    de_scaler: RobustScaler
-    eeg_scaler: RobustScaler
+    module: Generator | SpectralGenerator
+    scalers: Mapping[str, RobustScaler]
     origin: Mapping[str, Any]
 
     @property
@@ -48,44 +49,53 @@ class TrainedGenerator:
         """Channel names of the EEG, length n_chans."""
         return self.module.arguments["ch_names"]
 
-    def __call__(self, de: np.ndarray) -> np.ndarray:
+    def __call__(self, de: np.ndarray, trials: np.ndarray, draw: int = 0) -> np.ndarray:
         """Generate EEG.
 
         Parameters
         ----------
         de : array, (n_trials, n_bands, n_windows, n_chans)
             Absolute DE in nats, as `Store.absolute_de` gives it.
+        trials : array of int, (n_trials,)
+            Whose DE it is; EEG is drawn for each trial on its own.
+        draw : int
+            Another number gives other EEG with the same DE; the published generator has one only.
 
         Returns
         -------
         array, float32 (n_trials, n_chans, n_times)
             EEG in µV at 128 Hz.
         """
-        device = self.module.gain.device
+        device = next(self.module.parameters()).device
         self.module.eval()
         out = []
         with torch.inference_mode(), autocast(device):
             for rows in chunks(np.arange(len(de)), _BATCH):
                 x = torch.from_numpy(np.asarray(de[rows], np.float32)).to(device)
-                eeg = self.module.generate(self.de_scaler.normalise(x)).float()
-                out.append(self.eeg_scaler.denormalise(eeg).cpu().numpy())
+                out.append(self._generate(x, trials[rows], draw).cpu().numpy())
         return np.concatenate(out)
+
+    def _generate(self, de: Tensor, trials: np.ndarray, draw: int) -> Tensor:
+        if isinstance(self.module, SpectralGenerator):
+            shape = self.module.noise_shape(de.shape[2])
+            rngs = [derived_rng(draw, trial, "noise to generate from") for trial in trials.tolist()]
+            noise = np.stack([rng.standard_normal(shape, np.float32) for rng in rngs])
+            return self.module(de, torch.from_numpy(noise).to(de.device))
+        normalised = self.module.generate(self.scalers["de_scaler"].normalise(de)).float()
+        return self.scalers["eeg_scaler"].denormalise(normalised)
 
     def content(self) -> dict[str, Any]:
         """Return what a checkpoint holds of it; `from_content` is the way back."""
-        return {
-            **checkpoints.module_content(self.module),
-            "de_scaler": vars(self.de_scaler),
-            "eeg_scaler": vars(self.eeg_scaler),
-        }
+        scalers = {name: vars(scaler) for name, scaler in self.scalers.items()}
+        return {**checkpoints.module_content(self.module), **scalers}
 
     @classmethod
     def from_content(cls, content: Mapping[str, Any], device: torch.device) -> TrainedGenerator:
         """Rebuild it from a checkpoint's content."""
+        names = [name for name in ("de_scaler", "eeg_scaler") if name in content]
         return cls(
             module=checkpoints.rebuild(content, device),
-            de_scaler=RobustScaler(**content["de_scaler"]),
-            eeg_scaler=RobustScaler(**content["eeg_scaler"]),
+            scalers={name: RobustScaler(**content[name]) for name in names},
             origin={key: content[key] for key in ORIGIN},
         )
 

@@ -186,10 +186,12 @@ def probe(store: Store, split: Split, labels: np.ndarray) -> dict[str, Any]:
 
 def _expected(content: Mapping[str, Any]) -> set[str]:
     """Return the artefacts that a checkpoint must have a record of."""
-    if content["stage"] == "gan":
-        return {DE_SCALER, EEG_SCALER, "generator", "critic", "chosen epoch"}
-    own_scaler = {EEG_SCALER} if content["stage"] == "classifier" else set()
-    return {"classifier", "chosen epoch"} | own_scaler
+    networks = {"generator"} if content["stage"] == "gan" else {"classifier"}
+    if content["module"] == "Generator":  # the published one, which has a critic
+        networks.add("critic")
+    # Fine-tuning goes on with the scaler of the classifier, which has the record.
+    scalers = {artefact for artefact, (key, _) in _SCALERS.items() if key in content}
+    return networks | {"chosen epoch"} | (scalers if content["stage"] != "finetune" else set())
 
 
 def _of_de(frames: Frames, numbers: np.ndarray) -> RobustScaler:

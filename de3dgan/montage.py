@@ -45,6 +45,23 @@ REGIONS = {
 }
 
 
+def mirrored(ch_names: Iterable[str]) -> list[int]:
+    """Return, per channel, the index of the one on the other side of the head.
+
+    Odd numbers are on the left, even ones on the right. If an electrode's counterpart is not among
+    `ch_names`, a head with these electrodes has no mirror image, and each is its own.
+    """
+    names = [name.upper() for name in ch_names]
+    others = []
+    for name in names:
+        side = name[-1]
+        other = str(int(side) + (1 if int(side) % 2 else -1)) if side.isdigit() else side
+        others.append(name[:-1] + other)
+    if not set(others) <= set(names):
+        return list(range(len(names)))
+    return [names.index(other) for other in others]
+
+
 def grid_cells(ch_names: Iterable[str]) -> list[int]:
     """Return the flat grid cell (row * 9 + column) of each channel.
 

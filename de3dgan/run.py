@@ -278,7 +278,7 @@ class Run:
         for name in own_names if stage == self.stage else _SHARED:
             value = getattr(self.config, name)
             default = type(self.config).__dataclass_fields__[name].default
-            at_default = value == default
+            at_default = value == default and value != "published"
             if isinstance(value, Path):
                 at_default = ROOT / value == ROOT / default
             if name == "fold" or not at_default:

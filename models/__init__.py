@@ -2,6 +2,6 @@
 
 from models.classifier import SASTNet
 from models.discriminator import Discriminator
-from models.generator import Generator
+from models.generator import Generator, SpectralGenerator
 
-__all__ = ["Discriminator", "Generator", "SASTNet"]
+__all__ = ["Discriminator", "Generator", "SASTNet", "SpectralGenerator"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -42,25 +42,79 @@ class ElectrodeGrid(nn.Module):
 
 
 class ResidualBlock3d(nn.Module):
-    """Two 3x3x3 convolutions with batch normalisation around a 1x1x1 skip, then SELU.
+    """Two 3x3x3 convolutions with normalisation around a 1x1x1 skip, then SELU.
 
     Maps (B, n_in, T, H, W) to (B, n_out, T, H, W).
     """
 
-    def __init__(self, n_in: int, n_out: int):
+    def __init__(self, n_in: int, n_out: int, norm: Callable[[int], nn.Module]):
         super().__init__()
         self.body = nn.Sequential(
             nn.Conv3d(n_in, n_out, 3, padding=1, bias=False),
-            nn.BatchNorm3d(n_out),
+            norm(n_out),
             nn.SELU(),
             nn.Conv3d(n_out, n_out, 3, padding=1, bias=False),
-            nn.BatchNorm3d(n_out),
+            norm(n_out),
         )
         self.skip = nn.Conv3d(n_in, n_out, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return SELU(body(x) + skip(x))."""
         return F.selu(self.body(x) + self.skip(x))
+
+
+class UNet3d(nn.Module):
+    """A U-Net over (time, row, column): three halvings, and back, with skip connections.
+
+    Parameters
+    ----------
+    n_in : int
+        Maps of the input.
+    widths : sequence of int, length 4
+        Feature maps at each depth.
+    norm : callable
+        Makes the normalisation of a number of maps.
+    """
+
+    def __init__(
+        self,
+        n_in: int,
+        widths: Sequence[int],
+        norm: Callable[[int], nn.Module] = nn.BatchNorm3d,
+    ):
+        super().__init__()
+        self.down = nn.ModuleList(
+            ResidualBlock3d(before, after, norm)
+            for before, after in zip((n_in, *widths), widths, strict=False)
+        )
+        self.pool = nn.MaxPool3d(2)
+        # Pooling rounds the grid down, 8x9 to 4x4; the last step up gives the odd column back.
+        self.grow = nn.ModuleList(
+            nn.ConvTranspose3d(
+                widths[depth + 1],
+                widths[depth],
+                2,
+                stride=2,
+                output_padding=(0, *(size // 2**depth % 2 for size in GRID_SHAPE)),
+            )
+            for depth in reversed(range(len(widths) - 1))
+        )
+        self.up = nn.ModuleList(
+            ResidualBlock3d(2 * widths[depth], widths[depth], norm)
+            for depth in reversed(range(len(widths) - 1))
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, n_in, n_windows, 8, 9), n_windows a multiple of 8, to (B, widths[0], ...)."""
+        x = x.contiguous(memory_format=torch.channels_last_3d)
+        skips = []
+        for depth, block in enumerate(self.down):
+            x = block(self.pool(x) if depth else x)
+            skips.append(x)
+        skips.pop()
+        for grow, block in zip(self.grow, self.up, strict=True):
+            x = block(torch.cat([grow(x), skips.pop()], dim=1))
+        return x
 
 
 class MultiScaleConv2d(nn.Module):

@@ -1,18 +1,29 @@
-"""The 3D U-Net that turns differential entropy into EEG."""
+"""The 3D U-Nets that turn differential entropy into EEG: the published one, and ours."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from de3dgan.montage import DEAP_CHANNELS, GRID_SHAPE
-from models.blocks import ElectrodeGrid, ResidualBlock3d
+from de3dgan.montage import DEAP_CHANNELS
+from models.blocks import ElectrodeGrid, UNet3d
+from models.spectral import Coherence, DELock, HalfSeconds, correlation_root, float32, interpolation
+
+#: Hz between which log amplitudes are interpolated: dense where EEG has its alpha peak, and where
+#: power lines and low-pass filters leave their marks.
+_AMPLITUDE_KNOTS = (*range(1, 15), 16, 18, 20, 23, 26, 30, 35, 40, 44, 46, 48, 50, 52, 56, 60)
+#: Hz between which correlations of electrodes are interpolated.
+_COHERENCE_KNOTS = (2, 5, 7, 9, 10, 11, 13, 16, 20, 26, 32, 38, 44, 50)
+#: Windows over which DE is smoothed, 4.5 s.
+_SMOOTH = 9
 
 
 class Generator(nn.Module):
-    """A U-Net over (time, row, column) from DE features to EEG.
+    """The published generator: a U-Net over (time, row, column) from DE features to EEG.
 
     Parameters
     ----------
@@ -48,52 +59,10 @@ class Generator(nn.Module):
             "widths": list(widths),
         }
         self.grid = ElectrodeGrid(ch_names)
-        self.down = nn.ModuleList(
-            ResidualBlock3d(n_in, n_out)
-            for n_in, n_out in zip((n_bands, *widths), widths, strict=False)
-        )
-        self.pool = nn.MaxPool3d(2)
-        # Pooling rounds the grid down, 8x9 to 4x4; the last step up gives the odd column back.
-        self.grow = nn.ModuleList(
-            nn.ConvTranspose3d(
-                widths[depth + 1],
-                widths[depth],
-                2,
-                stride=2,
-                output_padding=(0, *(size // 2**depth % 2 for size in GRID_SHAPE)),
-            )
-            for depth in reversed(range(len(widths) - 1))
-        )
-        self.up = nn.ModuleList(
-            ResidualBlock3d(2 * widths[depth], widths[depth])
-            for depth in reversed(range(len(widths) - 1))
-        )
+        self.unet = UNet3d(n_bands, widths)
         self.head = nn.Conv3d(widths[0], frame, 1)
         self.gain = nn.Parameter(torch.ones(()))
         self.to(memory_format=torch.channels_last_3d)
-
-    def features(self, de: Tensor) -> Tensor:
-        """Return the U-Net's output before the head.
-
-        Parameters
-        ----------
-        de : Tensor, (B, n_bands, n_windows, n_chans) or (B, n_bands, n_windows, 8, 9)
-            Normalised DE; n_windows a multiple of 8, the U-Net's three halvings.
-
-        Returns
-        -------
-        Tensor, (B, widths[0], n_windows, 8, 9)
-        """
-        x = self.grid.scatter(self.grid.gather(de) if de.ndim == 5 else de)
-        x = x.contiguous(memory_format=torch.channels_last_3d)
-        skips = []
-        for depth, block in enumerate(self.down):
-            x = block(self.pool(x) if depth else x)
-            skips.append(x)
-        skips.pop()
-        for grow, block in zip(self.grow, self.up, strict=True):
-            x = block(torch.cat([grow(x), skips.pop()], dim=1))
-        return x
 
     def generate(self, de: Tensor) -> Tensor:
         """Return EEG as channels.
@@ -101,14 +70,14 @@ class Generator(nn.Module):
         Parameters
         ----------
         de : Tensor, (B, n_bands, n_windows, n_chans)
-            Normalised DE.
+            Normalised DE; n_windows a multiple of 8, the U-Net's three halvings.
 
         Returns
         -------
         Tensor, (B, n_chans, n_windows / 2 · frame)
             Normalised EEG.
         """
-        x = self.grid.gather(self.features(de))
+        x = self.grid.gather(self.unet(self.grid.scatter(de)))
         x = x.unflatten(2, (-1, 2)).mean(3)
         x = self.head(x[..., None])[..., 0] * self.gain  # (B, frame, n_frames, n_chans)
         return x.permute(0, 3, 2, 1).flatten(2)
@@ -126,5 +95,252 @@ class Generator(nn.Module):
         Tensor, (B, n_windows / 2, frame, 8, 9)
             Normalised EEG.
         """
+        de = self.grid.gather(de) if de.ndim == 5 else de
         eeg = self.generate(de).unflatten(2, (-1, self.head.out_channels))
         return self.grid.scatter(eeg.permute(0, 2, 3, 1))
+
+
+class SpectralGenerator(nn.Module):
+    """A generator that draws EEG from a Gaussian process which depends on DE.
+
+    What DE says is a constraint here (`models.spectral.DELock`), so that learning is left with what
+    it does not say. In each half-second the short-time spectrum of the electrodes is modelled as
+    ``x(f) = g(f) · R(f) n``, n complex white noise: amplitudes g per electrode and window, linear
+    in DE but for what the U-Net adds, and correlations R Rᵀ between electrodes, one matrix for a
+    trial, from how their DE rises and falls together (`models.spectral.Coherence`).
+
+    Parameters
+    ----------
+    ch_names : sequence of str, length n_chans
+        Electrodes of the DE and of the EEG.
+    n_bands : int
+        Frequency bands of the DE.
+    widths : sequence of int, length 4
+        Feature maps of the U-Net at each depth, multiples of 8.
+    n_positions : int
+        Maps that the U-Net is given beside DE, learnt per electrode: where it is.
+    """
+
+    def __init__(
+        self,
+        ch_names: Sequence[str] = DEAP_CHANNELS,
+        n_bands: int = 4,
+        widths: Sequence[int] = (16, 32, 64, 128),
+        n_positions: int = 4,
+    ):
+        super().__init__()
+        self.arguments = {
+            "ch_names": list(ch_names),
+            "n_bands": n_bands,
+            "widths": list(widths),
+            "n_positions": n_positions,
+        }
+        n_chans, n_knots = len(ch_names), len(_AMPLITUDE_KNOTS)
+        self.grid = ElectrodeGrid(ch_names)
+        self.half_seconds = HalfSeconds()
+        self.lock = DELock()
+        freqs = self.half_seconds.freqs
+        for name, knots in (("amplitude", _AMPLITUDE_KNOTS), ("coherence", _COHERENCE_KNOTS)):
+            matrix = interpolation(torch.tensor(knots, dtype=torch.float32), freqs)
+            self.register_buffer(f"from_{name}_knots", matrix, persistent=False)
+        # Batches are few trials of few people: their own statistics would be those of the people.
+        self.unet = UNet3d(3 * n_bands + n_positions, widths, lambda n: nn.GroupNorm(8, n))
+        self.position = nn.Parameter(0.5 * torch.randn(n_positions, n_chans))
+        self.residual = nn.Linear(widths[0], n_knots)
+        self.linear = nn.Linear(3 * n_bands, n_knots, bias=False)
+        self.usual = nn.Parameter(torch.zeros(n_chans, n_knots))
+        self.coherence = Coherence(n_chans, n_bands, len(_COHERENCE_KNOTS))
+        self.register_buffer("mean", torch.zeros(n_bands))
+        self.register_buffer("std", torch.ones(n_bands))
+        for start_at_zero in (self.residual.weight, self.residual.bias, self.linear.weight):
+            nn.init.zeros_(start_at_zero)
+        self.to(memory_format=torch.channels_last_3d)
+
+    def log_amplitudes(self, de: Tensor) -> Tensor:
+        """Return the log amplitudes that are drawn from.
+
+        Parameters
+        ----------
+        de : Tensor, (B, n_bands, n_windows, n_chans)
+            Absolute DE in nats; n_windows a multiple of 8.
+
+        Returns
+        -------
+        Tensor, (B, n_chans, n_windows, n_freqs)
+        """
+        x = self.time_scales(de)
+        position = self.position[None, :, None].expand(len(x), -1, x.shape[2], -1)
+        maps = self.unet(self.grid.scatter(torch.cat([x, position], dim=1)))
+        return self._amplitudes_from(self.grid.gather(maps).float(), x)
+
+    @float32
+    def _amplitudes_from(self, maps: Tensor, x: Tensor) -> Tensor:
+        learnt = self.residual(maps.permute(0, 3, 2, 1))
+        knots = learnt + self.linear(x.permute(0, 3, 2, 1)) + self.usual[:, None]
+        return knots @ self.from_amplitude_knots.T
+
+    def time_scales(self, de: Tensor) -> Tensor:
+        """Return normalised DE apart by time scale: windows, seconds, and the trial's mean.
+
+        A window's DE is a noisy measure of power; that of the trial is a good one. Kept apart, each
+        is trusted as much as it deserves.
+
+        Parameters
+        ----------
+        de : Tensor, (B, n_bands, n_windows, n_chans)
+
+        Returns
+        -------
+        Tensor, (B, 3 · n_bands, n_windows, n_chans)
+        """
+        x = (de - self.mean[:, None, None]) / self.std[:, None, None]
+        trial = x.mean(2, keepdim=True).expand_as(x)
+        margin = _SMOOTH // 2
+        smooth = F.pad(x, (0, 0, margin, margin), mode="replicate")
+        smooth = F.avg_pool2d(smooth, (_SMOOTH, 1), 1)
+        return torch.cat([x - smooth, smooth - trial, trial], dim=1)
+
+    @float32
+    def correlation_roots(self, de: Tensor) -> Tensor:
+        """Return R of each frequency, (B, n_freqs, n_chans, n_chans); R Rᵀ is the correlation."""
+        exponent = torch.einsum("bkcd,fk->bfcd", self.coherence(de), self.from_coherence_knots)
+        return correlation_root(exponent)
+
+    def noise_shape(self, n_windows: int) -> tuple[int, ...]:
+        """Return the shape of the noise that EEG of `n_windows` half-seconds is drawn from."""
+        return (len(self.grid.cells), n_windows + 2, len(self.half_seconds.freqs), 2)
+
+    def forward(self, de: Tensor, noise: Tensor, n_passes: int = 5) -> Tensor:
+        """Return EEG with the DE that is given.
+
+        Parameters
+        ----------
+        de : Tensor, (B, n_bands, n_windows, n_chans)
+            Absolute DE in nats; n_windows a multiple of 8.
+        noise : Tensor, (B, *noise_shape(n_windows))
+            Standard normal; another one gives other EEG with the same DE.
+        n_passes : int
+            Passes of the lock.
+
+        Returns
+        -------
+        Tensor, (B, n_chans, n_windows · 64)
+            In µV.
+        """
+        return self._draw(
+            self.log_amplitudes(de), self.correlation_roots(de), noise, de, n_passes
+        )
+
+    @float32
+    def _draw(
+        self, log_amplitudes: Tensor, roots: Tensor, noise: Tensor, de: Tensor, n_passes: int
+    ) -> Tensor:
+        white = torch.einsum("bfcd,bdwfr->bcwfr", roots, noise)
+        # One window more at each end, as loud as the outermost.
+        amplitude = log_amplitudes.exp()
+        amplitude = torch.cat([amplitude[:, :, :1], amplitude, amplitude[:, :, -1:]], dim=2)
+        # Noise windows are independent of each other, so that half of their power is lost in
+        # overlap-add; and the power of complex noise is the sum of those of its two parts.
+        spectra = torch.view_as_complex(white.contiguous()) * amplitude
+        return self.lock(self.half_seconds.synthesise(spectra), de, n_passes)
+
+    def log_likelihood(self, de: Tensor, eeg: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the two parts of the composite likelihood of EEG, given its DE.
+
+        The Whittle likelihood takes the Fourier coefficients of short windows for independent and
+        Gaussian. Cleaned EEG has fewer independent sources than electrodes, and the likelihood of
+        all electrodes at once is then decided by directions without signal. The composite one
+        (Varin, Reid & Firth, Statistica Sinica 2011) multiplies those of single electrodes and of
+        pairs instead.
+
+        Parameters
+        ----------
+        de : Tensor, (B, n_bands, n_windows, n_chans)
+            Absolute DE in nats.
+        eeg : Tensor, (B, n_chans, n_times)
+            In µV.
+
+        Returns
+        -------
+        amplitude : Tensor, scalar
+            Mean log likelihood of a coefficient.
+        coherence : Tensor, scalar
+            Mean gain in log likelihood of a pair of coefficients by their correlation.
+        """
+        return (
+            self._amplitude_likelihood(self.log_amplitudes(de), eeg),
+            self._coherence_likelihood(self.correlation_roots(de), eeg),
+        )
+
+    @float32
+    def _amplitude_likelihood(self, log_amplitudes: Tensor, eeg: Tensor) -> Tensor:
+        power = self._power(eeg)
+        expected = (2 * log_amplitudes).exp() @ self.half_seconds.leakage.T
+        return -(expected.log() + power / expected).mean()
+
+    @float32
+    def _coherence_likelihood(self, roots: Tensor, eeg: Tensor) -> Tensor:
+        row, column = self.coherence.pairs
+        # Short of ±1, where electrodes would have to be the same.
+        wanted = 0.99 * (roots @ roots.mT)[..., row, column]
+        found = self.correlations(eeg)[..., row, column]
+        loss = (1 - wanted**2).log() + 2 * (1 - wanted * found) / (1 - wanted**2) - 2
+        # Only where DE has bands does it tell of correlations.
+        freqs = self.half_seconds.freqs
+        inside = (freqs >= 4) & (freqs <= 46)
+        return -loss[:, inside].mean()
+
+    def correlations(self, eeg: Tensor) -> Tensor:
+        """Return how electrodes are correlated at each frequency, over the windows of a trial.
+
+        Parameters
+        ----------
+        eeg : Tensor, (B, n_chans, n_times)
+
+        Returns
+        -------
+        Tensor, (B, n_freqs, n_chans, n_chans)
+            Real parts of the coherency.
+        """
+        x = torch.view_as_real(self.half_seconds.analyse(eeg)).permute(0, 3, 1, 2, 4).flatten(-2)
+        x = F.normalize(x, dim=-1)
+        return x @ x.mT
+
+    @torch.no_grad()
+    def start_from(self, de: Tensor, eeg: Tensor) -> None:
+        """Set all that has a closed form from trials: what is usual, and what is linear in DE.
+
+        Parameters
+        ----------
+        de : Tensor, (B, n_bands, n_windows, n_chans)
+            Absolute DE in nats.
+        eeg : Tensor, (B, n_chans, n_times)
+            In µV.
+        """
+        self.mean.copy_(de.mean((0, 2, 3)))
+        self.std.copy_(de.std((0, 2, 3)))
+        co_fluctuation = self.coherence.features(de)
+        self.coherence.mean.copy_(co_fluctuation.mean((0, 1)))
+        self.coherence.std.copy_(co_fluctuation.std((0, 1)) + 1e-6)
+
+        # The logarithm of the power of one window lies 0.577 below that of the expected power.
+        level = 0.5 * (self._power(eeg).log() + 0.5772)
+        to_knots = torch.linalg.pinv(self.from_amplitude_knots)
+        y = (level @ to_knots.T).permute(1, 0, 2, 3).flatten(1, 2)  # (n_chans, n, n_knots)
+        x = self.time_scales(de).permute(3, 0, 2, 1).flatten(1, 2)  # (n_chans, n, n_features)
+        x_mean, y_mean = x.mean(1, keepdim=True), y.mean(1, keepdim=True)
+        x, y = (x - x_mean).flatten(0, 1), (y - y_mean).flatten(0, 1)
+        ridge = 1e-3 * len(x) * torch.eye(x.shape[1], device=x.device)
+        weight = torch.linalg.solve(x.T @ x + ridge, x.T @ y)
+        self.linear.weight.copy_(weight.T)
+        self.usual.copy_((y_mean - x_mean @ weight)[:, 0])
+
+        values, vectors = torch.linalg.eigh(self.correlations(eeg).mean(0))
+        logarithm = 0.5 * (vectors * values.clamp_min(0.02).log()[:, None]) @ vectors.mT
+        to_knots = torch.linalg.pinv(self.from_coherence_knots)
+        self.coherence.usual.copy_(torch.einsum("kf,fcd->kcd", to_knots, logarithm))
+
+    def _power(self, eeg: Tensor) -> Tensor:
+        """Return the power spectra of windows, (B, n_chans, n_windows, n_freqs), in no case 0."""
+        power = self.half_seconds.analyse(eeg).abs().square()
+        return 0.99 * power + 0.01 * power.mean(2, keepdim=True) + 1e-12

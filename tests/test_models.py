@@ -160,7 +160,7 @@ def test_the_pooled_head_is_the_papers_interpolation(ch_names):
     net.gain.data.fill_(1.7)
     de = torch.randn(2, 4, 120, len(ch_names), generator=torch.Generator().manual_seed(3))
     with torch.inference_mode():
-        half_seconds = net.head(net.features(de))  # (2, 128, 120, 8, 9)
+        half_seconds = net.head(net.unet(net.grid.scatter(de)))  # (2, 128, 120, 8, 9)
         options = {"mode": "trilinear", "align_corners": False}
         seconds = F.interpolate(half_seconds, size=(60, 8, 9), **options)
         expected = 1.7 * seconds.transpose(1, 2) * ~empty_cells(ch_names)
