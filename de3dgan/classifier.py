@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -14,27 +15,95 @@ from torch.optim import Optimizer
 
 from de3dgan import baselines, checkpoints, engine, metrics
 from de3dgan.data import Frames, batches, chunks
+from de3dgan.features import WINDOW
 from de3dgan.files import write_csv
 from de3dgan.losses import consistency_loss
 from de3dgan.normalisation import RobustScaler
 from de3dgan.run import Run, autocast
-from models import SASTNet
+from de3dgan.store import Store
+from models import SASTNet, SpectralSASTNet
 
 _EVALUATION_BATCH = 512
+#: Baselines whose power is computed at a time.
+_BASELINE_BATCH = 64
 
 #: Returns the loss terms of a batch of frame numbers and labels; the first is minimised.
 BatchLoss = Callable[[np.ndarray, Tensor], dict[str, Tensor]]
 
 
+class FrameClassifier:
+    """A network with what else it is given of a frame.
+
+    Parameters
+    ----------
+    net : SASTNet or SpectralSASTNet
+        The network.
+    store : Store
+        Where the frames' baselines are.
+    scaler : RobustScaler, optional
+        The normalisation of the published network; ours takes µV.
+    """
+
+    def __init__(
+        self, net: SASTNet | SpectralSASTNet, store: Store, scaler: RobustScaler | None = None
+    ):
+        self.net, self.store, self.scaler = net, store, scaler
+        if isinstance(net, SpectralSASTNet):
+            device = net.log_power.window.device
+            self.baseline_of_trial = torch.from_numpy(store.baseline_index).to(device)
+            some = torch.from_numpy(store.baseline).split(_BASELINE_BATCH)
+            with torch.inference_mode():
+                levels = [net.level(_whole_windows(eeg).to(device)) for eeg in some]
+            self.baseline = torch.cat(levels).clone()
+
+    def __call__(self, eeg: Tensor, numbers: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Return the scores and features of frames.
+
+        Parameters
+        ----------
+        eeg : Tensor, (N, n_chans, FRAME)
+            In µV.
+        numbers : array of int, (N,)
+            Their numbers in the store, or those of the frames that they stand for.
+
+        Returns
+        -------
+        logits : Tensor, (N, n_classes)
+        feature : Tensor, (N, n_features)
+        """
+        if isinstance(self.net, SpectralSASTNet):
+            trials = torch.from_numpy(numbers // self.store.n_frames).to(eeg.device)
+            return self.net(eeg, self.baseline[self.baseline_of_trial[trials]])
+        return self.net(self.scaler.normalise(eeg))
+
+    def of(self, net: SASTNet | SpectralSASTNet) -> FrameClassifier:
+        """Return the same with another network."""
+        other = copy(self)
+        other.net = net
+        return other
+
+    def content(self) -> dict[str, Any]:
+        """Return what a checkpoint holds of it; `from_content` is the way back."""
+        scaler = {"eeg_scaler": vars(self.scaler)} if self.scaler else {}
+        return {**checkpoints.module_content(self.net), **scaler}
+
+    @classmethod
+    def from_content(
+        cls, content: Mapping[str, Any], store: Store, device: torch.device
+    ) -> FrameClassifier:
+        """Rebuild it from a checkpoint's content."""
+        scaler = RobustScaler(**content["eeg_scaler"]) if "eeg_scaler" in content else None
+        return cls(checkpoints.rebuild(content, device), store, scaler)
+
+
 def train(
     run: Run,
     frames: Frames,
-    scaler: RobustScaler,
-    net: SASTNet,
+    classifier: FrameClassifier,
     optimiser: Optimizer,
     batch_loss: BatchLoss,
-) -> tuple[list[dict[str, float]], int]:
-    """Train `net` on frames of the training split; the epoch is chosen on validation frames.
+) -> tuple[FrameClassifier, list[dict[str, float]], int]:
+    """Train a classifier on frames of the training split; the epoch is chosen on validation frames.
 
     Parameters
     ----------
@@ -42,22 +111,23 @@ def train(
         The stage's run.
     frames : Frames
         Real EEG.
-    scaler : RobustScaler
-        Its normalisation.
-    net, optimiser
-        What is trained. Afterwards `net` has the weights of the epoch of the highest balanced
-        accuracy per validation frame.
+    classifier, optimiser
+        What is trained.
     batch_loss : callable
         `cross_entropy` or `with_second`.
 
     Returns
     -------
+    classifier : FrameClassifier
+        With the weights, averaged over steps, of the chosen epoch.
     history : list of dict
     best_epoch : int
     """
     config, split = run.config, run.split
     labels = np.repeat(run.labels, split.n_frames)
     val_labels = labels[split.val]
+    average = engine.averaged(classifier.net, config.averaging)
+    averaged = classifier.of(average.module)
 
     def train_epoch(epoch: int, after_step: Callable[[], Any]) -> dict[str, float]:
         losses = engine.Means()
@@ -65,12 +135,13 @@ def train(
             with autocast(run.device):
                 terms = batch_loss(numbers, torch.from_numpy(labels[numbers]).to(run.device))
             engine.step(optimiser, terms["loss"])
+            average.update_parameters(classifier.net)
             losses.add(len(numbers), **terms)
             after_step()
         return losses.get()
 
     def validate() -> dict[str, float]:
-        probabilities = predict(net, frames, scaler, split.val)
+        probabilities = predict(averaged, frames, split.val)
         if not np.isfinite(probabilities).all():
             return {"val_loss": math.nan}  # which stops the run
         scores = metrics.scores(val_labels, probabilities)
@@ -80,30 +151,31 @@ def train(
             "val_balanced_accuracy": scores["balanced_accuracy"],
         }
 
-    return engine.fit(
+    history, best_epoch = engine.fit(
         run,
-        {"classifier": net},
+        {"classifier": average, "classifier in training": classifier.net},
         {"classifier": optimiser},
         train_epoch,
         validate,
         n_steps=-(-len(split.train) // config.batch_size),
-        monitor="val_balanced_accuracy",
-        higher_is_better=True,
+        monitor=config.choose_by,
+        higher_is_better=config.choose_by != "val_loss",
     )
+    return averaged, history, best_epoch
 
 
-def cross_entropy(frames: Frames, scaler: RobustScaler, net: SASTNet) -> BatchLoss:
+def cross_entropy(frames: Frames, classifier: FrameClassifier) -> BatchLoss:
     """Return stage 2's loss: cross entropy of real frames."""
 
     def batch_loss(numbers: np.ndarray, labels: Tensor) -> dict[str, Tensor]:
-        logits, _ = net(scaler.normalise(frames[numbers]))
+        logits, _ = classifier(frames[numbers], numbers)
         return {"loss": F.cross_entropy(logits.float(), labels)}
 
     return batch_loss
 
 
 def with_second(
-    frames: Frames, second: Frames | None, scaler: RobustScaler, net: SASTNet, weight: float
+    frames: Frames, second: Frames | None, classifier: FrameClassifier, weight: float
 ) -> BatchLoss:
     """Return stage 3's loss: cross entropy of real frames, and distance to their second EEG.
 
@@ -111,12 +183,11 @@ def with_second(
     frames of `second` for the same trial and second. Without `second`, it is left out.
     """
     if second is None:
-        return cross_entropy(frames, scaler, net)
+        return cross_entropy(frames, classifier)
 
     def batch_loss(numbers: np.ndarray, labels: Tensor) -> dict[str, Tensor]:
-        entropy, distance = consistency_loss(
-            net, scaler.normalise(frames[numbers]), scaler.normalise(second[numbers]), labels
-        )
+        both = torch.cat([frames[numbers], second[numbers]])
+        entropy, distance = consistency_loss(*classifier(both, np.tile(numbers, 2)), labels)
         return {
             "loss": entropy + weight * distance,
             "cross_entropy": entropy,
@@ -126,13 +197,13 @@ def with_second(
     return batch_loss
 
 
-def predict(net: SASTNet, frames: Frames, scaler: RobustScaler, numbers: np.ndarray) -> np.ndarray:
+def predict(classifier: FrameClassifier, frames: Frames, numbers: np.ndarray) -> np.ndarray:
     """Return class probabilities of frames by number, float64 (len(numbers), n_classes)."""
-    net.eval()
+    classifier.net.eval()
     out = []
     with torch.inference_mode(), autocast(frames.device):
         for some in chunks(numbers, _EVALUATION_BATCH):
-            logits, _ = net(scaler.normalise(frames[some]))
+            logits, _ = classifier(frames[some], some)
             out.append(logits.double().softmax(1).cpu().numpy())
     return np.concatenate(out)
 
@@ -140,19 +211,17 @@ def predict(net: SASTNet, frames: Frames, scaler: RobustScaler, numbers: np.ndar
 def finish(
     run: Run,
     frames: Frames,
-    scaler: RobustScaler,
-    net: SASTNet,
+    classifier: FrameClassifier,
     history: list[dict[str, float]],
     best_epoch: int,
 ) -> None:
     """Hand the classifier over, predict the test split, once, and draw figures."""
-    network = {**checkpoints.module_content(net), "eeg_scaler": vars(scaler)}
-    content = run.hand_over(best_epoch, network)
+    content = run.hand_over(best_epoch, classifier.content())
     numbers = run.split.test
     run.certify(content, frames, numbers)
     trials = numbers // run.split.n_frames
     labels = run.labels[trials]
-    probabilities = predict(net, frames, scaler, numbers)
+    probabilities = predict(classifier, frames, numbers)
     write_csv(run.dir / "predictions.csv", _rows(run, probabilities))
     data = (run.store, run.split, run.labels, numbers)
     # They are the same for all classifiers of a fold: the first writes them all.
@@ -173,6 +242,11 @@ def finish(
         f"Balanced accuracy on the test split of {run.title}: {_brief(test)}; a linear model on DE "
         f"has {_brief(linear)}{verdict}."
     )
+
+
+def _whole_windows(eeg: Tensor) -> Tensor:
+    """Leave out the samples after the last whole half-second of (..., n_times)."""
+    return eeg[..., : eeg.shape[-1] // WINDOW * WINDOW]
 
 
 def _brief(scores: dict[str, dict[str, float | None]]) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -54,17 +52,15 @@ def critic_loss(
     return penalty_weight * gradient_penalty(critic, real, generated) - gap, gap
 
 
-def consistency_loss(
-    net: Callable[[Tensor], tuple[Tensor, Tensor]], real: Tensor, generated: Tensor, labels: Tensor
-) -> tuple[Tensor, Tensor]:
+def consistency_loss(logits: Tensor, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Return the two terms of fine-tuning.
 
     Parameters
     ----------
-    net : callable
-        Maps frames to (logits, feature).
-    real, generated : Tensor, (N, n_chans, n_times)
-        Frames, and those generated from the same trial's DE at the same second.
+    logits : Tensor, (2 · N, n_classes)
+        Class scores of N real frames, then of those made from the same DE at the same second.
+    features : Tensor, (2 · N, n_features)
+        Their features.
     labels : Tensor of int, (N,)
         Classes of both.
 
@@ -73,8 +69,7 @@ def consistency_loss(
     cross_entropy : Tensor, scalar
         Of the real frames.
     distance : Tensor, scalar
-        Mean squared difference between the features of real and generated frames.
+        Mean squared difference between the features of real and made frames.
     """
-    logits, features = net(torch.cat([real, generated]))
-    of_real, of_generated = features.float().chunk(2)
-    return F.cross_entropy(logits[: len(real)].float(), labels), F.mse_loss(of_real, of_generated)
+    of_real, of_made = features.float().chunk(2)
+    return F.cross_entropy(logits[: len(labels)].float(), labels), F.mse_loss(of_real, of_made)

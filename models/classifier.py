@@ -9,10 +9,11 @@ from torch import Tensor, nn
 
 from de3dgan.montage import DEAP_CHANNELS
 from models.blocks import SpatioTemporalTrunk
+from models.spectral import LogPower, float32
 
 
 class SASTNet(nn.Module):
-    """The spatial-attention spatio-temporal network of the paper.
+    """The paper's network, with spatial attention and the samples of a frame as its maps.
 
     Parameters
     ----------
@@ -70,3 +71,89 @@ class SASTNet(nn.Module):
         """
         feature = self.feature(self.trunk(x))
         return self.head(feature), feature
+
+
+class SpectralSASTNet(nn.Module):
+    """The paper's network, its maps not samples but powers, relative to the baseline's.
+
+    Samples as maps of a 2-D convolution know no power that is the same whatever the phase. Here the
+    maps are the log power of a frame in narrow bands minus that of the trial's baseline, its
+    absolute value, and the absolute value of what sets an electrode apart from the others: a person
+    who leaves the baseline may become louder or softer, which differs between people.
+
+    Parameters
+    ----------
+    ch_names : sequence of str, length n_chans
+        Electrodes of the EEG.
+    n_classes : int
+        Number of classes.
+    n_filters : int
+        Bands of `models.spectral.LogPower`.
+    widths : sequence of int, length 5
+        Feature maps of the trunk.
+    n_features : int
+        Length of the feature that fine-tuning compares.
+    dropout : float
+        Probability of dropping a value of the trunk's output, in training.
+    noise : float
+        Standard deviation of the noise on normalised maps, in training.
+    """
+
+    def __init__(
+        self,
+        ch_names: Sequence[str] = DEAP_CHANNELS,
+        n_classes: int = 2,
+        n_filters: int = 16,
+        widths: Sequence[int] = (32, 32, 32, 32, 16),
+        n_features: int = 128,
+        dropout: float = 0.7,
+        noise: float = 1.0,
+    ):
+        super().__init__()
+        self.arguments = {
+            "ch_names": list(ch_names),
+            "n_classes": n_classes,
+            "n_filters": n_filters,
+            "widths": list(widths),
+            "n_features": n_features,
+            "dropout": dropout,
+            "noise": noise,
+        }
+        self.noise = noise
+        self.log_power = LogPower(n_filters)
+        self.norm = nn.BatchNorm1d(3 * n_filters, affine=False, momentum=0.05)
+        self.net = SASTNet(ch_names, n_classes, 3 * n_filters, widths, n_features, dropout)
+
+    def level(self, eeg: Tensor) -> Tensor:
+        """Return the mean log power of EEG, (..., n_chans, n_times) to (..., n_chans, n_filters).
+
+        Of the baseline, it is what `forward` is given.
+        """
+        return self.log_power(eeg).mean(-2)
+
+    def forward(self, x: Tensor, baseline: Tensor) -> tuple[Tensor, Tensor]:
+        """Return class scores and the feature they are computed from.
+
+        Parameters
+        ----------
+        x : Tensor, (N, n_chans, n_times)
+            EEG in µV, n_times a multiple of 64.
+        baseline : Tensor, (N, n_chans, n_filters)
+            `level` of the baseline that belongs to each frame.
+
+        Returns
+        -------
+        logits : Tensor, (N, n_classes)
+        feature : Tensor, (N, n_features)
+        """
+        return self.net(self._maps(self.level(x), baseline))
+
+    @float32
+    def _maps(self, level: Tensor, baseline: Tensor) -> Tensor:
+        change = level - baseline
+        apart = change - change.mean(1, keepdim=True)
+        maps = torch.cat([change, change.abs(), apart.abs()], dim=-1)
+        maps = self.norm(maps.flatten(0, 1)).view_as(maps)
+        if self.training:
+            maps = maps + self.noise * torch.randn_like(maps)
+        return maps

@@ -12,9 +12,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from de3dgan.features import EDGE, WINDOW, edge_maps, fft_length, power_responses
+from de3dgan.sources import SFREQ
 
 #: Power (µV²) that stands for silence, which has no logarithm.
 _SILENCE = 1e-12
+#: Power (µV²) below which EEG counts as silent: far below the noise of an amplifier.
+_QUIET = 1e-3
 #: Samples over which correlations in a band are taken: 5 s.
 _SEGMENT = 10 * WINDOW
 
@@ -205,6 +208,44 @@ class HalfSeconds(nn.Module):
         spread = (torch.cos(phase) * (own / own.max()) ** 2) @ torch.cos(phase).T
         spread = spread.clamp_min(0)
         return spread / spread.sum(1, keepdim=True)
+
+
+class LogPower(nn.Module):
+    """Log power of half-seconds in overlapping bands, which says nothing of phase.
+
+    Like differential entropy it is ½ ln of a power, but of a half-second alone, where DE's filters
+    remember the seconds before and after. The Hann window keeps what lies outside of a band out of
+    it: of power lines and of the muscles there is much above the bands of EEG.
+
+    Parameters
+    ----------
+    n_filters : int
+        Bands, Gaussian, their centres spaced evenly in log frequency.
+    lowest, highest : float
+        Hz of the first and the last centre.
+    width : float
+        Standard deviation of a band in Hz.
+    """
+
+    def __init__(
+        self, n_filters: int = 16, lowest: float = 5.0, highest: float = 42.0, width: float = 2.5
+    ):
+        super().__init__()
+        window = torch.hann_window(WINDOW, periodic=False)
+        # Scaled such that the sum over frequencies is the variance, in µV².
+        window = window / (WINDOW / 2 * window.square().sum()).sqrt()
+        freqs = torch.fft.rfftfreq(WINDOW, 1 / SFREQ)
+        centres = torch.linspace(math.log(lowest), math.log(highest), n_filters).exp()
+        bands = -0.5 * ((freqs - centres[:, None]) / width) ** 2
+        bands[:, (freqs < 3) | (freqs > 46)] = -torch.inf
+        self.register_buffer("window", window, persistent=False)
+        self.register_buffer("bands", bands.softmax(1), persistent=False)
+
+    @float32
+    def forward(self, eeg: Tensor) -> Tensor:
+        """Map EEG in µV, (..., n_times), to nats, (..., n_half_seconds, n_filters)."""
+        spectra = torch.fft.rfft(eeg.unflatten(-1, (-1, WINDOW)) * self.window)
+        return 0.5 * (spectra.abs().square() @ self.bands.T + _QUIET).log()
 
 
 class Coherence(nn.Module):
