@@ -2,6 +2,7 @@
 # make test    lint and tests
 # make study   five folds of a task with all baselines and controls, and a report:
 #              make study TASK=workload DATA_DIR=<folder of recordings> SEEDS="520 521"
+#              make study METHOD=published GAN_EPOCHS=30 ..., the paper's method, for fewer epochs
 # Each sets up .venv first if that is needed. What is finished is not done again.
 
 PYTHON ?= python3
@@ -12,9 +13,11 @@ TASK ?= workload
 DATA_DIR ?=
 PROTOCOL ?= subject
 SEEDS ?= 520
-GAN_EPOCHS ?= 30
-CLASSIFIER_EPOCHS ?= 20
-FINETUNE_EPOCHS ?= 8
+METHOD ?= spectral
+# As the scripts say, unless they are given.
+GAN_EPOCHS ?=
+CLASSIFIER_EPOCHS ?=
+FINETUNE_EPOCHS ?=
 NAME_valence := Valence
 NAME_arousal := Arousal
 NAME_four_class := Four_Class
@@ -23,14 +26,15 @@ NAME := $(NAME_$(TASK))
 FOLDER := $(if $(filter valence,$(TASK)),.,$(NAME)-main)
 SOURCE := $(if $(filter workload,$(TASK)),eegmat,deap)
 STORE := DE_feature/study-$(SOURCE)
+RUNS := runs/study$(if $(filter published,$(METHOD)),-published)
 
 .PHONY: demo study test lint .venv
 
 demo: .venv/installed
 	$(RUN) preprocess_de.py --source eegmat
-	$(RUN) Workload-main/3D-UNet_GAN_Workload.py $(DEMO) --epochs 30
-	$(RUN) Workload-main/SA-ST_Net_Classifier_Workload.py $(DEMO) --epochs 20
-	$(RUN) Workload-main/Finetune_Classifier_Workload.py $(DEMO) --epochs 10
+	$(RUN) Workload-main/3D-UNet_GAN_Workload.py $(DEMO)
+	$(RUN) Workload-main/SA-ST_Net_Classifier_Workload.py $(DEMO)
+	$(RUN) Workload-main/Finetune_Classifier_Workload.py $(DEMO)
 	$(RUN) -m de3dgan.summary --fold-dir runs/demo/workload/subject/fold0
 
 study: .venv/installed
@@ -38,16 +42,19 @@ study: .venv/installed
 	$(RUN) preprocess_de.py --source $(SOURCE) --out-dir $(STORE) \
 		$(if $(DATA_DIR),--data-dir "$(DATA_DIR)")
 	set -e; for seed in $(SEEDS); do for fold in 0 1 2 3 4; do \
-		where="--data-dir $(STORE) --runs-dir runs/study/seed$$seed --seed $$seed"; \
-		where="$$where --protocol $(PROTOCOL) --fold $$fold"; \
-		$(RUN) $(FOLDER)/3D-UNet_GAN_$(NAME).py $$where --epochs $(GAN_EPOCHS); \
-		$(RUN) $(FOLDER)/SA-ST_Net_Classifier_$(NAME).py $$where --epochs $(CLASSIFIER_EPOCHS); \
+		where="--data-dir $(STORE) --runs-dir $(RUNS)/seed$$seed --seed $$seed"; \
+		where="$$where --method $(METHOD) --protocol $(PROTOCOL) --fold $$fold"; \
+		$(RUN) $(FOLDER)/3D-UNet_GAN_$(NAME).py $$where \
+			$(if $(GAN_EPOCHS),--epochs $(GAN_EPOCHS)); \
+		$(RUN) $(FOLDER)/SA-ST_Net_Classifier_$(NAME).py $$where \
+			$(if $(CLASSIFIER_EPOCHS),--epochs $(CLASSIFIER_EPOCHS)); \
 		for augmentation in generated none noise surrogate shuffled; do \
-			$(RUN) $(FOLDER)/Finetune_Classifier_$(NAME).py $$where --epochs $(FINETUNE_EPOCHS) \
-				--augmentation $$augmentation; \
+			$(RUN) $(FOLDER)/Finetune_Classifier_$(NAME).py $$where \
+				--augmentation $$augmentation \
+				$(if $(FINETUNE_EPOCHS),--epochs $(FINETUNE_EPOCHS)); \
 		done; \
 	done; done
-	$(RUN) report.py --runs-dir runs/study
+	$(RUN) report.py --runs-dir $(RUNS)
 
 test: .venv/installed lint
 	$(RUN) -m pytest -n auto --dist loadfile

@@ -47,23 +47,39 @@ class Config:
     device: Literal["auto", "cpu", "cuda"] = "auto"  # auto: a GPU if there is one
     restart: bool = False  # begin anew instead of going on
 
+    # --- the method
+    method: Literal["spectral", "published"] = "spectral"  # ours, or the paper's
+
     # --- the training
-    epochs: int = 300  # passes over the training frames; published
+    epochs: int = 4  # passes over the training frames
     batch_size: int = 64  # one-second frames per step, real, and as many generated; published
-    lr: float = 1e-5  # Adam's learning rate; published
-    weight_decay: float = 5e-4  # L2 penalty in Adam; published
+    lr: float = 1e-4  # AdamW's learning rate
+    weight_decay: float = 0.05  # of AdamW
+    averaging: float = 0.99  # weights handed over are means of about the last 1 / (1 - this) steps
+    choose_by: Literal["val_loss", "val_balanced_accuracy"] = "val_loss"  # what chooses the epoch
     # what is set beside real EEG; all but "generated" are controls, see README
     augmentation: Literal["generated", "none", "noise", "surrogate", "shuffled"] = "generated"
     consistency_weight: float = 0.5  # weight of the features' distance; published
 
 
+@dataclass(frozen=True)
+class Published(Config):
+    """The values of ``--method published``: as in the paper."""
+
+    method: Literal["spectral", "published"] = "published"
+    epochs: int = 300
+    lr: float = 1e-5  # Adam's
+    weight_decay: float = 5e-4  # L2 penalty in Adam
+    averaging: float = 0.0  # the weights of the last step
+    choose_by: Literal["val_loss", "val_balanced_accuracy"] = "val_balanced_accuracy"  # our choice
+
+
 def main(config: Config) -> None:
     """Go on from stage 2's classifier with stage 1's EEG, on the same split."""
-    from torch.optim import Adam
+    from torch.optim import Adam, AdamW
 
-    from de3dgan import augmentation, checkpoints, classifier
+    from de3dgan import augmentation, classifier
     from de3dgan.generation import TrainedGenerator
-    from de3dgan.normalisation import RobustScaler
     from de3dgan.run import Run
 
     control = None if config.augmentation == "generated" else config.augmentation
@@ -71,15 +87,19 @@ def main(config: Config) -> None:
     if run.finished:
         return
     generator = TrainedGenerator.from_content(run.upstream["gan"], run.device)
-    net = checkpoints.rebuild(run.upstream["classifier"], run.device)
-    scaler = RobustScaler(**run.upstream["classifier"]["eeg_scaler"])
-    optimiser = Adam(net.parameters(), config.lr, weight_decay=config.weight_decay)
+    trained = classifier.FrameClassifier.from_content(
+        run.upstream["classifier"], run.store, run.device
+    )
+    optimiser_class = AdamW if config.method == "spectral" else Adam
+    optimiser = optimiser_class(
+        trained.net.parameters(), config.lr, weight_decay=config.weight_decay
+    )
     frames = run.frames()
     with augmentation.augmented_frames(run, frames, generator, config.augmentation) as second:
-        loss = classifier.with_second(frames, second, scaler, net, config.consistency_weight)
-        history, best_epoch = classifier.train(run, frames, scaler, net, optimiser, loss)
-    classifier.finish(run, frames, scaler, net, history, best_epoch)
+        loss = classifier.with_second(frames, second, trained, config.consistency_weight)
+        trained, history, best_epoch = classifier.train(run, frames, trained, optimiser, loss)
+    classifier.finish(run, frames, trained, history, best_epoch)
 
 
 if __name__ == "__main__":
-    command_line(main, Config)
+    command_line(main, Config, Published)

@@ -62,6 +62,14 @@ GENERATOR_PANELS = {
         ("generated_score", "generated"),
     ],
     "DE round trip (mean absolute error, nats)": [("val_de_mae", "validation")],
+    "Log likelihood of amplitudes (nats per coefficient)": [
+        ("amplitude", "training"),
+        ("val_amplitude", "validation"),
+    ],
+    "Log likelihood gained by coherence (nats per pair of coefficients)": [
+        ("coherence", "training"),
+        ("val_coherence", "validation"),
+    ],
 }
 CLASSIFIER_PANELS = {
     "Loss (nats)": [

@@ -220,9 +220,7 @@ def calibrate(run: Run, data: Trials, generator: SpectralGenerator) -> None:
         rng = derived_rng(run.config.seed, step, "calibration batch")
         trials = rng.choice(train_trials, min(len(train_trials), _N_CALIBRATION_TRIALS), False)
         de, real = data.whole(trials)
-        noise = torch.randn(
-            len(trials), *generator.noise_shape(de.shape[2]), device=run.device
-        )
+        noise = torch.randn(len(trials), *generator.noise_shape(de.shape[2]), device=run.device)
         with autocast(run.device):
             made = generator(de, noise, 3)
         made, real = (band_correlations(generator.lock.bands(x)) for x in (made, real))
@@ -238,7 +236,7 @@ def train(
     critic: Discriminator,
     optimisers: dict[str, Optimizer],
 ) -> tuple[TrainedGenerator, list[dict[str, float]], int]:
-    """Train the published generator: 0.5 · MSE to the real EEG and, when the critic steps, its score.
+    """Train the published generator: 0.5 · MSE to real EEG and, when the critic steps, its score.
 
     The critic steps on every `critic_every`-th epoch, the first included. On the epochs between it
     is not computed: the generator then learns from the reconstruction alone.

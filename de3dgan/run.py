@@ -56,9 +56,13 @@ _LOWEST = {
     **dict.fromkeys(("widths", "critic_widths", "critic_hidden", "n_features"), 1),
     **dict.fromkeys(("seed", "lr", "critic_lr", "weight_decay", "dropout"), 0),
     **dict.fromkeys(("penalty_weight", "reconstruction_weight", "consistency_weight"), 0),
+    **dict.fromkeys(("noise", "averaging", "loudness_sd", "calibration_steps"), 0),
 }
 #: Settings that a fold's three stages must agree on.
-_SHARED = ("fold", "protocol", "seed", "data_dir", "runs_dir", "task", "ratings", "threshold")
+_SHARED = (
+    *("fold", "protocol", "seed", "data_dir", "runs_dir", "task", "ratings", "threshold"),
+    "method",
+)
 #: Settings that say where a run happens, not what it computes.
 _PLACES = ("data_dir", "runs_dir", "device", "restart")
 #: Files by which a directory is known to hold a run.
@@ -278,7 +282,8 @@ class Run:
         for name in own_names if stage == self.stage else _SHARED:
             value = getattr(self.config, name)
             default = type(self.config).__dataclass_fields__[name].default
-            at_default = value == default and value != "published"
+            # The defaults of a method are those that its name stands for.
+            at_default = value == default and not (name == "method" and value == "published")
             if isinstance(value, Path):
                 at_default = ROOT / value == ROOT / default
             if name == "fold" or not at_default:
@@ -306,6 +311,12 @@ class Run:
             raise UserError(
                 f"{shown(path)} was trained on another split (fingerprint {theirs}) than this "
                 f"run's (fingerprint {ours}): {remedy}"
+            )
+        theirs, ours = content["config"].get("method"), self.config.method
+        if theirs != ours:
+            raise UserError(
+                f"{shown(path)} was made with --method {theirs}, and this run is --method {ours}: "
+                f"{remedy}"
             )
         if content["arguments"]["ch_names"] != self.store.ch_names:
             raise UserError(f"{shown(path)} is for other electrodes than the store's: {remedy}")
@@ -385,8 +396,10 @@ def check_config(config: Any) -> None:
         ):
             flag = f"--{field_.name.replace('_', '-')}"
             raise UserError(f"{flag} must be at least {lowest}, and {value} is not.")
-    if not getattr(config, "dropout", 0) < 1:
-        raise UserError(f"--dropout must be below 1, and {config.dropout} is not.")
+    for name in ("dropout", "averaging"):
+        value = getattr(config, name, 0)
+        if not value < 1:
+            raise UserError(f"--{name} must be below 1, and {value} is not.")
 
 
 def device_of(name: str) -> torch.device:

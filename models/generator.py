@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -227,9 +226,7 @@ class SpectralGenerator(nn.Module):
         Tensor, (B, n_chans, n_windows · 64)
             In µV.
         """
-        return self._draw(
-            self.log_amplitudes(de), self.correlation_roots(de), noise, de, n_passes
-        )
+        return self._draw(self.log_amplitudes(de), self.correlation_roots(de), noise, de, n_passes)
 
     @float32
     def _draw(

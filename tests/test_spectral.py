@@ -1,0 +1,410 @@
+"""The lock, short-time spectra, log power and coherence: against the plain computation."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import signal
+
+from de3dgan.features import BANDS, band_signals, differential_entropy
+from de3dgan.montage import DEAP_CHANNELS, mirrored
+from de3dgan.quality import channel_correlations, de_round_trip, seam_ratio
+from models import SpectralGenerator, SpectralSASTNet
+from models.spectral import (
+    Coherence,
+    DELock,
+    HalfSeconds,
+    LogPower,
+    band_correlations,
+    between_windows,
+    correlation_root,
+    interpolation,
+)
+
+EEGMAT_CHANNELS = tuple("FP1 FP2 F3 F4 F7 F8 T7 T8 C3 C4 P7 P8 P3 P4 O1 O2 FZ CZ PZ".split())
+N_WINDOWS = 24
+
+
+def pink(*shape: int, seed: int = 0) -> np.ndarray:
+    """Return noise with a 1/f spectrum, about 10 µV, (..., n_times)."""
+    rng = np.random.default_rng(seed)
+    spectrum = np.fft.rfft(rng.standard_normal(shape))
+    freqs = np.fft.rfftfreq(shape[-1], 1 / 128)
+    x = np.fft.irfft(spectrum / np.maximum(freqs, 1) ** 0.5, n=shape[-1])
+    return (10 * x / x.std()).astype(np.float32)
+
+
+def tensor(x: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(np.asarray(x, np.float32))
+
+
+def de_of(*shape: int, seed: int = 1) -> torch.Tensor:
+    """Return the DE of EEG whose loudness changes, (n_trials, n_bands, n_windows, n_chans)."""
+    eeg = pink(*shape, seed=seed)
+    swell = 1 + 0.8 * np.sin(np.arange(shape[-1]) / 128 * np.arange(1, shape[-2] + 1)[:, None] / 3)
+    return tensor(np.stack([differential_entropy(trial) for trial in eeg * swell]))
+
+
+def differential_entropy_of(eeg: torch.Tensor) -> torch.Tensor:
+    return tensor(np.stack([differential_entropy(trial) for trial in eeg.numpy()]))
+
+
+# --- DE lock -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_times", [1536, 7680])
+def test_the_locks_bands_are_those_of_the_features(n_times):
+    eeg = pink(3, n_times) + 5.0
+    expected = np.stack(list(band_signals(eeg.astype(np.float64))))
+    found = DELock().bands(tensor(eeg)[None])[0].numpy()
+    np.testing.assert_allclose(found, expected, atol=2e-4)
+
+
+@settings(max_examples=8, deadline=None)
+@given(n_chans=st.integers(1, 5), n_windows=st.sampled_from([24, 40, 120]), seed=st.integers(0, 99))
+def test_locked_eeg_has_the_wanted_de_for_any_electrodes_and_length(n_chans, n_windows, seed):
+    n_times = 64 * n_windows
+    wanted = de_of(2, n_chans, n_times, seed=seed)
+    locked = DELock()(tensor(pink(2, n_chans, n_times, seed=seed + 100)), wanted, 8)
+    found = np.stack([differential_entropy(trial) for trial in locked.numpy()])
+    error = np.abs(found - wanted.numpy())
+    assert error.mean() < 0.03
+    for figures in de_round_trip(found, wanted.numpy()).values():
+        assert figures["correlation"] > 0.97
+
+
+def test_each_pass_of_the_lock_comes_closer():
+    wanted, eeg = de_of(1, 4, 7680), tensor(pink(1, 4, 7680, seed=5))
+    errors = []
+    for n_passes in range(6):
+        locked = DELock()(eeg, wanted, n_passes)[0].numpy()
+        errors.append(np.abs(differential_entropy(locked) - wanted[0].numpy()).mean())
+    assert errors == sorted(errors, reverse=True)
+    assert errors[-1] < 0.1 * errors[0]
+
+
+def test_eeg_that_has_the_de_already_stays_as_it_is():
+    eeg = pink(2, 4, 7680)
+    own = tensor(np.stack([differential_entropy(trial) for trial in eeg]))
+    np.testing.assert_allclose(DELock()(tensor(eeg), own).numpy(), eeg, atol=0.02)
+
+
+def test_locking_twice_is_locking_once():
+    lock, wanted = DELock(), de_of(1, 4, 7680)
+    once = lock(tensor(pink(1, 4, 7680, seed=3)), wanted, 12)
+    twice = lock(once, wanted, 12)
+    change = (twice - once).square().mean().sqrt() / once.square().mean().sqrt()
+    assert change < 0.05
+
+
+def test_what_is_in_no_band_passes_the_lock():
+    t = np.arange(7680) / 128
+    slow = 20 * np.sin(2 * np.pi * 0.5 * t)[None, None]
+    eeg = pink(1, 1, 7680, seed=2)
+    wanted = tensor(differential_entropy(eeg[0]) + 1.0)[None]
+    locked = DELock()(tensor(eeg + slow), wanted).numpy()
+    sos = signal.butter(4, 1.0, fs=128, output="sos")
+    inside = slice(1280, -1280)
+    before, after = (signal.sosfiltfilt(sos, x)[0, 0, inside] for x in (eeg + slow, locked))
+    assert np.abs(after - before).max() < 1.0
+
+
+def test_the_lock_has_no_seams():
+    wanted = de_of(4, 6, 7680)
+    eeg = tensor(pink(4, 6, 7680, seed=9))
+    locked = DELock()(eeg, wanted)
+    assert 0.97 < np.mean([seam_ratio(trial) for trial in locked.numpy()]) < 1.03
+    # A gain that jumps at the border of half-seconds is what is avoided.
+    gain = torch.exp(wanted[:, 2] - differential_entropy_of(eeg)[:, 2]).repeat_interleave(64, dim=1)
+    jumping = eeg * gain.transpose(1, 2)
+    assert np.mean([seam_ratio(trial) for trial in jumping.numpy()]) > 1.03
+
+
+def test_gradients_of_the_lock_are_those_of_differences():
+    torch.manual_seed(0)
+    lock = DELock().double()
+    wanted = de_of(1, 2, 1536).double()
+    eeg = tensor(pink(1, 2, 1536, seed=4)).double().requires_grad_()
+    weight = torch.randn(1, 2, 1536, dtype=torch.float64)
+
+    def value(x: torch.Tensor) -> torch.Tensor:
+        return (lock(x, wanted, 2) * weight).sum()
+
+    (gradient,) = torch.autograd.grad(value(eeg), eeg)
+    for seed in range(3):
+        direction = torch.randn(eeg.shape, generator=torch.Generator().manual_seed(seed)).double()
+        step = 1e-5 * direction
+        slope = (value(eeg + step) - value(eeg - step)) / 2e-5
+        torch.testing.assert_close((gradient * direction).sum(), slope, rtol=1e-5, atol=1e-5)
+
+
+def test_gains_between_windows_are_interpolated_linearly():
+    values = np.random.default_rng(0).standard_normal((2, 3, 7))
+    centres = 64 * np.arange(7) + 31.5
+    expected = [[np.interp(np.arange(448), centres, row) for row in rows] for rows in values]
+    np.testing.assert_allclose(between_windows(tensor(values)).numpy(), expected, atol=1e-5)
+
+
+# --- Short-time spectra ------------------------------------------------------------------------
+
+
+def test_overlap_add_joins_what_was_analysed():
+    spectra = HalfSeconds(0, 64)
+    eeg = tensor(pink(2, 3, 1536))
+    windows = torch.nn.functional.pad(spectra.analyse(eeg), (0, 0, 1, 1))
+    joined = spectra.synthesise(windows)
+    assert joined.shape == eeg.shape
+    # The outermost half-windows want the neighbours that were padded with zeros.
+    torch.testing.assert_close(joined[..., 64:-64], eeg[..., 64:-64], rtol=0, atol=1e-4)
+
+
+def test_joined_windows_have_no_seams_and_do_not_fade_at_the_ends():
+    spectra = HalfSeconds()
+    torch.manual_seed(0)
+    windows = torch.randn(4, 3, 122, 60, dtype=torch.complex64)
+    eeg = spectra.synthesise(windows).numpy()
+    assert 0.97 < np.mean([seam_ratio(trial) for trial in eeg]) < 1.03
+    ends = np.concatenate([eeg[..., :32], eeg[..., -32:]], axis=-1)
+    assert 0.8 < ends.std() / eeg.std() < 1.2
+
+
+def test_the_spread_of_power_is_what_analysing_drawn_windows_finds():
+    spectra = HalfSeconds()
+    torch.manual_seed(0)
+    amplitude = torch.full((60,), 0.1)
+    amplitude[9] = 3.0  # a sharp peak at 10 Hz
+    amplitude[39] = 2.0
+    # Twice the power, as in `SpectralGenerator`: overlap-add of independent windows halves it.
+    drawn = math.sqrt(2) * amplitude * torch.randn(64, 4, 122, 60, dtype=torch.complex64)
+    power = spectra.analyse(spectra.synthesise(drawn)).abs().square().mean((0, 1, 2))
+    expected = spectra.leakage @ amplitude.square()
+    torch.testing.assert_close(power, expected, rtol=0.05, atol=0.05)
+
+
+# --- Log power ---------------------------------------------------------------------------------
+
+
+@settings(max_examples=20, deadline=None)
+@given(freq=st.floats(6, 40), phase=st.floats(0, 2 * np.pi))
+def test_log_power_does_not_depend_on_phase(freq, phase):
+    t = np.arange(128) / 128
+    powers = [LogPower()(tensor(10 * np.sin(2 * np.pi * freq * t + p))) for p in (0.0, phase)]
+    strongest = powers[0].mean(0).argmax()
+    difference = (powers[1] - powers[0]).mean(0)[strongest].abs()
+    assert difference < 0.06
+
+
+def test_log_power_of_band_limited_noise_changes_as_its_de():
+    rng = np.random.default_rng(0)
+    n_filters = LogPower().bands.shape[0]
+    centres = np.geomspace(5, 42, n_filters)
+    for index, (low, high) in enumerate(BANDS.values()):
+        sos = signal.butter(4, (low + 1, high - 1), "bandpass", fs=128, output="sos")
+        noise = 10 * signal.sosfiltfilt(sos, rng.standard_normal((8, 7680)))
+        loud = noise * np.exp(rng.normal(0, 0.7, (8, 1)))
+        inside = (centres > low + 1) & (centres < high - 1)
+        power = LogPower()(tensor(loud)).mean(1)[:, inside].mean(1)
+        reference = LogPower()(tensor(noise)).mean(1)[:, inside].mean(1)
+        de = differential_entropy(loud)[index].mean(0) - differential_entropy(noise)[index].mean(0)
+        np.testing.assert_allclose((power - reference).numpy(), de, atol=0.05)
+
+
+def test_the_filters_of_log_power_add_up_and_leave_out_what_is_no_eeg():
+    bands = LogPower().bands
+    torch.testing.assert_close(bands.sum(1), torch.ones(len(bands)))
+    freqs = np.fft.rfftfreq(64, 1 / 128)
+    assert bands[:, (freqs < 3) | (freqs > 46)].abs().max() == 0
+    line = LogPower()(tensor(1000 * np.sin(2 * np.pi * 60 * np.arange(128) / 128)))
+    assert line.max() < 0.5 * math.log(1000**2 / 2) - 3
+
+
+def test_the_classifier_sees_a_frame_relative_to_its_baseline():
+    # Twice as loud, baseline and all, is the same to it.
+    torch.manual_seed(0)
+    net = SpectralSASTNet(EEGMAT_CHANNELS, widths=(8, 8, 8, 8, 8), n_features=8).eval()
+    frame, baseline = tensor(pink(2, 19, 128)), tensor(pink(2, 19, 1280, seed=1))
+    with torch.inference_mode():
+        plain = net(frame, net.level(baseline))[0]
+        loud = net(2 * frame, net.level(2 * baseline))[0]
+        louder = net(2 * frame, net.level(baseline))[0]
+    torch.testing.assert_close(loud, plain, rtol=1e-3, atol=1e-3)
+    assert (louder - plain).abs().max() > 1e-3
+
+
+def test_the_classifier_learns_from_noisy_maps_and_predicts_without_noise():
+    torch.manual_seed(0)
+    net = SpectralSASTNet(EEGMAT_CHANNELS, widths=(8, 8, 8, 8, 8), n_features=8, dropout=0.0)
+    frame = tensor(pink(4, 19, 128))
+    level = net.level(tensor(pink(4, 19, 1280, seed=1)))
+    assert not torch.equal(net(frame, level)[0], net(frame, level)[0])
+    net.eval()
+    assert torch.equal(net(frame, level)[0], net(frame, level)[0])
+
+
+# --- Coherence ---------------------------------------------------------------------------------
+
+
+def test_roots_are_those_of_correlation_matrices():
+    torch.manual_seed(0)
+    exponent = torch.randn(3, 5, 6, 6)
+    root = correlation_root(exponent + exponent.mT)
+    correlation = root @ root.mT
+    torch.testing.assert_close(
+        correlation.diagonal(dim1=-2, dim2=-1), torch.ones(3, 5, 6), rtol=0, atol=1e-5
+    )
+    assert torch.linalg.eigvalsh(correlation.double()).min() > -1e-5
+
+
+def test_coherence_is_told_by_de_that_rises_and_falls_together():
+    # Two electrodes in step, two on their own; then the same for other electrodes.
+    rng = np.random.default_rng(0)
+    common, own = rng.standard_normal((1, 4, 400, 1)), rng.standard_normal((1, 4, 400, 4))
+    de = own.copy()
+    de[..., :2] = common + 0.1 * own[..., :2]
+    coherence = Coherence(4, 4, 1)
+    z = coherence.features(tensor(de))[0, :, :8].mean(1)
+    first, others = z[0], z[1:]
+    assert first > 2
+    assert others.abs().max() < 0.3
+
+
+def test_band_correlations_are_those_of_the_quality_card():
+    eeg = pink(1, 5, 7680) + pink(1, 1, 7680, seed=1)
+    both_halves = channel_correlations(eeg)[0].mean(0)
+    found = band_correlations(DELock().bands(tensor(eeg)))[0].numpy()
+    np.testing.assert_allclose(found, both_halves, atol=1e-4)
+
+
+def test_interpolation_is_that_of_numpy():
+    knots, freqs = torch.tensor([2.0, 5.0, 9.0, 20.0]), torch.arange(1.0, 31.0)
+    values = torch.tensor([1.0, -2.0, 0.5, 3.0])
+    expected = np.interp(freqs.numpy(), knots.numpy(), values.numpy())
+    np.testing.assert_allclose((interpolation(knots, freqs) @ values).numpy(), expected, atol=1e-6)
+
+
+# --- Generator ---------------------------------------------------------------------------------
+
+
+def trained_on(eeg: np.ndarray, ch_names=EEGMAT_CHANNELS) -> tuple[SpectralGenerator, torch.Tensor]:
+    """Return a generator that has been started from trials, and their DE."""
+    torch.manual_seed(0)
+    net = SpectralGenerator(ch_names, widths=(8, 8, 8, 8))
+    de = tensor(np.stack([differential_entropy(trial) for trial in eeg]))
+    net.start_from(de, tensor(eeg))
+    return net.eval(), de
+
+
+def mixed(n_trials: int, seed: int = 0, n_windows: int = 120) -> np.ndarray:
+    """Return EEG of 19 electrodes that hear three common sources and something of their own."""
+    rng = np.random.default_rng(seed)
+    sources = pink(n_trials, 3, 64 * n_windows, seed=seed)
+    mixing = np.random.default_rng(7).standard_normal((19, 3))
+    own = pink(n_trials, 19, 64 * n_windows, seed=seed + 1)
+    loudness = np.exp(rng.normal(0, 0.3, (n_trials, 1, 1)))
+    return (loudness * (mixing @ sources + own)).astype(np.float32)
+
+
+@pytest.mark.parametrize("ch_names", [DEAP_CHANNELS, EEGMAT_CHANNELS], ids=["32", "19"])
+def test_generated_eeg_has_the_de_it_is_made_from(ch_names):
+    net, de = trained_on(pink(2, len(ch_names), 64 * N_WINDOWS), ch_names)
+    noise = torch.randn(2, *net.noise_shape(N_WINDOWS))
+    with torch.inference_mode():
+        eeg = net(de, noise)
+    assert eeg.shape == (2, len(ch_names), 64 * N_WINDOWS)
+    found = np.stack([differential_entropy(trial) for trial in eeg.numpy()])
+    assert np.abs(found - de.numpy()).mean() < 0.03
+
+
+def test_two_draws_have_the_same_de_and_nothing_else_in_common():
+    net, de = trained_on(pink(2, 19, 7680))
+    with torch.inference_mode():
+        a, b = (net(de, torch.randn(2, *net.noise_shape(120))) for _ in range(2))
+    r = np.corrcoef(a.flatten().numpy(), b.flatten().numpy())[0, 1]
+    assert abs(r) < 0.05
+
+
+def test_the_closed_form_start_knows_spectra_and_usual_correlations():
+    eeg = mixed(6)
+    net, de = trained_on(eeg)
+    test = mixed(3, seed=50)
+    test_de = differential_entropy_of(tensor(test))
+    with torch.inference_mode():
+        made = net(test_de, torch.randn(3, *net.noise_shape(120))).numpy()
+    _, real_power = signal.welch(test, 128, nperseg=256)
+    freqs, made_power = signal.welch(made, 128, nperseg=256)
+    inside = (freqs >= 4) & (freqs <= 46)
+    distance = np.abs(np.log(made_power) - np.log(real_power))[..., inside].mean()
+    assert distance < 0.35
+    error = np.abs(channel_correlations(made).mean(1) - channel_correlations(test).mean(1))
+    assert error.mean() < 0.1
+
+
+def test_learning_raises_the_likelihood_of_unseen_eeg():
+    eeg, test = mixed(6, n_windows=N_WINDOWS), mixed(3, seed=50, n_windows=N_WINDOWS)
+    net, de = trained_on(eeg)
+    eeg, test, test_de = tensor(eeg), tensor(test), differential_entropy_of(tensor(test))
+    with torch.no_grad():
+        net.usual += 0.3 * torch.randn(net.usual.shape)
+        before = sum(net.log_likelihood(test_de, test))
+    optimiser = torch.optim.AdamW(net.parameters(), 1e-3)
+    for _ in range(15):
+        loss = -sum(net.log_likelihood(de, eeg))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    with torch.no_grad():
+        after = sum(net.log_likelihood(test_de, test))
+    assert after > before + 0.02
+
+
+def test_the_amplitude_likelihood_is_highest_at_the_power_that_is_there():
+    net, de = trained_on(mixed(4))
+    eeg = tensor(mixed(4))
+    values = []
+    with torch.no_grad():
+        for shift in (-0.3, 0.0, 0.3):
+            net.usual += shift
+            values.append(float(net.log_likelihood(de, eeg)[0]))
+            net.usual -= shift
+    assert values[1] > max(values[0], values[2])
+
+
+def test_the_coherence_likelihood_is_that_of_pairs_of_gaussians():
+    net, de = trained_on(mixed(2))
+    eeg = tensor(mixed(2))
+    with torch.no_grad():
+        _, found = net.log_likelihood(de, eeg)
+        root = net.correlation_roots(de)
+    expected = []
+    x = net.half_seconds.analyse(eeg).numpy()
+    x = x / np.sqrt((np.abs(x) ** 2).mean(2, keepdims=True))
+    correlation = (0.99 * root @ root.mT).numpy()
+    row, column = np.triu_indices(19, 1)
+    for trial in range(2):
+        for freq in range(3, 46, 6):  # 4 to 46 Hz
+            gains = []
+            for a, b in zip(row, column, strict=True):
+                pair = x[trial, [a, b], :, freq]
+                rho = correlation[trial, freq, a, b]
+                sigma = np.array([[1, rho], [rho, 1]])
+                joint = -np.log(np.linalg.det(sigma)) - np.real(
+                    np.einsum("ct,cd,dt->t", pair.conj(), np.linalg.inv(sigma), pair)
+                )
+                apart = -(np.abs(pair) ** 2).sum(0)
+                gains.append((joint - apart).mean())
+            expected.append(np.mean(gains))
+    assert float(found) == pytest.approx(np.mean(expected), abs=0.03)
+
+
+def test_a_mirrored_head_is_one_with_left_and_right_exchanged():
+    index = mirrored(EEGMAT_CHANNELS)
+    swapped = [EEGMAT_CHANNELS[i] for i in index]
+    assert swapped[:4] == ["FP2", "FP1", "F4", "F3"]
+    assert swapped[-3:] == ["FZ", "CZ", "PZ"]
+    assert [index[i] for i in index] == list(range(19))
+    assert mirrored(["F3", "F4", "C3"]) == [0, 1, 2]  # C4 is not there: no mirror image
