@@ -174,6 +174,7 @@ def network(
     scaler = fit_eeg_scaler(frames, split)
     seed_torch(config.seed, split.fold, f"leakage ladder: {split.protocol}")
     net = SASTNet(store.ch_names)
+    trained = classifier.FrameClassifier(net, store, scaler)
     optimiser = torch.optim.Adam(net.parameters(), lr=1e-4, weight_decay=5e-4)
     # With no epoch to choose, the validation part is there to be trained on.
     known = np.concatenate([split.train, split.val])
@@ -182,10 +183,10 @@ def network(
         net.train()
         for numbers in batches(known, 64, config.seed, epoch, "leakage ladder: batches"):
             with autocast(CPU):
-                logits, _ = net(scaler.normalise(frames[numbers]))
+                logits, _ = trained(frames[numbers], numbers)
             loss = F.cross_entropy(logits.float(), label_of[numbers // split.n_frames])
             engine.step(optimiser, loss)
-    return classifier.predict(net, frames, scaler, split.test)
+    return classifier.predict(trained, frames, split.test)
 
 
 MODELS: dict[str, Model] = {LINEAR: linear, NETWORK: network}

@@ -3,13 +3,14 @@
     .venv/bin/python benchmarks/speed.py
 
 Preprocessing is timed against a plain loop, one trial, electrode, band and window at a time, on the
-same simulated DEAP subject. The stages are timed in the very loop that their scripts run,
-with the published widths and batch sizes. Writes benchmarks/SPEED.md.
+same simulated DEAP subject. The stages are timed in the very loop that their scripts run, with the
+widths and batch sizes of each method. Writes benchmarks/SPEED.md.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import platform
 import runpy
@@ -28,6 +29,7 @@ sys.path.insert(0, str(ROOT))
 
 from de3dgan.cli import command_line
 
+METHODS = {"published": "Published", "spectral": "Config"}
 STAGES = ("3D-UNet_GAN", "SA-ST_Net_Classifier", "Finetune_Classifier")
 
 
@@ -153,23 +155,23 @@ def stage_lines(repeats: int) -> list[str]:
         recordings, data_dir = Path(folder, "recordings"), Path(folder, "store")
         write_deap(recordings, n_subjects=1, signal=Signal(n_trials=25))
         build_store("deap", recordings, data_dir, n_jobs=1)
-        for stage in STAGES:
+        for stage, (method, recipe) in itertools.product(STAGES, METHODS.items()):
             script = ROOT / f"{stage}_Valence.py"
             names = runpy.run_path(str(script))
-            arguments = {"data_dir": data_dir, "runs_dir": Path(folder, "runs")}
+            arguments = {"data_dir": data_dir, "runs_dir": Path(folder, method)}
             sys.argv[0] = str(script)
             timed = TimedFit(n_epochs=5 + repeats)
             with patch("de3dgan.engine.fit", timed), contextlib.suppress(Measured):
-                names["main"](names["Config"](**arguments, restart=True))
-            rows += timed.rows(stage)
+                names["main"](names[recipe](**arguments, restart=True))
+            rows += timed.rows(stage, method)
             if stage != STAGES[-1]:  # what the next stages read
-                names["main"](names["Config"](**arguments, restart=True, epochs=1))
+                names["main"](names[recipe](**arguments, restart=True, epochs=1))
     return [
-        "One training step, published widths and batch sizes (8 trials, 64 frames, 64 real and 64 "
-        "generated frames):",
+        "One training step with the widths of each method's recipe (8 trials, 64 frames, 64 real "
+        "and 64 generated frames):",
         "",
-        "| stage | seconds per step |",
-        "|---|---|",
+        "| stage | method | seconds per step |",
+        "|---|---|---|",
         *rows,
     ]
 
@@ -206,16 +208,16 @@ class TimedFit:
             self.epochs.append(statistics.median(full))
         raise Measured
 
-    def rows(self, stage: str) -> list[str]:
+    def rows(self, stage: str, method: str) -> list[str]:
         """Return table rows: for the GAN, epochs in which the critic steps and rests apart."""
-        if stage != STAGES[0]:
-            return [f"| {stage} | {statistics.median(self.epochs[1:]):.3f} |"]
+        if stage != STAGES[0] or method != "published":
+            return [f"| {stage} | {method} | {statistics.median(self.epochs[1:]):.3f} |"]
         steps = statistics.median(self.epochs[5::5])
         rests = statistics.median([t for i, t in enumerate(self.epochs) if i % 5])
         return [
-            f"| {stage}, critic steps (every fifth epoch) | {steps:.2f} |",
-            f"| {stage}, critic rests | {rests:.3f} |",
-            f"| {stage}, mean over five epochs | {(steps + 4 * rests) / 5:.3f} |",
+            f"| {stage}, critic steps (every fifth epoch) | {method} | {steps:.2f} |",
+            f"| {stage}, critic rests | {method} | {rests:.3f} |",
+            f"| {stage}, mean over five epochs | {method} | {(steps + 4 * rests) / 5:.3f} |",
         ]
 
 
