@@ -4,9 +4,9 @@
 
 In EEGMAT, rest and arithmetic are two files, and the baseline is of the file of rest: whatever
 differs between files can pass for workload. Above 45 Hz, which the method leaves out, the scalp
-gives muscles, power line and amplifier rather than brain. A support vector machine is trained on log
-power relative to the baseline, one band at a time, on people apart from those that it is tested
-on. Writes benchmarks/RECORDING_CONFOUND.md.
+gives muscles, power line and amplifier more than brain. A support vector machine is trained on
+log power relative to the baseline, one band at a time, on people apart from those that it is
+tested on. Writes benchmarks/RECORDING_CONFOUND.md.
 """
 
 from __future__ import annotations

@@ -36,31 +36,51 @@ FOLDERS = {
     "Four_Class": ROOT / "Four_Class-main",
     "Workload": ROOT / "Workload-main",
 }
-#: Flags that make each stage's networks tiny, and its batches large.
+METHODS = ("spectral", "published")
+#: Flags that make each stage's networks tiny, and its batches large; of the default method.
 TINY = {
-    "gan": "--widths 4 4 4 4 --critic-widths 8 8 8 8 8 --critic-hidden 8".split(),
+    "gan": "--widths 8 8 8 8 --calibration-steps 1".split(),
     "classifier": "--widths 8 8 8 8 8 --n-features 8 --batch-size 256".split(),
     "finetune": "--batch-size 256".split(),
 }
-#: The same for `main(Config(...))`, on the little store.
-TINY_CONFIG = {
-    "gan": {
-        "widths": (4, 4, 4, 4),
-        "critic_widths": (8, 8, 8, 8, 8),
-        "critic_hidden": 8,
-        "critic_every": 2,
-        "epochs": 3,
+#: The same for each method.
+TINY_OF = {
+    "spectral": TINY,
+    "published": {
+        "gan": (
+            "--method published --widths 4 4 4 4 --critic-widths 8 8 8 8 8 --critic-hidden 8"
+        ).split(),
+        "classifier": ["--method", "published", *TINY["classifier"]],
+        "finetune": ["--method", "published", *TINY["finetune"]],
     },
-    "classifier": {
-        "widths": (8, 8, 8, 8, 8),
-        "n_features": 8,
-        "batch_size": 32,
-        "lr": 1e-3,
-        "epochs": 3,
-    },
-    "finetune": {"batch_size": 32, "lr": 1e-3, "epochs": 3},
 }
-
+_TINY_CLASSIFIER = {
+    "widths": (8, 8, 8, 8, 8),
+    "n_features": 8,
+    "batch_size": 32,
+    "lr": 1e-3,
+    "epochs": 3,
+}
+_TINY_FINETUNE = {"batch_size": 32, "lr": 1e-3, "epochs": 3}
+#: The same for `main(Config(...))` and `main(Published(...))`, on the little store.
+TINY_CONFIG = {
+    "spectral": {
+        "gan": {"widths": (8, 8, 8, 8), "calibration_steps": 1, "epochs": 3},
+        "classifier": _TINY_CLASSIFIER,
+        "finetune": _TINY_FINETUNE,
+    },
+    "published": {
+        "gan": {
+            "widths": (4, 4, 4, 4),
+            "critic_widths": (8, 8, 8, 8, 8),
+            "critic_hidden": 8,
+            "critic_every": 2,
+            "epochs": 3,
+        },
+        "classifier": _TINY_CLASSIFIER,
+        "finetune": _TINY_FINETUNE,
+    },
+}
 
 def script_of(stage: str, task: str = "Valence") -> Path:
     """Return the path of a stage's script."""
@@ -114,10 +134,15 @@ def load_script(stage: str, task: str = "Valence") -> ModuleType:
     return sys.modules[name]
 
 
-def run_stage(stage: str, store: Path, runs: Path, **settings: object) -> Path:
+def run_stage(
+    stage: str, store: Path, runs: Path, method: str = "spectral", **settings: object
+) -> Path:
     """Run a stage of the valence task in this process, and return its run directory."""
     script = load_script(stage)
-    config = script.Config(data_dir=store, runs_dir=runs, **{**TINY_CONFIG[stage], **settings})
+    config_class = {"spectral": script.Config, "published": script.Published}[method]
+    config = config_class(
+        data_dir=store, runs_dir=runs, **{**TINY_CONFIG[method][stage], **settings}
+    )
     script.main(config)
     return runs / "valence" / config.protocol / f"fold{config.fold}" / stage
 
