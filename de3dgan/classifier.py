@@ -15,7 +15,6 @@ from torch.optim import Optimizer
 
 from de3dgan import baselines, checkpoints, engine, metrics
 from de3dgan.data import Frames, batches, chunks
-from de3dgan.features import WINDOW
 from de3dgan.files import write_csv
 from de3dgan.losses import consistency_loss
 from de3dgan.normalisation import RobustScaler
@@ -49,11 +48,11 @@ class FrameClassifier:
     ):
         self.net, self.store, self.scaler = net, store, scaler
         if isinstance(net, SpectralSASTNet):
-            device = net.log_power.window.device
+            device = net.log_power.tapers.device
             self.baseline_of_trial = torch.from_numpy(store.baseline_index).to(device)
             some = torch.from_numpy(store.baseline).split(_BASELINE_BATCH)
             with torch.inference_mode():
-                levels = [net.level(_whole_windows(eeg).to(device)) for eeg in some]
+                levels = [net.level(eeg.to(device)) for eeg in some]
             self.baseline = torch.cat(levels).clone()
 
     def __call__(self, eeg: Tensor, numbers: np.ndarray) -> tuple[Tensor, Tensor]:
@@ -242,11 +241,6 @@ def finish(
         f"Balanced accuracy on the test split of {run.title}: {_brief(test)}; a linear model on DE "
         f"has {_brief(linear)}{verdict}."
     )
-
-
-def _whole_windows(eeg: Tensor) -> Tensor:
-    """Leave out the samples after the last whole half-second of (..., n_times)."""
-    return eeg[..., : eeg.shape[-1] // WINDOW * WINDOW]
 
 
 def _brief(scores: dict[str, dict[str, float | None]]) -> str:

@@ -34,6 +34,8 @@ _N_FIGURE_TRIALS = 16
 _N_START_TRIALS = 64
 #: Training trials per step of the calibration.
 _N_CALIBRATION_TRIALS = 4
+#: Times that the calibration compares spectra; each comes closer.
+_SPECTRAL_ROUNDS = 2
 
 
 class Trials:
@@ -202,11 +204,11 @@ def vary(de: Tensor, eeg: Tensor, mirror: Tensor, loudness_sd: float) -> tuple[T
 
 
 def calibrate(run: Run, data: Trials, generator: SpectralGenerator) -> None:
-    """Make up for what the lock takes from the correlations between electrodes.
+    """Make up for what the lock does to correlations and spectra, on training trials.
 
-    It gives each electrode gains of its own, which pull apart what was drawn together. Correlations
-    are strengthened, per knot of frequency, until those of locked EEG are those of real EEG on
-    training trials.
+    It gives each electrode gains of its own, which pull apart what was drawn together, and which
+    spread what is loud over its neighbours in frequency. Correlations are strengthened, per knot of
+    frequency, and amplitudes lowered, per frequency, until locked EEG has those of real EEG.
     """
     n_steps, train_trials = run.config.calibration_steps, run.split.trials("train")
     strength = generator.coherence.strength
@@ -214,19 +216,36 @@ def calibrate(run: Run, data: Trials, generator: SpectralGenerator) -> None:
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(n_steps, 1))
     row, column = generator.coherence.pairs
     seed_torch(run.config.seed, 0, "gan: calibration")
+
+    def made_from(de: Tensor) -> Tensor:
+        noise = torch.randn(len(de), *generator.noise_shape(de.shape[2]), device=run.device)
+        with autocast(run.device):
+            return generator(de, noise)
+
     generator.requires_grad_(False)
     strength.requires_grad_(True)
     for step in range(n_steps):
         rng = derived_rng(run.config.seed, step, "calibration batch")
-        trials = rng.choice(train_trials, min(len(train_trials), _N_CALIBRATION_TRIALS), False)
-        de, real = data.whole(trials)
-        noise = torch.randn(len(trials), *generator.noise_shape(de.shape[2]), device=run.device)
-        with autocast(run.device):
-            made = generator(de, noise, 3)
-        made, real = (band_correlations(generator.lock.bands(x)) for x in (made, real))
+        n_trials = min(len(train_trials), _N_CALIBRATION_TRIALS)
+        de, real = data.whole(rng.choice(train_trials, n_trials, replace=False))
+        made, real = (band_correlations(generator.lock.bands(x)) for x in (made_from(de), real))
         engine.step(optimiser, (made - real)[..., row, column].abs().mean())
         schedule.step()
     generator.requires_grad_(True)
+
+    def level(eeg: Tensor) -> Tensor:
+        power = generator.half_seconds.analyse(eeg).abs().square().mean(2)
+        return 0.5 * power.log().mean(1).sum(0)
+
+    if n_steps:
+        trials = _spread(train_trials, _N_START_TRIALS)
+        with torch.inference_mode():
+            for _ in range(_SPECTRAL_ROUNDS):
+                too_loud = 0
+                for some in chunks(trials, _N_CALIBRATION_TRIALS):
+                    de, real = data.whole(some)
+                    too_loud = too_loud + level(made_from(de)) - level(real)
+                generator.make_softer(too_loud / len(trials))
 
 
 def train(

@@ -137,7 +137,7 @@ class SpectralSASTNet(nn.Module):
         Parameters
         ----------
         x : Tensor, (N, n_chans, n_times)
-            EEG in µV, n_times a multiple of 64.
+            EEG in µV, of one second or more.
         baseline : Tensor, (N, n_chans, n_filters)
             `level` of the baseline that belongs to each frame.
 

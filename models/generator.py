@@ -10,7 +10,15 @@ from torch.nn import functional as F
 
 from de3dgan.montage import DEAP_CHANNELS
 from models.blocks import ElectrodeGrid, UNet3d
-from models.spectral import Coherence, DELock, HalfSeconds, correlation_root, float32, interpolation
+from models.spectral import (
+    Coherence,
+    DELock,
+    HalfSeconds,
+    correlation_root,
+    float32,
+    half_log,
+    interpolation,
+)
 
 #: Hz between which log amplitudes are interpolated: dense where EEG has its alpha peak, and where
 #: power lines and low-pass filters leave their marks.
@@ -105,8 +113,9 @@ class SpectralGenerator(nn.Module):
     What DE says is a constraint here (`models.spectral.DELock`), so that learning is left with what
     it does not say. In each half-second the short-time spectrum of the electrodes is modelled as
     ``x(f) = g(f) · R(f) n``, n complex white noise: amplitudes g per electrode and window, linear
-    in DE but for what the U-Net adds, and correlations R Rᵀ between electrodes, one matrix for a
-    trial, from how their DE rises and falls together (`models.spectral.Coherence`).
+    in DE but for what the U-Net adds, and coherency R Rᴴ between electrodes, one matrix for a
+    trial: its real part from how their DE rises and falls together (`models.spectral.Coherence`),
+    its imaginary part, which electrode leads and which follows, as it usually is.
 
     Parameters
     ----------
@@ -149,6 +158,7 @@ class SpectralGenerator(nn.Module):
         self.linear = nn.Linear(3 * n_bands, n_knots, bias=False)
         self.usual = nn.Parameter(torch.zeros(n_chans, n_knots))
         self.coherence = Coherence(n_chans, n_bands, len(_COHERENCE_KNOTS))
+        self.register_buffer("lags", torch.zeros(len(_COHERENCE_KNOTS), n_chans, n_chans))
         self.register_buffer("mean", torch.zeros(n_bands))
         self.register_buffer("std", torch.ones(n_bands))
         for start_at_zero in (self.residual.weight, self.residual.bias, self.linear.weight):
@@ -201,9 +211,18 @@ class SpectralGenerator(nn.Module):
 
     @float32
     def correlation_roots(self, de: Tensor) -> Tensor:
-        """Return R of each frequency, (B, n_freqs, n_chans, n_chans); R Rᵀ is the correlation."""
-        exponent = torch.einsum("bkcd,fk->bfcd", self.coherence(de), self.from_coherence_knots)
-        return correlation_root(exponent)
+        """Return R of each frequency without lags, (B, n_freqs, n_chans, n_chans)."""
+        return correlation_root(self._exponents(de))
+
+    @float32
+    def coherency_roots(self, de: Tensor) -> Tensor:
+        """Return R of each frequency, complex (B, n_freqs, n_chans, n_chans)."""
+        exponents = self._exponents(de)
+        lags = torch.einsum("kcd,fk->fcd", self.lags, self.from_coherence_knots)
+        return correlation_root(torch.complex(exponents, lags.expand_as(exponents)))
+
+    def _exponents(self, de: Tensor) -> Tensor:
+        return torch.einsum("bkcd,fk->bfcd", self.coherence(de), self.from_coherence_knots)
 
     def noise_shape(self, n_windows: int) -> tuple[int, ...]:
         """Return the shape of the noise that EEG of `n_windows` half-seconds is drawn from."""
@@ -226,20 +245,19 @@ class SpectralGenerator(nn.Module):
         Tensor, (B, n_chans, n_windows · 64)
             In µV.
         """
-        return self._draw(self.log_amplitudes(de), self.correlation_roots(de), noise, de, n_passes)
+        return self._draw(self.log_amplitudes(de), self.coherency_roots(de), noise, de, n_passes)
 
     @float32
     def _draw(
         self, log_amplitudes: Tensor, roots: Tensor, noise: Tensor, de: Tensor, n_passes: int
     ) -> Tensor:
-        white = torch.einsum("bfcd,bdwfr->bcwfr", roots, noise)
+        # Noise windows are independent of each other, so that half of their power is lost in
+        # overlap-add; and the power of complex noise is the sum of those of its two parts.
+        mixed = torch.einsum("bfcd,bdwf->bcwf", roots, torch.view_as_complex(noise))
         # One window more at each end, as loud as the outermost.
         amplitude = log_amplitudes.exp()
         amplitude = torch.cat([amplitude[:, :, :1], amplitude, amplitude[:, :, -1:]], dim=2)
-        # Noise windows are independent of each other, so that half of their power is lost in
-        # overlap-add; and the power of complex noise is the sum of those of its two parts.
-        spectra = torch.view_as_complex(white.contiguous()) * amplitude
-        return self.lock(self.half_seconds.synthesise(spectra), de, n_passes)
+        return self.lock(self.half_seconds.synthesise(mixed * amplitude), de, n_passes)
 
     def log_likelihood(self, de: Tensor, eeg: Tensor) -> tuple[Tensor, Tensor]:
         """Return the two parts of the composite likelihood of EEG, given its DE.
@@ -299,9 +317,11 @@ class SpectralGenerator(nn.Module):
         Tensor, (B, n_freqs, n_chans, n_chans)
             Real parts of the coherency.
         """
-        x = torch.view_as_real(self.half_seconds.analyse(eeg)).permute(0, 3, 1, 2, 4).flatten(-2)
-        x = F.normalize(x, dim=-1)
-        return x @ x.mT
+        return self._coherency(eeg).real
+
+    def _coherency(self, eeg: Tensor) -> Tensor:
+        x = F.normalize(self.half_seconds.analyse(eeg), dim=2).permute(0, 3, 1, 2)
+        return x @ x.mH
 
     @torch.no_grad()
     def start_from(self, de: Tensor, eeg: Tensor) -> None:
@@ -332,10 +352,16 @@ class SpectralGenerator(nn.Module):
         self.linear.weight.copy_(weight.T)
         self.usual.copy_((y_mean - x_mean @ weight)[:, 0])
 
-        values, vectors = torch.linalg.eigh(self.correlations(eeg).mean(0))
-        logarithm = 0.5 * (vectors * values.clamp_min(0.02).log()[:, None]) @ vectors.mT
         to_knots = torch.linalg.pinv(self.from_coherence_knots)
-        self.coherence.usual.copy_(torch.einsum("kf,fcd->kcd", to_knots, logarithm))
+        coherency = self._coherency(eeg).mean(0)
+        self.coherence.usual.copy_(torch.einsum("kf,fcd->kcd", to_knots, half_log(coherency.real)))
+        lags = torch.einsum("kf,fcd->kcd", to_knots, half_log(coherency).imag)
+        self.lags.copy_((lags - lags.mT) / 2)
+
+    @torch.no_grad()
+    def make_softer(self, by: Tensor) -> None:
+        """Lower the log amplitudes by (n_freqs,) nats, the same for all electrodes."""
+        self.usual -= torch.linalg.pinv(self.from_amplitude_knots) @ by
 
     def _power(self, eeg: Tensor) -> Tensor:
         """Return the power spectra of windows, (B, n_chans, n_windows, n_freqs), in no case 0."""

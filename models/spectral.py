@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from de3dgan.features import EDGE, WINDOW, edge_maps, fft_length, power_responses
+from de3dgan.features import EDGE, FRAME, WINDOW, edge_maps, fft_length, power_responses
 from de3dgan.sources import SFREQ
 
 #: Power (µV²) that stands for silence, which has no logarithm.
@@ -211,11 +211,13 @@ class HalfSeconds(nn.Module):
 
 
 class LogPower(nn.Module):
-    """Log power of half-seconds in overlapping bands, which says nothing of phase.
+    """Log power of seconds of EEG in overlapping bands, which says nothing of phase.
 
-    Like differential entropy it is ½ ln of a power, but of a half-second alone, where DE's filters
-    remember the seconds before and after. The Hann window keeps what lies outside of a band out of
-    it: of power lines and of the muscles there is much above the bands of EEG.
+    Like differential entropy it is ½ ln of a power, but of one second alone, where DE's filters
+    remember the seconds before and after. Powers are the mean over orthogonal sine tapers (Riedel &
+    Sidorenko, IEEE Transactions on Signal Processing 43, 1995): as steady as all of the second's
+    samples allow, where a single window throws some away, and nearly free of what lies outside a
+    band; there is much above the bands of EEG that is none.
 
     Parameters
     ----------
@@ -225,27 +227,40 @@ class LogPower(nn.Module):
         Hz of the first and the last centre.
     width : float
         Standard deviation of a band in Hz.
+    n_tapers : int
+        Each more makes powers steadier, and spreads them over ½ Hz more to both sides.
     """
 
     def __init__(
-        self, n_filters: int = 16, lowest: float = 5.0, highest: float = 42.0, width: float = 2.5
+        self,
+        n_filters: int = 16,
+        lowest: float = 5.0,
+        highest: float = 42.0,
+        width: float = 2.5,
+        n_tapers: int = 3,
     ):
         super().__init__()
-        window = torch.hann_window(WINDOW, periodic=False)
-        # Scaled such that the sum over frequencies is the variance, in µV².
-        window = window / (WINDOW / 2 * window.square().sum()).sqrt()
-        freqs = torch.fft.rfftfreq(WINDOW, 1 / SFREQ)
+        order = torch.arange(1, n_tapers + 1)[:, None]
+        time = torch.arange(1, FRAME + 1)
+        tapers = (2 / (FRAME + 1)) ** 0.5 * torch.sin(math.pi * order * time / (FRAME + 1))
+        # Scaled such that the sum over frequencies of the mean over tapers is the variance, in µV².
+        tapers = tapers * (2 / (FRAME * n_tapers)) ** 0.5
+        freqs = torch.fft.rfftfreq(FRAME, 1 / SFREQ)
         centres = torch.linspace(math.log(lowest), math.log(highest), n_filters).exp()
         bands = -0.5 * ((freqs - centres[:, None]) / width) ** 2
         bands[:, (freqs < 3) | (freqs > 46)] = -torch.inf
-        self.register_buffer("window", window, persistent=False)
+        self.register_buffer("tapers", tapers, persistent=False)
         self.register_buffer("bands", bands.softmax(1), persistent=False)
 
     @float32
     def forward(self, eeg: Tensor) -> Tensor:
-        """Map EEG in µV, (..., n_times), to nats, (..., n_half_seconds, n_filters)."""
-        spectra = torch.fft.rfft(eeg.unflatten(-1, (-1, WINDOW)) * self.window)
-        return 0.5 * (spectra.abs().square() @ self.bands.T + _QUIET).log()
+        """Map EEG in µV, (..., n_times), to nats, (..., n_seconds, n_filters).
+
+        Of EEG longer than a second, seconds are taken every half-second.
+        """
+        seconds = eeg.unfold(-1, FRAME, WINDOW)
+        power = torch.fft.rfft(seconds[..., None, :] * self.tapers).abs().square().sum(-2)
+        return 0.5 * (power @ self.bands.T + _QUIET).log()
 
 
 class Coherence(nn.Module):
@@ -331,8 +346,18 @@ class Coherence(nn.Module):
 
 
 def correlation_root(exponent: Tensor) -> Tensor:
-    """Return R with R Rᵀ = exp(2S) scaled to a diagonal of one, for symmetric S (..., n, n)."""
+    """Return R with R Rᴴ = exp(2S) scaled to a diagonal of one, for Hermitian S (..., n, n)."""
     return F.normalize(torch.matrix_exp(exponent.contiguous()), dim=-1)
+
+
+def half_log(correlation: Tensor) -> Tensor:
+    """Return S with exp(2S) = `correlation`, Hermitian (..., n, n).
+
+    Cleaned EEG has fewer sources than electrodes: eigenvalues are taken to be 0.02 at least.
+    """
+    values, vectors = torch.linalg.eigh(correlation)
+    logarithms = 0.5 * values.clamp_min(0.02).log()
+    return (vectors * logarithms[..., None, :].to(vectors.dtype)) @ vectors.mH
 
 
 def interpolation(knots: Tensor, freqs: Tensor) -> Tensor:

@@ -217,7 +217,7 @@ def test_log_power_of_band_limited_noise_changes_as_its_de():
 def test_the_filters_of_log_power_add_up_and_leave_out_what_is_no_eeg():
     bands = LogPower().bands
     torch.testing.assert_close(bands.sum(1), torch.ones(len(bands)))
-    freqs = np.fft.rfftfreq(64, 1 / 128)
+    freqs = np.fft.rfftfreq(128, 1 / 128)
     assert bands[:, (freqs < 3) | (freqs > 46)].abs().max() == 0
     line = LogPower()(tensor(1000 * np.sin(2 * np.pi * 60 * np.arange(128) / 128)))
     assert line.max() < 0.5 * math.log(1000**2 / 2) - 3
