@@ -8,7 +8,8 @@ Reads   runs/workload/<protocol>/fold<k>/classifier/     the classifier of stage
 
 Writes  runs/workload/<protocol>/fold<k>/finetune/       model.pt, result.json, predictions, figures
 
-Expect little change from stage 2 with the published objective; compare the two result.json.
+Expect little change from stage 2, as benchmarks/RESULTS.md has it: compare the two result.json, and
+those of the controls (--augmentation).
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ class Config:
     choose_by: Literal["val_loss", "val_balanced_accuracy"] = "val_loss"  # what chooses the epoch
     # what is set beside real EEG; all but "generated" are controls, see README
     augmentation: Literal["generated", "none", "noise", "surrogate", "shuffled"] = "generated"
-    consistency_weight: float = 0.5  # weight of the features' distance; published
+    label_weight: float = 1.0  # weight of its cross entropy, that of real EEG being 1
+    consistency_weight: float = 0.0  # weight of the features' distance
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,8 @@ class Published(Config):
     weight_decay: float = 5e-4  # L2 penalty in Adam
     averaging: float = 0.0  # the weights of the last step
     choose_by: Literal["val_loss", "val_balanced_accuracy"] = "val_balanced_accuracy"  # our choice
+    label_weight: float = 0.0  # only real EEG has labels
+    consistency_weight: float = 0.5
 
 
 def main(config: Config) -> None:
@@ -91,7 +95,9 @@ def main(config: Config) -> None:
     )
     frames = run.frames()
     with augmentation.augmented_frames(run, frames, generator, config.augmentation) as second:
-        loss = classifier.with_second(frames, second, trained, config.consistency_weight)
+        loss = classifier.with_second(
+            frames, second, trained, config.label_weight, config.consistency_weight
+        )
         trained, history, best_epoch = classifier.train(run, frames, trained, optimiser, loss)
     classifier.finish(run, frames, trained, history, best_epoch)
 

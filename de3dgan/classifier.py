@@ -174,21 +174,30 @@ def cross_entropy(frames: Frames, classifier: FrameClassifier) -> BatchLoss:
 
 
 def with_second(
-    frames: Frames, second: Frames | None, classifier: FrameClassifier, weight: float
+    frames: Frames,
+    second: Frames | None,
+    classifier: FrameClassifier,
+    label_weight: float,
+    consistency_weight: float,
 ) -> BatchLoss:
-    """Return stage 3's loss: cross entropy of real frames, and distance to their second EEG.
+    """Return stage 3's loss: cross entropy of real frames, and terms of their second EEG.
 
-    The distance, times `weight`, is that of the features of real frames from the features of the
-    frames of `second` for the same trial and second. Without `second`, it is left out.
+    The frames of `second` for the same trial and second have the label of the real ones, and their
+    cross entropy counts `label_weight` times as much in the mean. The distance of their features
+    from those of the real frames is added, times `consistency_weight`. Without `second`, both are
+    left out.
     """
     if second is None:
         return cross_entropy(frames, classifier)
 
     def batch_loss(numbers: np.ndarray, labels: Tensor) -> dict[str, Tensor]:
         both = torch.cat([frames[numbers], second[numbers]])
-        entropy, distance = consistency_loss(*classifier(both, np.tile(numbers, 2)), labels)
+        logits, features = classifier(both, np.tile(numbers, 2))
+        entropy, distance = consistency_loss(logits, features, labels)
+        of_second = F.cross_entropy(logits[len(labels) :].float(), labels)
+        mean_entropy = (entropy + label_weight * of_second) / (1 + label_weight)
         return {
-            "loss": entropy + weight * distance,
+            "loss": mean_entropy + consistency_weight * distance,
             "cross_entropy": entropy,
             "feature_distance": distance,
         }

@@ -56,7 +56,7 @@ _LOWEST = {
     **dict.fromkeys(("widths", "critic_widths", "critic_hidden", "n_features"), 1),
     **dict.fromkeys(("seed", "lr", "critic_lr", "weight_decay", "dropout"), 0),
     **dict.fromkeys(("penalty_weight", "reconstruction_weight", "consistency_weight"), 0),
-    **dict.fromkeys(("noise", "averaging", "loudness_sd", "calibration_steps"), 0),
+    **dict.fromkeys(("noise", "averaging", "loudness_sd", "calibration_steps", "label_weight"), 0),
 }
 #: Settings that a fold's three stages must agree on.
 _SHARED = (
