@@ -1,0 +1,152 @@
+"""Whether generated EEG helps more where there is less real EEG to train on.
+
+    .venv/bin/python benchmarks/training_size.py --data-dir DE_feature/study-eegmat
+
+All three stages are trained, by their own scripts, on few of the training people of each fold, and
+fine-tuning with generated EEG is compared with fine-tuning without. Validation and test people are
+those of the full study. Runs are kept, and go on where they stopped. Writes
+benchmarks/TRAINING_SIZE.md.
+"""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+import numpy as np
+from scipy import stats
+
+from de3dgan import splits
+from de3dgan.cli import command_line
+from de3dgan.files import write_text
+from de3dgan.paths import from_root
+from de3dgan.results import Fold, Predictions, read_fold
+from de3dgan.seeds import derived_rng
+from de3dgan.splits import Split, group_names
+from de3dgan.statistics import Clusters, compare, estimate
+
+STAGES = ("3D-UNet_GAN", "SA-ST_Net_Classifier", "Finetune_Classifier")
+
+
+@dataclass(frozen=True)
+class Config:
+    """What is trained, and where it goes."""
+
+    data_dir: Path = Path("DE_feature/eegmat")  # store that preprocess_de.py made of EEGMAT
+    runs_dir: Path = Path("runs/training_size")  # where runs are kept
+    sizes: tuple[int, ...] = (4, 8, 16, 0)  # people to train on; 0: all
+    folds: tuple[int, ...] = (0, 1, 2, 3, 4)  # which fifths are tested on
+    seed: int = 520  # draws the folds, the people, the initial weights and the batches
+    out: Path = ROOT / "benchmarks" / "TRAINING_SIZE.md"  # the table
+
+
+def main(config: Config) -> None:
+    """Train, compare, print and write the table."""
+    rows = []
+    for size in config.sizes:
+        folds = [trained_on(size, fold, config) for fold in config.folds]
+        rows.append(row(size, folds))
+        print(rows[-1], flush=True)
+    folds = ", ".join(map(str, config.folds))
+    lines = [
+        "# Generated EEG against the number of people to train on",
+        "",
+        "Made by `.venv/bin/python benchmarks/training_size.py --data-dir <store of all EEGMAT>`: "
+        f"task workload, protocol `subject`, folds {folds}, seed {config.seed}. Generator, "
+        "classifier and fine-tuning are trained on some of each fold's training people, and tested "
+        "on people that none of them has seen. Differences are those of fine-tuning with generated "
+        "EEG from fine-tuning with real EEG alone, with 95 % intervals over the people tested. "
+        "Cross entropy is in nats per frame, and lower is better.",
+        "",
+        "| people | balanced accuracy with | without | difference (points) "
+        "| cross entropy with | without | difference |",
+        "|---|---|---|---|---|---|---|",
+        *rows,
+    ]
+    write_text(config.out, "\n".join(lines) + "\n")
+
+
+def trained_on(size: int, fold: int, config: Config) -> Fold:
+    """Run the stages of a fold on `size` people, and return their predictions."""
+
+    def few(*args: Any) -> Split:
+        split = make_split(*args)
+        return with_few_groups(split, group_names(args[0], split.protocol)[1], size)
+
+    runs_dir = from_root(config.runs_dir) / (f"{size}-people" if size else "all")
+    make_split = splits.make_split
+    where = {
+        "data_dir": config.data_dir,
+        "runs_dir": runs_dir,
+        "protocol": "subject",
+        "fold": fold,
+        "seed": config.seed,
+    }
+    with patch("de3dgan.run.make_split", few):
+        for stage in STAGES:
+            script = ROOT / "Workload-main" / f"{stage}_Workload.py"
+            names = runpy.run_path(str(script))
+            sys.argv[0] = str(script)
+            variants = ("generated", "none") if stage == STAGES[2] else (None,)
+            for kind in variants:
+                names["main"](names["Config"](**where, **({"augmentation": kind} if kind else {})))
+    return read_fold(runs_dir / "workload" / "subject" / f"fold{fold}")
+
+
+def with_few_groups(split: Split, names: np.ndarray, size: int) -> Split:
+    """Return `split` with `size` of its training groups only; with all of them if `size` is 0."""
+    groups = np.unique(names[split.trials("train")])
+    if not size or size >= len(groups):
+        return split
+    rng = derived_rng(split.seed, split.fold, "few groups to train on")
+    kept = rng.permutation(groups)[:size]  # a smaller draw is part of a larger one
+    return replace(split, train=split.train[np.isin(names[split.train // split.n_frames], kept)])
+
+
+def row(size: int, folds: Sequence[Fold]) -> str:
+    """Return the table's row of a number of people."""
+    with_generated, without = (
+        [fold.predictions[model] for fold in folds] for model in ("finetune", "finetune-none")
+    )
+    clusters = [pooled(model) for model in (with_generated, without)]
+    balanced = [
+        estimate([of_model], pooled_folds=True)["balanced_accuracy"].value for of_model in clusters
+    ]
+    gain = compare([clusters[0]], [clusters[1]], "balanced_accuracy", pooled_folds=True).difference
+    entropies = [
+        np.concatenate(list(map(cross_entropies, model))) for model in (with_generated, without)
+    ]
+    change = entropies[0] - entropies[1]
+    found = stats.bootstrap((change,), np.mean, rng=np.random.default_rng(0)).confidence_interval
+    return (
+        f"| {size or 'all'} | {balanced[0]:.3f} | {balanced[1]:.3f} "
+        f"| {100 * gain.value:+.1f} ({100 * gain.low:+.1f} to {100 * gain.high:+.1f}) "
+        f"| {entropies[0].mean():.3f} | {entropies[1].mean():.3f} "
+        f"| {change.mean():+.3f} ({found.low:+.3f} to {found.high:+.3f}) |"
+    )
+
+
+def pooled(folds: Sequence[Predictions]) -> Clusters:
+    """Return the predictions of all folds together, per group."""
+    parts = zip(*(fold.in_unit("window") for fold in folds), strict=True)
+    return Clusters.of(*map(np.concatenate, parts))
+
+
+def cross_entropies(predictions: Predictions) -> np.ndarray:
+    """Return the mean cross entropy of each group's frames, in nats."""
+    rows = np.arange(len(predictions.labels))
+    losses = -np.log(predictions.probabilities[rows, predictions.labels].clip(1e-6))
+    groups = predictions.groups
+    return np.array([losses[groups == group].mean() for group in np.unique(groups)])
+
+
+if __name__ == "__main__":
+    command_line(main, Config)
