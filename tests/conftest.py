@@ -82,6 +82,7 @@ TINY_CONFIG = {
     },
 }
 
+
 def script_of(stage: str, task: str = "Valence") -> Path:
     """Return the path of a stage's script."""
     return FOLDERS[task] / f"{STAGES[stage]}_{task}.py"

@@ -32,11 +32,17 @@ def run(little_store, tmp_path):
     )
 
 
-def echo(de: np.ndarray) -> np.ndarray:
-    """Stand in for a generator: EEG that holds the DE it was made from, and so shows its trial."""
+def echo(de: np.ndarray, trials: np.ndarray, draw: int = 0) -> np.ndarray:
+    """Stand in for a generator: EEG that holds the DE it was made from, and so shows its trial.
+
+    But for the first sample of each electrode, which says whose noise was drawn.
+    """
     n_trials, _, n_windows, n_chans = de.shape
     flat = de.transpose(0, 3, 1, 2).reshape(n_trials, n_chans, -1)
-    return flat[..., np.arange(n_windows * 64) % flat.shape[-1]].astype(np.float32)
+    eeg = flat[..., np.arange(n_windows * 64) % flat.shape[-1]].astype(np.float32)
+    eeg[..., 0] = trials[:, None]
+    assert draw == 0
+    return eeg
 
 
 def made(run, kind: str) -> np.ndarray:
@@ -51,12 +57,14 @@ def made(run, kind: str) -> np.ndarray:
 def test_generated_eeg_is_that_of_the_same_trial(run):
     trials = run.split.trials("train")
     for eeg, trial in zip(made(run, "generated"), trials, strict=True):
-        np.testing.assert_array_equal(eeg, echo(run.store.absolute_de([trial]))[0])
+        alone = echo(run.store.absolute_de([trial]), np.array([trial]))
+        np.testing.assert_array_equal(eeg, alone[0])
 
 
 def test_shuffled_eeg_is_that_of_another_training_trial_of_the_class(run):
     trials = run.split.trials("train")
-    known = echo(run.store.absolute_de(np.arange(run.store.n_trials)))
+    every = np.arange(run.store.n_trials)
+    known = echo(run.store.absolute_de(every), every)
     found = [int((known == eeg).all((1, 2)).argmax()) for eeg in made(run, "shuffled")]
     assert set(found) == set(trials.tolist())  # each training trial once, and no other
     for trial, source in zip(trials, found, strict=True):

@@ -14,13 +14,16 @@ import torch
 
 from de3dgan.errors import UserError
 from de3dgan.files import replaced_folder
+from de3dgan.run import Run
 from de3dgan.sources import deap
 from de3dgan.store import manifest_hash
 from de3dgan.synthetic import Signal, simulate_subject
 from tests.conftest import (
+    METHODS,
     ROOT,
     STAGES,
     TINY,
+    TINY_OF,
     contents,
     run_here,
     run_script,
@@ -54,6 +57,14 @@ def refuse(folder: Path, script: Path, *args: object, cwd: Path | None = None) -
     return message
 
 
+@pytest.fixture(scope="module", autouse=True)
+def no_figures():
+    """Leave out figures, which take longer than all else here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Run, "figures", lambda run: None)
+        yield
+
+
 @pytest.fixture(scope="module")
 def finished(little_store, tmp_path_factory) -> Path:
     """Return a runs folder with generators of two folds and a classifier."""
@@ -68,6 +79,26 @@ def finished(little_store, tmp_path_factory) -> Path:
 def runs(finished, tmp_path) -> Path:
     """Return a copy of those runs."""
     return Path(shutil.copytree(finished, tmp_path / "runs"))
+
+
+@pytest.fixture(scope="module")
+def finished_as_published(little_store, tmp_path_factory) -> Path:
+    """Return a runs folder with a generator and a classifier of the paper's method."""
+    runs = tmp_path_factory.mktemp("published") / "runs"
+    run_stage("gan", little_store, runs, "published", epochs=1)
+    run_stage("classifier", little_store, runs, "published", epochs=1)
+    return runs
+
+
+@pytest.fixture
+def runs_of(finished, finished_as_published, tmp_path):
+    """Return a function that copies the runs of a method."""
+
+    def copy(method: str) -> Path:
+        source = finished if method == "spectral" else finished_as_published
+        return Path(shutil.copytree(source, tmp_path / "runs"))
+
+    return copy
 
 
 @pytest.fixture
@@ -98,6 +129,8 @@ def store(little_store, tmp_path) -> Path:
         ("--weight-decay -1", "weight"),
         ("--ratings joy", "joy"),
         ("--ratings", "rating"),
+        ("--method nonsense", "'spectral', 'published'"),
+        ("--method", "--method"),
     ],
 )
 def test_flags_that_cannot_be_meant(stage, flags, said, little_store, runs):
@@ -108,21 +141,41 @@ def test_flags_that_cannot_be_meant(stage, flags, said, little_store, runs):
 
 
 @pytest.mark.parametrize(
-    ("stage", "flags"),
+    ("method", "stage", "flags"),
     [
-        ("gan", "--critic-every 0"),
-        ("gan", "--critic-lr -1"),
-        ("gan", "--widths 0 4 4 4"),
-        ("classifier", "--dropout 1.5"),
-        ("classifier", "--n-features 0"),
-        ("classifier", "--class-names one"),
-        ("classifier", "--threshold 100"),
+        ("published", "gan", "--critic-every 0"),
+        ("published", "gan", "--critic-lr -1"),
+        ("published", "gan", "--widths 0 4 4 4"),
+        ("published", "gan", "--penalty-weight -1"),
+        ("published", "classifier", "--dropout 1.5"),
+        ("spectral", "gan", "--widths 0 8 8 8"),
+        pytest.param(
+            *("spectral", "gan", "--widths 12 8 8 8"),
+            marks=pytest.mark.xfail(strict=True, reason="not checked: GroupNorm's traceback"),
+        ),
+        ("spectral", "gan", "--averaging 1"),
+        ("spectral", "gan", "--averaging -0.1"),
+        ("spectral", "gan", "--loudness-sd -1"),
+        ("spectral", "gan", "--calibration-steps -1"),
+        ("spectral", "gan", "--critic-every 5"),  # which is of the other method
+        ("spectral", "classifier", "--noise -1"),
+        ("spectral", "classifier", "--dropout 1.5"),
+        ("spectral", "classifier", "--averaging nan"),
+        ("spectral", "classifier", "--choose-by val_auc"),
+        ("spectral", "classifier", "--n-features 0"),
+        ("spectral", "classifier", "--class-names one"),
+        ("spectral", "classifier", "--threshold 100"),
+        ("spectral", "finetune", "--averaging 1"),
+        ("spectral", "finetune", "--label-weight -1"),
+        ("published", "finetune", "--consistency-weight -1"),
     ],
 )
-def test_values_of_a_network_that_cannot_be_meant(stage, flags, little_store, tmp_path):
+def test_values_of_a_network_that_cannot_be_meant(method, stage, flags, little_store, tmp_path):
     args = ["--data-dir", little_store, "--runs-dir", tmp_path, "--epochs", 1]
-    flags = [*TINY[stage], *flags.split()]
-    refuse(tmp_path, script_of(stage), *args, *flags)
+    flags = [*TINY_OF[method][stage], *flags.split()]
+    message = refuse(tmp_path, script_of(stage), *args, *flags)
+    if stage == "finetune":  # not of the missing checkpoints
+        assert flags[-2] in message
 
 
 def test_a_fold_that_is_not_there_in_a_real_process(little_store, tmp_path):
@@ -361,18 +414,88 @@ def command_in(message: str) -> list[str]:
     return shlex.split(message[message.index("python ") :])
 
 
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("missing", ["gan", "classifier"])
-def test_a_missing_checkpoint_says_the_command_that_makes_it(missing, little_store, runs):
-    shutil.rmtree(runs / "valence" / "trial" / "fold0" / missing)
-    args = ("--data-dir", little_store, "--runs-dir", runs)
+def test_a_missing_checkpoint_says_the_command_that_makes_it(
+    missing, method, little_store, runs_of
+):
+    runs = runs_of(method)
+    fold = runs / "valence" / "trial" / "fold0"
+    shutil.rmtree(fold / missing)
+    args = ("--data-dir", little_store, "--runs-dir", runs, *TINY_OF[method]["finetune"])
     message = refuse(runs, script_of("finetune"), *args, cwd=ROOT / "tests")
     python, script, *flags = command_in(message)
     assert python == "python"
     assert (ROOT / "tests" / script).resolve() == script_of(missing)
-    made = [*flags, *TINY[missing], "--epochs", 1]
-    done = run_here(script_of(missing), *made, cwd=ROOT / "tests")
+    assert ("--method published" in message) == (method == "published")
+    # The method is left to the command.
+    tiny = TINY_OF[method][missing][0 if method == "spectral" else 2 :]
+    done = run_here(script_of(missing), *flags, *tiny, "--epochs", 1, cwd=ROOT / "tests")
     assert done.returncode == 0, done.stderr
-    assert (runs / "valence" / "trial" / "fold0" / missing / "model.pt").exists()
+    assert (fold / missing / "model.pt").exists()
+    assert json.loads((fold / missing / "config.json").read_text())["settings"]["method"] == method
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [METHODS, METHODS[::-1]])
+@pytest.mark.parametrize("stage", ["gan", "classifier"])
+def test_a_checkpoint_of_the_other_method_is_refused(stage, ours, theirs, little_store, runs_of):
+    runs = runs_of(theirs)
+    fold = runs / "valence" / "trial" / "fold0"
+    if stage == "classifier":  # the generator is looked at first
+        shutil.rmtree(fold / "gan")
+        args = ("--data-dir", little_store, "--runs-dir", runs, "--epochs", 1)
+        assert run_here(script_of("gan"), *args, *TINY_OF[ours]["gan"]).returncode == 0
+    args = ("--data-dir", little_store, "--runs-dir", runs, *TINY_OF[ours]["finetune"])
+    message = refuse(runs, script_of("finetune"), *args)
+    assert f"{stage}/model.pt was made with --method {theirs}" in message
+    assert f"this run is --method {ours}" in message
+    _, script, *flags = command_in(message[message.index("make the right one") :])
+    assert Path(script).name == script_of(stage).name
+    assert flags[-1] == "--restart"
+    tiny = TINY_OF[ours][stage][0 if ours == "spectral" else 2 :]
+    done = run_here(script_of(stage), *flags, *tiny, "--epochs", 1)
+    assert done.returncode == 0, done.stderr
+    assert torch.load(fold / stage / "model.pt")["config"]["method"] == ours
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [METHODS, METHODS[::-1]])
+@pytest.mark.parametrize("stage", ["gan", "classifier"])
+def test_a_run_of_the_other_method_is_not_gone_on_with(stage, ours, theirs, little_store, runs_of):
+    runs = runs_of(theirs)
+    args = ("--data-dir", little_store, "--runs-dir", runs, "--epochs", 1, *TINY_OF[ours][stage])
+    message = refuse(runs, script_of(stage), *args)
+    assert f'method ("{theirs}" there, "{ours}" now)' in message
+    assert "--restart" in message
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("stage", ["gan", "classifier"])
+def test_the_command_to_begin_anew_is_of_the_same_run(stage, method, little_store, runs_of):
+    """With its method and all settings that are not the method's own."""
+    runs = runs_of(method)
+    folder = runs / "valence" / "trial" / "fold0" / stage
+    args = ["--data-dir", little_store, "--runs-dir", runs, *TINY_OF[method][stage], "--epochs", 2]
+    assert run_here(script_of(stage), *args, "--restart").returncode == 0
+    settings = json.loads((folder / "config.json").read_text())
+    (folder / "result.json").unlink()
+    (folder / "state.pt").write_bytes(b"garbage")
+    message = sentence(run_here(script_of(stage), *args))
+    _, script, *flags = command_in(message)
+    assert ("--method published" in message) == (method == "published")
+    assert flags[-1] == "--restart"
+    done = run_here(script_of(stage), *flags)
+    assert done.returncode == 0, done.stderr
+    again = json.loads((folder / "config.json").read_text())
+    assert again == settings
+
+
+@pytest.mark.parametrize("stage", ["gan", "finetune"])
+def test_the_window_protocol_is_refused_in_a_sentence(stage, little_store, tmp_path):
+    args = ("--data-dir", little_store, "--runs-dir", tmp_path, "--protocol", "window")
+    message = sentence(run_here(script_of(stage), *args, *TINY[stage]))
+    if stage == "gan":
+        assert "another --protocol" in message
+        assert "--method published" in message
 
 
 def test_the_command_survives_a_folder_with_a_space(little_store, tmp_path):
@@ -529,10 +652,10 @@ def test_the_state_of_another_stage_is_refused(little_store, runs):
 def test_the_summary_refuses_stages_that_do_not_belong_together(little_store, runs):
     assert run_stage("finetune", little_store, runs, epochs=1)
     fold = runs / "valence" / "trial" / "fold0"
-    args = ("-m", "de3dgan.summary", "--fold-dir", fold)
-    assert run_script(*args, cwd=ROOT).returncode == 0
+    args = (ROOT / "de3dgan" / "summary.py", "--fold-dir", fold)
+    assert run_here(*args).returncode == 0
     run_stage("gan", little_store, runs, epochs=1, lr=1e-3, restart=True)
-    assert "another generator" in sentence(run_script(*args, cwd=ROOT))
+    assert "another generator" in sentence(run_here(*args))
 
 
 def test_default_folders_hang_off_the_repository_wherever_one_is(tmp_path):

@@ -10,33 +10,64 @@ import mne
 import numpy as np
 import pytest
 
-from de3dgan.generation import load_generator
+from de3dgan.generation import TrainedGenerator, load_generator
 from de3dgan.quality import trial_de
+from de3dgan.run import Run
 from de3dgan.store import Store
-from tests.conftest import ROOT, TINY, contents, run_here, run_script, script_of, write_store
+from tests.conftest import (
+    METHODS,
+    ROOT,
+    TINY_OF,
+    contents,
+    run_here,
+    run_script,
+    script_of,
+    write_store,
+)
 
 TRIALS = (1, 30, 4)
 
 
 @pytest.fixture(scope="module")
-def runs(deap_store, tmp_path_factory) -> Path:
-    """Return a runs folder with a generator of the valence task, trained for an epoch."""
-    folder = tmp_path_factory.mktemp("generate") / "runs"
-    args = ("--data-dir", deap_store, "--runs-dir", folder, "--epochs", 1, *TINY["gan"])
-    done = run_here(script_of("gan"), *args)
-    assert done.returncode == 0, done.stderr
-    return folder
+def runs_of(deap_store, tmp_path_factory) -> dict[str, Path]:
+    """Return runs folders with a generator of the valence task, trained for an epoch, by method."""
+    folders = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Run, "figures", lambda run: None)
+        for method in METHODS:
+            folders[method] = tmp_path_factory.mktemp("generate") / "runs"
+            args = ("--data-dir", deap_store, "--runs-dir", folders[method], "--epochs", 1)
+            more = ["--calibration-steps", 0] if method == "spectral" else []
+            done = run_here(script_of("gan"), *args, *TINY_OF[method]["gan"], *more)
+            assert done.returncode == 0, done.stderr
+    return folders
 
 
 @pytest.fixture(scope="module")
-def generator(runs):
-    return load_generator(runs / "valence" / "trial" / "fold0" / "gan" / "model.pt")
+def runs(runs_of) -> Path:
+    return runs_of["spectral"]
+
+
+@pytest.fixture(scope="module")
+def generators(runs_of) -> dict[str, TrainedGenerator]:
+    model = "valence/trial/fold0/gan/model.pt"
+    return {method: load_generator(folder / model) for method, folder in runs_of.items()}
+
+
+@pytest.fixture(scope="module")
+def generator(generators) -> TrainedGenerator:
+    return generators["spectral"]
 
 
 @pytest.fixture(scope="module")
 def expected(generator, deap_store) -> np.ndarray:
     """Return the EEG of `TRIALS` by the Python interface, (3, 32, 7680) in µV."""
-    return generator(Store.open(deap_store).absolute_de(np.array(TRIALS)))
+    return of(generator, deap_store, *TRIALS)
+
+
+def of(generator: TrainedGenerator, store: Path, *trials: int, draw: int = 0) -> np.ndarray:
+    """Return the EEG that a generator makes of trials of a store."""
+    return generator(Store.open(store).absolute_de(list(trials)), np.array(trials), draw)
 
 
 @pytest.fixture
@@ -53,17 +84,22 @@ def generate(runs, deap_store):
 # --- the Python interface
 
 
-def test_de_in_and_eeg_in_microvolts_out(generator, deap_store):
-    store = Store.open(deap_store)
+@pytest.mark.parametrize("method", METHODS)
+def test_de_in_and_eeg_in_microvolts_out(method, generators, deap_store):
+    store, generator = Store.open(deap_store), generators[method]
     de = store.absolute_de([0])
     assert (de.shape, de.dtype) == ((1, 4, 120, 32), np.float32)
-    eeg = generator(de)
+    eeg = generator(de, np.array([0]))
     assert (eeg.shape, eeg.dtype) == ((1, 32, 7680), np.float32)
     assert np.isfinite(eeg).all()
     assert generator.ch_names == store.ch_names
     # µV, as the real EEG is: neither volts nor z-scores of a scaler that was not undone
-    assert 0.05 < eeg.std() / store.eeg[0].std() < 2
-    np.testing.assert_array_equal(eeg, generator(de))
+    quietest, loudest = (0.8, 1.25) if method == "spectral" else (0.05, 2)
+    assert quietest < eeg.std() / store.eeg[0].std() < loudest
+    np.testing.assert_array_equal(eeg, generator(de, np.array([0])))
+    assert set(generator.scalers) == (
+        set() if method == "spectral" else {"de_scaler", "eeg_scaler"}
+    )
 
 
 def test_absolute_de_is_that_of_the_eeg(deap_store):
@@ -73,15 +109,31 @@ def test_absolute_de_is_that_of_the_eeg(deap_store):
     np.testing.assert_allclose(de[:, :, 4:-4], again[:, :, 4:-4], atol=0.02)
 
 
-def test_generated_eeg_is_of_its_trial_and_not_of_its_neighbours(generator, deap_store, expected):
-    store = Store.open(deap_store)
-    one = generator(store.absolute_de([TRIALS[1]]))
-    np.testing.assert_allclose(one[0], expected[1], atol=0.05 * expected.std())
-    assert np.abs(expected[0] - expected[1]).max() > expected.std()
+@pytest.mark.parametrize("method", METHODS)
+def test_generated_eeg_is_of_its_trial_and_not_of_its_neighbours(method, generators, deap_store):
+    several = of(generators[method], deap_store, *TRIALS)
+    (one,) = of(generators[method], deap_store, TRIALS[1])
+    np.testing.assert_allclose(one, several[1], atol=0.05 * several.std())
+    assert np.abs(several[0] - several[1]).max() > several.std()
 
 
-def test_a_generator_knows_what_it_was_trained_on(generator, runs, deap_store):
-    result = json.loads((runs / "valence/trial/fold0/gan/result.json").read_text())
+def test_generated_eeg_has_the_de_of_its_trial(expected, deap_store):
+    de = Store.open(deap_store).absolute_de(list(TRIALS))
+    assert np.abs(trial_de(expected) - de).mean() < 0.05
+
+
+def test_trials_are_drawn_each_on_its_own(generator, deap_store):
+    """Noise belongs to the trial, so that two trials of the same DE have other EEG."""
+    de = Store.open(deap_store).absolute_de([5, 5, 5])
+    first, second, again = generator(de, np.array([5, 6, 5]))
+    np.testing.assert_array_equal(first, again)
+    assert abs(np.corrcoef(first.ravel(), second.ravel())[0, 1]) < 0.1
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_generator_knows_what_it_was_trained_on(method, generators, runs_of, deap_store):
+    generator = generators[method]
+    result = json.loads((runs_of[method] / "valence/trial/fold0/gan/result.json").read_text())
     assert generator.origin["split_fingerprint"] == result["split_fingerprint"]
     assert generator.origin["store_hash"] == Store.open(deap_store).hash
     parts = [generator.part_of(trial) for trial in range(32)]
@@ -136,8 +188,30 @@ def test_the_default_is_one_trial_in_a_real_process(generate, generator, deap_st
     done = generate(out, "--fold", 0, how=run_script)
     assert done.returncode == 0, done.stderr
     raw = mne.io.read_raw_fif(out, preload=True, verbose="error")
-    eeg = generator(Store.open(deap_store).absolute_de([0]))[0]
+    (eeg,) = of(generator, deap_store, 0)
     np.testing.assert_allclose(raw.get_data(), 1e-6 * eeg, rtol=1e-6, atol=1e-12)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_another_draw_is_other_eeg_with_the_same_de(method, runs_of, deap_store, tmp_path):
+    """But for the published generator, which knows one only."""
+    made = []
+    for name, draw in (("default", []), ("zero", ["--draw", 0]), ("one", ["--draw", 1])):
+        args = ["--task", "valence", "--runs-dir", runs_of[method], "--data-dir", deap_store]
+        done = run_here(ROOT / "generate.py", *args, "--out", tmp_path / f"{name}.fif", *draw)
+        assert done.returncode == 0, done.stderr
+        raw = mne.io.read_raw_fif(tmp_path / f"{name}.fif", verbose="error")
+        made.append(1e6 * raw.get_data())
+    default, zero, one = made
+    np.testing.assert_array_equal(default, zero)
+    if method == "published":
+        np.testing.assert_array_equal(zero, one)
+        return
+    correlations = [np.corrcoef(a, b)[0, 1] for a, b in zip(zero, one, strict=True)]
+    assert np.abs(correlations).max() < 0.2
+    a, b = trial_de(np.stack([zero, one]).astype(np.float32))
+    assert np.abs(a - b).mean() < 0.05
+    assert np.percentile(np.abs(a - b), 99) < 0.2
 
 
 # --- mistakes
@@ -162,6 +236,11 @@ def refused(done, folder: Path, before: dict) -> str:
         ("--task joy", "joy"),
         ("--protocol video", "video"),
         ("--trials one", "one"),
+        ("--draw one", "one"),
+        pytest.param(
+            *("--draw -1", "draw"),
+            marks=pytest.mark.xfail(strict=True, reason="generate.py does not check --draw"),
+        ),
     ],
 )
 def test_a_trial_or_generator_that_is_not_there(flags, said, generate, tmp_path):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -22,27 +24,53 @@ from de3dgan.run import Run
 from de3dgan.splits import make_split
 from de3dgan.store import Store
 from de3dgan.summary import describe
-from tests.conftest import STAGES, run_stage, write_store
+from tests.conftest import METHODS, STAGES, run_stage, write_store
 from tests.helpers import fake_store, split_by_trial
 
 CPU = torch.device("cpu")
-GAN = {DE_SCALER, EEG_SCALER, "generator", "critic", "chosen epoch"}
+#: What has seen data in each stage, by method. Averages are kept of the weights in training, but
+#: for the published generator; ours has no critic, and our networks have no scalers.
+AVERAGED = {"classifier", "classifier in training", "chosen epoch"}
 OWN = {
-    "gan": GAN,
-    "classifier": {EEG_SCALER, "classifier", "chosen epoch"},
-    "finetune": {"classifier", "chosen epoch"},
+    "spectral": {
+        "gan": {"generator", "generator in training", "chosen epoch"},
+        "classifier": AVERAGED,
+        "finetune": AVERAGED,
+    },
+    "published": {
+        "gan": {DE_SCALER, EEG_SCALER, "generator", "critic", "chosen epoch"},
+        "classifier": AVERAGED | {EEG_SCALER},
+        "finetune": AVERAGED,
+    },
 }
+#: What is shown the same batches.
+TOGETHER = {"generator", "generator in training", "critic", "classifier", "classifier in training"}
 
 
 @pytest.fixture(scope="module")
-def finished(little_store, tmp_path_factory) -> Path:
-    """Return a runs folder in which all three stages of fold 0 ran as they should."""
-    runs = tmp_path_factory.mktemp("finished") / "runs"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Run, "figures", lambda run: None)
+def finished_of(little_store, tmp_path_factory) -> Callable[[str], Path]:
+    """Return what runs all three stages of fold 0, of a method, as they should be run, once."""
+
+    @cache
+    def run(method: str) -> Path:
+        runs = tmp_path_factory.mktemp("finished") / "runs"
         for stage in STAGES:
-            run_stage(stage, little_store, runs)
-    return runs
+            run_stage(stage, little_store, runs, method)
+        return runs
+
+    return run
+
+
+@pytest.fixture(params=METHODS)
+def method(request) -> str:
+    """Return each method; or, with `indirect`, one."""
+    return request.param
+
+
+@pytest.fixture
+def finished(method, finished_of) -> Path:
+    """Return a runs folder in which all three stages of fold 0 ran as they should."""
+    return finished_of(method)
 
 
 @pytest.fixture(autouse=True)
@@ -73,13 +101,13 @@ def overlaps(found: dict) -> dict[tuple[str, str], list[str]]:
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_an_honest_chain_is_certified_with_all_its_artefacts(stage, finished):
+def test_an_honest_chain_is_certified_with_all_its_artefacts(stage, method, finished):
     found, result = read(fold_of(finished) / stage)
     assert not found["leaky"]
     assert found["reasons"] == []
     chain = STAGES if stage == "finetune" else [stage]
     entries = {(e["stage"], e["artefact"]): e for e in found["artefacts"]}
-    assert set(entries) == {(s, artefact) for s in chain for artefact in OWN[s]}
+    assert set(entries) == {(s, artefact) for s in chain for artefact in OWN[method][s]}
     assert all(e["overlap"] == [] for e in entries.values())
     for (_, artefact), e in entries.items():
         assert e.get("recomputed") == (True if artefact in (EEG_SCALER, DE_SCALER) else None)
@@ -105,14 +133,22 @@ def test_the_groups_are_those_of_the_protocol(tmp_path):
 
 def test_the_window_protocol_is_leaky_because_of_what_was_seen(little_store, tmp_path):
     for stage in STAGES:
-        found, _ = read(run_stage(stage, little_store, tmp_path, protocol="window"))
+        folder = run_stage(stage, little_store, tmp_path, "published", protocol="window")
+        found, _ = read(folder)
         assert found["leaky"]
-        expected = {(s, a) for s in (STAGES if stage == "finetune" else [stage]) for a in OWN[s]}
+        chain = STAGES if stage == "finetune" else [stage]
+        expected = {(s, a) for s in chain for a in OWN["published"][s]}
         assert set(overlaps(found)) == expected
     text = describe(tmp_path / "valence" / "window" / "fold0")
     assert text.count("**(leaky)**") == 7  # a row for each model
     for reason in found["reasons"]:
         assert text.count(f"- {reason}") == 1
+
+
+def test_the_window_protocol_of_our_classifier_is_leaky_too(little_store, tmp_path):
+    found, _ = read(run_stage("classifier", little_store, tmp_path, protocol="window"))
+    assert {stage for stage, _ in overlaps(found)} == {"classifier"}
+    assert {artefact for _, artefact in overlaps(found)} == OWN["spectral"]["classifier"]
 
 
 # --- planted leaks, one of each kind
@@ -130,8 +166,17 @@ def leaky_fit(fit):
     return fitted
 
 
+def also_spread(n_wanted: int, more: np.ndarray):
+    """Return a `gan._spread` that adds trials to those of which at most `n_wanted` are wanted."""
+    spread = gan._spread
+    return lambda items, n: spread(also(items, more) if n == n_wanted else items, n)
+
+
 def plant(patch: pytest.MonkeyPatch, stage: str, artefact: str, split) -> None:
-    """Make `artefact` see the first test trial of `split`, however it is meant to be shaped."""
+    """Make `artefact` see the first test trial of `split`, however it is meant to be shaped.
+
+    Of the spectral generator, there are three ways: in training, before it and after it.
+    """
     trial = split.trials("test")[:1]
     frames = trial * split.n_frames
     module = gan if stage == "gan" else classifier
@@ -143,24 +188,44 @@ def plant(patch: pytest.MonkeyPatch, stage: str, artefact: str, split) -> None:
     elif artefact in ("generator", "critic", "classifier"):
         extra = trial if stage == "gan" else frames
         patch.setattr(module, "batches", lambda items, *args: own(also(items, extra), *args))
+    elif artefact == "generator's start":
+        patch.setattr(gan, "_spread", also_spread(gan._N_START_TRIALS, trial))
+    elif artefact == "generator's calibration":
+        whole = gan.Trials.whole
+
+        def peek_whole(data, trials):
+            return whole(data, also(trials, trial))
+
+        def calibrate(run, data, generator, own=gan.calibrate):
+            patch.setattr(gan.Trials, "whole", peek_whole)
+            own(run, data, generator)
+            patch.setattr(gan.Trials, "whole", whole)
+
+        patch.setattr(gan, "calibrate", calibrate)
     elif stage == "gan":
-        spread = gan._spread
-        patch.setattr(gan, "_spread", lambda items, n: spread(also(items, trial), n))
+        patch.setattr(gan, "_spread", also_spread(gan._N_VAL_TRIALS, trial))
     else:
         predict = classifier.predict
 
-        def peek(net, all_frames, scaler, numbers):
+        def peek(network, all_frames, numbers):
             all_frames[frames]
-            return predict(net, all_frames, scaler, numbers)
+            return predict(network, all_frames, numbers)
 
         patch.setattr(classifier, "predict", peek)
 
 
-@pytest.mark.parametrize(
-    ("stage", "artefact"), [(stage, artefact) for stage in OWN for artefact in sorted(OWN[stage])]
-)
+LEAKS = [
+    (method, stage, artefact)
+    for method in METHODS
+    for stage in STAGES
+    for artefact in sorted(OWN[method][stage])
+    if not artefact.endswith("in training")
+] + [("spectral", "gan", "generator's start"), ("spectral", "gan", "generator's calibration")]
+
+
+@pytest.mark.parametrize(("method", "stage", "artefact"), LEAKS, indirect=["method"])
 def test_a_planted_leak_is_found_and_marks_everything_made_from_it(
-    stage, artefact, finished, little_store, tmp_path, monkeypatch
+    stage, artefact, method, finished, little_store, tmp_path, monkeypatch
 ):
     runs = tmp_path / "runs"
     shutil.copytree(finished, runs)
@@ -169,14 +234,16 @@ def test_a_planted_leak_is_found_and_marks_everything_made_from_it(
     group = str(split.trials("test")[0])
     with monkeypatch.context() as patch:
         plant(patch, stage, artefact, split)
-        found, _ = read(run_stage(stage, little_store, runs, restart=True))
+        found, _ = read(run_stage(stage, little_store, runs, method, restart=True))
     assert found["leaky"]
-    # Networks of one stage are shown the same batches.
-    together = {"generator", "critic"} if artefact in ("generator", "critic") else {artefact}
+    artefact, before_or_after, _ = artefact.partition("'")
+    together = {artefact}
+    if artefact in TOGETHER and not before_or_after:
+        together = TOGETHER & OWN[method][stage]
     assert overlaps(found) == {(stage, name): [group] for name in together}
     assert any(artefact in reason and stage in reason for reason in found["reasons"])
     if stage != "finetune":
-        later, _ = read(run_stage("finetune", little_store, runs, restart=True))
+        later, _ = read(run_stage("finetune", little_store, runs, method, restart=True))
         assert overlaps(later) == overlaps(found)
 
 
@@ -188,21 +255,43 @@ def edit(path: Path, change) -> None:
 
 EDITS = {
     "EEG scaler of other frames": (
+        "published",
         "classifier",
         lambda c: c["eeg_scaler"].update(mean=c["eeg_scaler"]["mean"] + 0.01),
         "is not that of the frames",
     ),
     "DE statistics of other trials": (
+        "published",
         "gan",
         lambda c: c["de_scaler"].update(std=[1.01 * std for std in c["de_scaler"]["std"]]),
         "is not that of the frames",
     ),
+    "no record of a critic": (
+        "published",
+        "gan",
+        lambda c: c["seen"].pop("critic"),
+        "Nothing is known of what the critic",
+    ),
+    "no record of a scaler": (
+        "published",
+        "classifier",
+        lambda c: c["seen"].pop(EEG_SCALER),
+        "Nothing is known of what the EEG scaler",
+    ),
+    "no record of a generator": (
+        "spectral",
+        "gan",
+        lambda c: c["seen"].pop("generator"),
+        "Nothing is known of what the generator",
+    ),
     "no record of a classifier": (
+        "spectral",
         "classifier",
         lambda c: c["seen"].pop("classifier"),
         "Nothing is known of what the classifier",
     ),
     "no record of an epoch's choice": (
+        "spectral",
         "gan",
         lambda c: c["seen"].pop("chosen epoch"),
         "Nothing is known of what the chosen epoch",
@@ -210,12 +299,16 @@ EDITS = {
 }
 
 
-@pytest.mark.parametrize("name", EDITS)
-def test_a_checkpoint_is_not_believed_without_evidence(name, finished, little_store, tmp_path):
-    stage, change, reason = EDITS[name]
+@pytest.mark.parametrize(
+    ("method", "name"), [(EDITS[name][0], name) for name in EDITS], indirect=["method"]
+)
+def test_a_checkpoint_is_not_believed_without_evidence(
+    name, method, finished, little_store, tmp_path
+):
+    _, stage, change, reason = EDITS[name]
     shutil.copytree(finished, tmp_path / "runs")
     edit(fold_of(tmp_path / "runs") / stage / "model.pt", change)
-    found, _ = read(run_stage("finetune", little_store, tmp_path / "runs", restart=True))
+    found, _ = read(run_stage("finetune", little_store, tmp_path / "runs", method, restart=True))
     assert found["leaky"]
     assert len(found["reasons"]) == 1
     assert reason in found["reasons"][0]
@@ -304,7 +397,7 @@ def test_the_certificate_looks_groups_up_in_the_store_not_in_the_split():
     }
     with frames.ledger.by("generator", "critic", "chosen epoch"):
         frames[split.train]
-    content = {"stage": "gan", "seen": frames.ledger.content()}
+    content = {"stage": "gan", "module": "Generator", "seen": frames.ledger.content()}
     content |= {name: vars(scaler) for name, scaler in scalers.items()}
     labels = np.array([0, 1, 0, 1, 0, 1])
     found = certificate(frames, split, labels, split.test, {"gan": content})

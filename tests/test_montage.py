@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from de3dgan.errors import UserError
-from de3dgan.montage import DEAP_CHANNELS, GRID, GRID_SHAPE, REGIONS, grid_cells
+from de3dgan.montage import DEAP_CHANNELS, GRID, GRID_SHAPE, REGIONS, grid_cells, mirrored
 from tests.helpers import one_line
 
 # Row, column of each electrode, typed from DESIGN.
@@ -48,6 +48,31 @@ def test_regions_share_out_all_electrodes():
 def test_channels_in_any_order_and_case_are_found(names, lower):
     asked = [name.lower() if lower else name for name in names]
     assert [divmod(cell, 9) for cell in grid_cells(asked)] == [PLACES[name] for name in names]
+
+
+MIRRORED = "FP2 AF4 F4 F8 FC6 FC2 C4 T8 CP6 CP2 P4 P8 PO4 O2 OZ PZ FP1 AF3 FZ F3 F7 FC5 FC1 CZ"
+MIRRORED = (MIRRORED + " C3 T7 CP5 CP1 P3 P7 PO3 O1").split()
+
+
+def test_mirrored_channels_are_those_on_the_other_side():
+    other = mirrored(DEAP_CHANNELS)
+    assert [DEAP_CHANNELS[i].upper() for i in other] == MIRRORED
+    assert [other[i] for i in other] == list(range(32))  # twice is back
+    # Counterparts are at the same height, as far from the midline.
+    for name, counterpart in zip(DEAP_CHANNELS, MIRRORED, strict=True):
+        (row, column), (other_row, other_column) = PLACES[name.upper()], PLACES[counterpart]
+        assert (row, column) == (other_row, 8 - other_column)
+
+
+def test_electrodes_in_any_order_and_case_have_their_counterparts():
+    assert mirrored(["c3", "Oz", "C4", "FC6", "FC5"]) == [2, 1, 0, 4, 3]
+    assert mirrored([]) == []
+
+
+@pytest.mark.parametrize("names", ["F3 FZ", "F3 F4 O1", "CZ C4"])
+def test_without_all_counterparts_there_is_no_mirror_image(names):
+    names = names.split()
+    assert mirrored(names) == list(range(len(names)))
 
 
 @pytest.mark.parametrize("name", ["T3", "A1", "-", "", "FP1 "])

@@ -168,6 +168,20 @@ def test_a_frame_is_one_second_of_one_trial():
     np.testing.assert_array_equal(frames.cpu(numbers), got.numpy())
 
 
+def test_whole_trials_are_their_frames_in_a_row():
+    store = fake_store(n_trials=5, n_frames=3)
+    frames = frames_of(store)
+    for trials in ([0], [4, 1, 1]):
+        trials = np.array(trials)
+        eeg = frames.trials(trials)
+        assert eeg.device == CPU
+        np.testing.assert_array_equal(eeg.numpy(), store.eeg[trials])
+        np.testing.assert_array_equal(frames.continuous(trials), store.eeg[trials])
+    with frames.ledger.by("reader"):
+        frames.trials(np.array([2]))
+    assert np.flatnonzero(frames.ledger.seen["reader"]).tolist() == [6, 7, 8]
+
+
 def test_frames_of_other_eeg_replace_the_stores():
     store = fake_store(n_trials=3)
     got = frames_of(store, eeg=store.eeg * 2).cpu(np.arange(12))

@@ -304,6 +304,36 @@ def test_commands_would_make_the_same_runs_again(real_runs, reported):
         assert found == wanted
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"epochs": 1},
+        pytest.param(
+            {"epochs": 1, "dropout": 0.7, "choose_by": "val_loss"},
+            marks=pytest.mark.xfail(
+                strict=True, reason="commands leave out what is our method's default"
+            ),
+        ),
+    ],
+)
+def test_commands_of_a_published_run_say_what_is_not_published(
+    settings, little_store, tmp_path, undrawn
+):
+    """The second's are the defaults of our method, and not of the paper's."""
+    import tyro
+
+    run_stage("classifier", little_store, tmp_path, "published", **settings)
+    block = Page(report(tmp_path)).text.partition("To make it again")[2]
+    ((script, flags),) = re.findall(r"python (\S+_\S+\.py) ([^;]*?)(?= python | done)", block)
+    words = shlex.split(flags.replace("\\ ", "").replace("$fold", "0"))
+    assert "published" in words
+    config = tyro.cli(load_script("classifier").Published, args=words)
+    folder = tmp_path / "valence" / "trial" / "fold0" / "classifier"
+    wanted = json.loads((folder / "config.json").read_text())["settings"]
+    found = json.loads(json.dumps({key: getattr(config, key) for key in wanted}))
+    assert found == wanted
+
+
 # --- the figures
 
 

@@ -85,6 +85,13 @@ def test_the_copies_of_a_stage_differ_in_values_only(stage):
         ("config.lr", "config.seed", False),
         ("def main(config: Config) -> None:", "def main(config: Config) -> int:", False),
         ("    run = Run.open(", "    run = Run.close(", False),
+        ("    dropout: float = 0.5", "    dropout: float = 0.4", True),  # of Published
+        ("    averaging: float = 0.0  # the weights of the last step\n", "", False),
+        ("class Published(Config):", "class Published:", False),
+        ('"published"] = "published"', '"published"] = "spectral"', True),
+        ("Config, Published)", "Published, Config)", False),
+        ('config.method == "spectral"', 'config.method != "spectral"', False),
+        ("optimiser_class, scaler = AdamW, None", "optimiser_class, scaler = Adam, None", False),
     ],
 )
 def test_that_comparison_tells_values_from_code(old, new, alike):

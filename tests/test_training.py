@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,11 +17,16 @@ import torch
 
 from de3dgan import checkpoints, classifier, engine, figures, gan
 from de3dgan.errors import UserError
+from de3dgan.montage import mirrored
+from de3dgan.quality import trial_de
 from de3dgan.run import Run
-from models import Discriminator
+from models import Discriminator, SpectralGenerator
+from models.spectral import band_correlations
 from tests.conftest import (
+    METHODS,
     STAGES,
     TINY,
+    TINY_OF,
     read_lines,
     run_here,
     run_stage,
@@ -45,14 +51,20 @@ def no_figures(monkeypatch):
     leave_out_figures(monkeypatch)
 
 
+@pytest.fixture(scope="module", params=METHODS)
+def method(request) -> str:
+    """Return each method."""
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def finished(little_store, tmp_path_factory) -> Path:
+def finished(method, little_store, tmp_path_factory) -> Path:
     """Return a runs folder in which all three stages of fold 0 ran without interruption."""
     runs = tmp_path_factory.mktemp("finished") / "runs"
     with pytest.MonkeyPatch.context() as patch:
         leave_out_figures(patch)
         for stage in STAGES:
-            run_stage(stage, little_store, runs)
+            run_stage(stage, little_store, runs, method)
     return runs
 
 
@@ -134,38 +146,66 @@ def interrupt(monkeypatch, module: object, name: str, call: int) -> None:
 
 POINTS = {
     "first step": (engine, "step", 0),
-    "middle of the second epoch": (engine, "step", 7),
+    "middle of the second epoch": (engine, "step", None),
     "after the first epoch's state": (engine, "write_text", 0),
     "after the last epoch's state": (engine, "write_text", 2),
     "after model.pt": (Run, "write_result", 0),
 }
 
 
+def middle_of_the_second_epoch(stage: str, method: str) -> int:
+    """Return a step there: of 3 or 7 batches an epoch, in the first the critic steps as well."""
+    if stage != "gan":
+        return 10
+    return 4 if method == "spectral" else 7
+
+
+#: The loop is the same for both methods: what differs is in the epochs and after them.
+STOPS = [("spectral", point) for point in POINTS]
+STOPS += [("published", "middle of the second epoch"), ("published", "after model.pt")]
+
+
 @pytest.mark.parametrize("stage", STAGES)
-@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize(("method", "point"), STOPS, indirect=["method"], scope="module")
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(
-    stage, point, finished, little_store, tmp_path, monkeypatch
+    stage, point, method, finished, little_store, tmp_path, monkeypatch
 ):
     folder = with_upstream(stage, finished, tmp_path / "runs")
     with monkeypatch.context() as patch:
-        interrupt(patch, *POINTS[point])
+        module, name, call = POINTS[point]
+        call = middle_of_the_second_epoch(stage, method) if call is None else call
+        interrupt(patch, module, name, call)
         with pytest.raises(KeyboardInterrupt):
-            run_stage(stage, little_store, tmp_path / "runs")
+            run_stage(stage, little_store, tmp_path / "runs", method)
     assert not (folder / "result.json").exists()
-    run_stage(stage, little_store, tmp_path / "runs")
+    run_stage(stage, little_store, tmp_path / "runs", method)
     assert_same_run(folder, fold_of(finished) / stage)
     assert not list(folder.glob("*.tmp")) + list(folder.glob(".*.tmp"))
     if point == "middle of the second epoch":
         assert "Going on after epoch 1 of 3" in (folder / "log.txt").read_text()
 
 
-def test_tensorboard_of_a_resumed_run_has_every_epoch_once(
-    finished, little_store, tmp_path, monkeypatch
+def test_a_run_interrupted_in_its_calibration_ends_as_an_uninterrupted_one(
+    little_store, tmp_path, monkeypatch
 ):
+    settings = {"epochs": 2, "calibration_steps": 3}
+    whole = run_stage("gan", little_store, tmp_path / "whole", **settings)
+    with monkeypatch.context() as patch:
+        interrupt(patch, engine, "step", 2 * 3 + 1)
+        with pytest.raises(KeyboardInterrupt):
+            run_stage("gan", little_store, tmp_path / "stopped", **settings)
+    stopped = tmp_path / "stopped" / whole.relative_to(tmp_path / "whole")
+    assert len(read_lines(stopped / "metrics.jsonl")) == 2
+    assert not (stopped / "model.pt").exists()
+    run_stage("gan", little_store, tmp_path / "stopped", **settings)
+    assert_same_run(stopped, whole)
+
+
+def test_tensorboard_of_a_resumed_run_has_every_epoch_once(little_store, tmp_path, monkeypatch):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     with monkeypatch.context() as patch:
-        interrupt(patch, engine, "step", 7)
+        interrupt(patch, engine, "step", 10)
         with pytest.raises(KeyboardInterrupt):
             run_stage("classifier", little_store, tmp_path)
     folder = run_stage("classifier", little_store, tmp_path)
@@ -178,7 +218,7 @@ def test_tensorboard_of_a_resumed_run_has_every_epoch_once(
 def test_a_signal_stops_with_its_code_and_the_same_command_goes_on(
     number, code, little_store, tmp_path
 ):
-    args = ["--data-dir", little_store, "--epochs", 30, "--seed", 1, *TINY["classifier"]]
+    args = ["--data-dir", little_store, "--epochs", 20, "--seed", 1, *TINY["classifier"]]
     args += ["--batch-size", 32]
     script = script_of("classifier", "Arousal")
     process = subprocess.Popen(
@@ -208,7 +248,7 @@ def test_a_signal_stops_with_its_code_and_the_same_command_goes_on(
         done = run_here(script, *args, "--runs-dir", tmp_path / runs)
         assert done.returncode == 0, done.stderr
     whole = tmp_path / "whole" / "arousal" / "trial" / "fold0" / "classifier"
-    assert len(read_lines(metrics)) == 30
+    assert len(read_lines(metrics)) == 20
     assert (metrics.read_bytes(), (folder / "predictions.csv").read_bytes()) == (
         (whole / "metrics.jsonl").read_bytes(),
         (whole / "predictions.csv").read_bytes(),
@@ -218,34 +258,34 @@ def test_a_signal_stops_with_its_code_and_the_same_command_goes_on(
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_finished_run_is_left_alone_and_restart_repeats_it(
-    stage, finished, little_store, tmp_path, capsys
+    stage, method, finished, little_store, tmp_path, capsys
 ):
     folder = with_upstream(stage, finished, tmp_path / "runs")
     shutil.copytree(fold_of(finished) / stage, folder)
     (folder / "metrics.jsonl").write_text("mine\n")
-    run_stage(stage, little_store, tmp_path / "runs")
+    run_stage(stage, little_store, tmp_path / "runs", method)
     assert "is finished" in capsys.readouterr().out
     assert (folder / "metrics.jsonl").read_text() == "mine\n"
-    run_stage(stage, little_store, tmp_path / "runs", restart=True)
+    run_stage(stage, little_store, tmp_path / "runs", method, restart=True)
     assert_same_run(folder, fold_of(finished) / stage)
 
 
 # --- losses that are not finite
 
 
-def errors_of(stage: str, store: Path, runs: Path, *more: object):
-    done = run_here(script_of(stage), "--data-dir", store, "--runs-dir", runs, *TINY[stage], *more)
+def errors_of(stage: str, method: str, store: Path, runs: Path, *more: object):
+    args = ("--data-dir", store, "--runs-dir", runs, *TINY_OF[method][stage])
+    done = run_here(script_of(stage), *args, *more)
     lines = [line for line in done.stderr.split("\n") if line.strip() and "step/s" not in line]
     return done, lines
 
 
 @pytest.mark.filterwarnings("default::RuntimeWarning")
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_huge_learning_rate_ends_in_one_sentence(stage, finished, little_store, tmp_path):
+def test_a_huge_learning_rate_ends_in_one_sentence(stage, method, finished, little_store, tmp_path):
     folder = with_upstream(stage, finished, tmp_path / "runs")
-    done, lines = errors_of(
-        stage, little_store, tmp_path / "runs", "--lr", 1e30, "--epochs", 4, "--batch-size", 4
-    )
+    flags = ("--lr", 1e30, "--epochs", 4, "--batch-size", 4)
+    done, lines = errors_of(stage, method, little_store, tmp_path / "runs", *flags)
     assert done.returncode == 2, done.stderr
     assert len(lines) == 1
     assert lines[0].startswith("Error: ")
@@ -258,22 +298,30 @@ def test_a_huge_learning_rate_ends_in_one_sentence(stage, finished, little_store
 @pytest.mark.filterwarnings("default::RuntimeWarning")
 @pytest.mark.parametrize("stage", STAGES)
 def test_weights_that_blow_up_in_an_epochs_last_step_end_in_one_sentence(
-    stage, finished, little_store, tmp_path
+    stage, method, finished, little_store, tmp_path
 ):
     with_upstream(stage, finished, tmp_path / "runs")
-    done, lines = errors_of(
-        stage, little_store, tmp_path / "runs", "--lr", 1e30, "--epochs", 2, "--batch-size", 999
-    )
+    flags = ("--lr", 1e30, "--epochs", 2, "--batch-size", 999)
+    done, lines = errors_of(stage, method, little_store, tmp_path / "runs", *flags)
     assert (done.returncode, len(lines)) == (2, 1), done.stderr
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_the_last_good_epoch_is_kept_when_a_loss_is_not_finite(
-    stage, finished, little_store, tmp_path, monkeypatch
+    stage, method, finished, little_store, tmp_path, monkeypatch
 ):
     folder = with_upstream(stage, finished, tmp_path / "runs")
     with monkeypatch.context() as patch:
-        if stage == "gan":
+        if stage == "gan" and method == "spectral":
+            original, calls = SpectralGenerator.log_likelihood, []
+
+            def spoilt(*args):
+                calls.append(None)  # of three batches, and validation, in each epoch
+                amplitude, coherence = original(*args)
+                return amplitude, coherence * (float("nan") if len(calls) == 10 else 1)
+
+            patch.setattr(SpectralGenerator, "log_likelihood", spoilt)
+        elif stage == "gan":
             original, calls = gan.F.mse_loss, []
 
             def spoilt(*args):
@@ -283,20 +331,22 @@ def test_the_last_good_epoch_is_kept_when_a_loss_is_not_finite(
             patch.setattr(gan.F, "mse_loss", spoilt)
         else:
             original, calls = classifier.F.cross_entropy, []
+            # of 7 batches in each epoch; in stage 3, of the real and the generated ones
+            bad = 16 if stage == "classifier" else 30
 
             def spoilt(*args):
                 calls.append(None)
-                return original(*args) * (float("inf") if len(calls) == 16 else 1)
+                return original(*args) * (float("inf") if len(calls) == bad else 1)
 
             patch.setattr(classifier.F, "cross_entropy", spoilt)
         with pytest.raises(UserError, match="became (nan|inf) in epoch 2") as error:
-            run_stage(stage, little_store, tmp_path / "runs")
+            run_stage(stage, little_store, tmp_path / "runs", method)
     assert str(folder / "state.pt") in str(error.value)
     state = load(folder / "state.pt")
     whole = load(fold_of(finished) / stage / "state.pt")
     assert_same(state["history"], whole["history"][:2])
     assert all(tensor.isfinite().all() for net in state["nets"].values() for tensor in net.values())
-    run_stage(stage, little_store, tmp_path / "runs")
+    run_stage(stage, little_store, tmp_path / "runs", method)
     assert_same_run(folder, fold_of(finished) / stage)
 
 
@@ -351,7 +401,7 @@ def watched(little_store, tmp_path_factory) -> dict:
         patch.setattr(engine, "step", step)
         patch.setattr(checkpoints, "save", save)
         runs = tmp_path_factory.mktemp("watched")
-        seen["dir"] = run_stage("gan", little_store, runs, epochs=5, critic_every=2)
+        seen["dir"] = run_stage("gan", little_store, runs, "published", epochs=5, critic_every=2)
     return seen
 
 
@@ -387,27 +437,65 @@ def test_the_generator_of_the_smallest_validation_error_is_handed_over(watched):
     assert_same(dict(model["weights"]), dict(watched["states"][best]["nets"]["generator"]))
 
 
-@pytest.mark.parametrize("stage", BOTH)
-def test_the_classifier_of_the_highest_balanced_accuracy_is_handed_over(
-    stage, finished, little_store, tmp_path, monkeypatch
-):
-    with_upstream(stage, finished, tmp_path)
-    states = []
-    original = checkpoints.save
+@pytest.fixture
+def states(monkeypatch) -> list[dict]:
+    """Return a list to which the state of each epoch is added."""
+    found, original = [], checkpoints.save
 
     def save(path, content):
         original(path, content)
         if path.name == "state.pt":
-            states.append(load(path))
+            found.append(load(path))
 
     monkeypatch.setattr(checkpoints, "save", save)
-    folder = run_stage(stage, little_store, tmp_path, epochs=6)
-    scores = [line["val_balanced_accuracy"] for line in read_lines(folder / "metrics.jsonl")]
-    assert len(set(scores)) > 1
-    best = int(np.argmax(scores))  # the first of equal ones
-    assert json.loads((folder / "result.json").read_text())["best_epoch"] == best
+    return found
+
+
+def of_average(state: dict) -> dict:
+    """Return the averaged weights in the state of an `AveragedModel`."""
+    assert int(state["n_averaged"]) > 0
+    return {k.removeprefix("module."): v for k, v in state.items() if k != "n_averaged"}
+
+
+@pytest.mark.parametrize("n_calibration_steps", [0, 2])
+def test_the_generator_of_the_highest_likelihood_is_handed_over(
+    n_calibration_steps, little_store, tmp_path, states
+):
+    """As averaged over steps; after it is chosen, calibration changes two parameters."""
+    settings = {"epochs": 4, "lr": 0.05, "calibration_steps": n_calibration_steps}
+    folder = run_stage("gan", little_store, tmp_path, **settings)
+    likelihoods = [line["val_log_likelihood"] for line in read_lines(folder / "metrics.jsonl")]
+    best = int(np.argmax(likelihoods))
+    assert 0 < best < 3, "choose settings with which it is neither the first nor the last"
     model = load(folder / "model.pt")
-    assert_same(dict(model["weights"]), dict(states[best]["nets"]["classifier"]))
+    result = json.loads((folder / "result.json").read_text())
+    assert model["best_epoch"] == result["best_epoch"] == best
+    wanted = of_average(states[best]["nets"]["generator"])
+    assert list(model["weights"]) == list(wanted)
+    changed = {k for k, v in wanted.items() if not torch.equal(v, model["weights"][k])}
+    assert changed == ({"usual", "coherence.strength"} if n_calibration_steps else set())
+    in_training = states[best]["nets"]["generator in training"]
+    assert not same(dict(in_training), wanted)
+
+
+@pytest.mark.parametrize("choose_by", ["val_loss", "val_balanced_accuracy"])
+@pytest.mark.parametrize("stage", BOTH)
+def test_the_classifier_of_the_best_validation_is_handed_over(
+    stage, choose_by, method, finished, little_store, tmp_path, states
+):
+    with_upstream(stage, finished, tmp_path)
+    settings = {"epochs": 6, "choose_by": choose_by}
+    folder = run_stage(stage, little_store, tmp_path, method, **settings)
+    scores = [line[choose_by] for line in read_lines(folder / "metrics.jsonl")]
+    assert len(set(scores)) > 1
+    # the first of equal ones
+    best = int(np.argmin(scores) if choose_by == "val_loss" else np.argmax(scores))
+    assert json.loads((folder / "result.json").read_text())["best_epoch"] == best
+    model, nets = load(folder / "model.pt"), states[best]["nets"]
+    average = of_average(nets["classifier"])
+    assert_same(dict(model["weights"]), average)
+    # The published weights are those of the last step, ours are not.
+    assert same(average, dict(nets["classifier in training"])) == (method == "published")
 
 
 # --- who may say something
@@ -443,10 +531,10 @@ def quality_or_predictions(folder: Path) -> str:
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_test_trials_have_no_say_in_anything_handed_over(stage, finished, spoilt, tmp_path):
+def test_test_trials_have_no_say_in_anything_handed_over(stage, method, finished, spoilt, tmp_path):
     whole = fold_of(finished) / stage
     folder = with_upstream(stage, finished, tmp_path)
-    run_stage(stage, spoilt["test"], tmp_path)
+    run_stage(stage, spoilt["test"], tmp_path, method)
     assert_same(load(folder / "model.pt"), load(whole / "model.pt"))
     assert_same(load(folder / "state.pt"), load(whole / "state.pt"))
     assert (folder / "metrics.jsonl").read_text() == (whole / "metrics.jsonl").read_text()
@@ -454,10 +542,12 @@ def test_test_trials_have_no_say_in_anything_handed_over(stage, finished, spoilt
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_validation_trials_choose_the_epoch_and_nothing_else(stage, finished, spoilt, tmp_path):
+def test_validation_trials_choose_the_epoch_and_nothing_else(
+    stage, method, finished, spoilt, tmp_path
+):
     whole = fold_of(finished) / stage
     folder = with_upstream(stage, finished, tmp_path)
-    run_stage(stage, spoilt["val"], tmp_path)
+    run_stage(stage, spoilt["val"], tmp_path, method)
     states = [load(path / "state.pt") for path in (folder, whole)]
     for name in ("nets", "optimisers"):
         assert_same(states[0][name], states[1][name])
@@ -471,15 +561,15 @@ def test_validation_trials_choose_the_epoch_and_nothing_else(stage, finished, sp
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_training_trials_are_what_is_learnt_from(stage, finished, spoilt, tmp_path):
+def test_training_trials_are_what_is_learnt_from(stage, method, finished, spoilt, tmp_path):
     whole = fold_of(finished) / stage
     folder = with_upstream(stage, finished, tmp_path)
-    run_stage(stage, spoilt["train"], tmp_path)
+    run_stage(stage, spoilt["train"], tmp_path, method)
     assert not same(load(folder / "state.pt")["nets"], load(whole / "state.pt")["nets"])
 
 
-def test_even_the_window_protocol_trains_on_no_test_frame(little_store, tmp_path):
-    first = run_stage("classifier", little_store, tmp_path / "first", protocol="window")
+def test_even_the_window_protocol_trains_on_no_test_frame(method, little_store, tmp_path):
+    first = run_stage("classifier", little_store, tmp_path / "first", method, protocol="window")
     copy = tmp_path / "store"
     shutil.copytree(little_store, copy)
     rows = np.loadtxt(first / "predictions.csv", delimiter=",", skiprows=1, usecols=(0, 1))
@@ -487,7 +577,7 @@ def test_even_the_window_protocol_trains_on_no_test_frame(little_store, tmp_path
     for trial, frame in rows.astype(int):
         eeg[trial, :, frame * 128 : (frame + 1) * 128] = 99.0
     eeg.flush()
-    second = run_stage("classifier", copy, tmp_path / "second", protocol="window")
+    second = run_stage("classifier", copy, tmp_path / "second", method, protocol="window")
     assert_same(load(first / "model.pt"), load(second / "model.pt"))
     assert quality_or_predictions(first) != quality_or_predictions(second)
 
@@ -496,15 +586,15 @@ def test_even_the_window_protocol_trains_on_no_test_frame(little_store, tmp_path
 
 
 @pytest.mark.parametrize("stage", ["gan", "classifier"])
-def test_the_same_seed_agrees_and_another_differs(stage, finished, little_store, tmp_path):
-    again = run_stage(stage, little_store, tmp_path / "again")
+def test_the_same_seed_agrees_and_another_differs(stage, method, finished, little_store, tmp_path):
+    again = run_stage(stage, little_store, tmp_path / "again", method)
     assert_same_run(again, fold_of(finished) / stage)
-    other = run_stage(stage, little_store, tmp_path / "other", seed=521)
+    other = run_stage(stage, little_store, tmp_path / "other", method, seed=521)
     weights = [load(folder / "model.pt")["weights"] for folder in (again, other)]
     assert not same(*weights)
 
 
-def test_settings_in_the_checkpoint_are_those_of_the_run(finished):
+def test_settings_in_the_checkpoint_are_those_of_the_run(method, finished):
     for stage in STAGES:
         model = load(fold_of(finished) / stage / "model.pt")
         config = json.loads((fold_of(finished) / stage / "config.json").read_text())
@@ -513,11 +603,120 @@ def test_settings_in_the_checkpoint_are_those_of_the_run(finished):
         assert model["store_hash"] == config["store_hash"]
         assert model["config"]["epochs"] == 3
         assert model["stage"] == stage
+        assert model["config"]["method"] == method
+        scalers = {"gan": {"de_scaler", "eeg_scaler"}}.get(stage, {"eeg_scaler"})
+        found = {name for name in model if name.endswith("_scaler")}
+        assert found == (scalers if method == "published" else set())
 
 
-def test_finetuning_starts_from_the_classifier_of_stage_2(finished, little_store, tmp_path):
+def test_finetuning_starts_from_the_classifier_of_stage_2(method, finished, little_store, tmp_path):
     folder = with_upstream("finetune", finished, tmp_path)
-    run_stage("finetune", little_store, tmp_path, epochs=1, lr=0.0)
+    run_stage("finetune", little_store, tmp_path, method, epochs=1, lr=0.0)
     tuned, before = (load(path / "model.pt") for path in (folder, folder.parent / "classifier"))
+    if method == "spectral":  # what its maps are normalised by follows what it is shown
+        for name in ("norm.running_mean", "norm.running_var", "norm.num_batches_tracked"):
+            assert not torch.equal(tuned["weights"].pop(name), before["weights"].pop(name))
     assert_same(tuned["weights"], before["weights"])
-    assert tuned["eeg_scaler"] == before["eeg_scaler"]
+    assert tuned.get("eeg_scaler") == before.get("eeg_scaler")
+
+
+# --- what our method adds to training
+
+
+def test_averages_follow_slowly_and_faster_in_the_beginning():
+    net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2))
+    average = engine.averaged(net, 0.5)
+    wanted = None
+    for n_steps in range(30):
+        with torch.no_grad():
+            net[0].weight.fill_(float(n_steps))
+            net[1].running_mean.fill_(-float(n_steps))
+            net[1].num_batches_tracked.fill_(n_steps)
+        average.update_parameters(net)
+        kept = min(0.5, (1 + n_steps) / (10 + n_steps))
+        wanted = kept * wanted + (1 - kept) * n_steps if n_steps else 0.0
+        assert average.module[0].weight.mean().item() == pytest.approx(wanted, abs=1e-4)
+        assert average.module[1].running_mean.mean().item() == pytest.approx(-wanted, abs=1e-4)
+        assert int(average.module[1].num_batches_tracked) == n_steps
+    assert 28 < wanted < 28.5  # with 0.5, about two steps behind
+    assert torch.equal(net[0].weight, torch.full((2, 2), 29.0))
+
+
+def test_a_step_is_cut_to_a_length():
+    for max_norm, length in ((None, 5.0), (1.0, 1.0), (7.0, 5.0)):
+        weight = torch.nn.Parameter(torch.zeros(2))
+        optimiser = torch.optim.SGD([weight], 1.0)
+        engine.step(optimiser, (weight * torch.tensor([3.0, 4.0])).sum(), max_norm)
+        assert weight.detach().norm().item() == pytest.approx(length, abs=1e-4)
+
+
+def test_varied_trials_have_the_de_that_goes_with_them():
+    """Mirrored or not, played backwards or not, and louder or softer."""
+    mirror = torch.tensor(mirrored(["F3", "F4", "CZ"]))
+    eeg = torch.from_numpy(np.random.default_rng(0).normal(0, 10, (2, 3, 20 * 128)))
+    de = torch.from_numpy(trial_de(eeg.numpy()))
+    seen = set()
+    for seed in range(12):
+        torch.manual_seed(seed)
+        varied_de, varied = gan.vary(de, eeg, mirror, 0.5)
+        difference = (varied_de - torch.from_numpy(trial_de(varied.numpy()))).abs()
+        assert difference[:, :, 6:-6].max() < 0.01  # a filter starts at one end
+        candidates = {
+            (swapped, reversed_): wanted.flip(2) if reversed_ else wanted
+            for swapped, wanted in ((False, eeg), (True, eeg[:, mirror]))
+            for reversed_ in (False, True)
+        }
+        ratios = {kind: varied / wanted for kind, wanted in candidates.items()}
+        (kind,) = (k for k, ratio in ratios.items() if ratio.std(2).max() < 1e-4)
+        seen.add(kind)
+        gains = ratios[kind].mean(2).log()
+        assert gains.std() > 0.05  # another for each trial and electrode
+    assert len(seen) == 4
+
+
+def test_loudness_varies_as_much_as_told():
+    eeg, de = torch.ones(500, 3, 4), torch.zeros(500, 4, 2, 3)
+    torch.manual_seed(0)
+    gains = gan.vary(de, eeg, torch.arange(3), 0.25)[1][..., 0].log()
+    assert gains.mean().abs() < 0.03
+    assert gains.mean(1).var().item() == pytest.approx(0.25**2 * (1 + 1 / 3), rel=0.15)
+    assert gains.var(1).mean().item() == pytest.approx(0.25**2, rel=0.15)
+    assert torch.equal(gan.vary(de, eeg, torch.arange(3), 0.0)[1], eeg)
+
+
+def test_calibration_brings_correlations_and_spectra_back_to_those_of_real_eeg():
+    rng = np.random.default_rng(0)
+    sources, mixing = rng.normal(0, 10, (6, 4, 16 * 128)), rng.normal(size=(6, 4))
+    eeg = np.einsum("cs,nst->nct", mixing, sources) + rng.normal(0, 2, (6, 6, 16 * 128))
+    de, eeg = trial_de(eeg).astype(np.float32), eeg.astype(np.float32)
+    de, eeg = torch.from_numpy(de), torch.from_numpy(eeg)
+    torch.manual_seed(0)
+    generator = SpectralGenerator(["F3", "FZ", "F4", "C3", "PZ", "O2"], widths=(8, 8, 8, 8))
+    generator.start_from(de, eeg)
+    with torch.no_grad():
+        generator.coherence.strength.mul_(0.5)
+        generator.usual += torch.linspace(-0.5, 0.5, generator.usual.shape[1])
+    before = {k: v.clone() for k, v in generator.state_dict().items()}
+    noise = torch.randn(6, *generator.noise_shape(32))
+
+    def errors() -> np.ndarray:
+        """Return the mean errors of correlations, and of spectra in nats."""
+        with torch.inference_mode():
+            both = generator(de, noise), eeg
+            correlations = [band_correlations(generator.lock.bands(x)) for x in both]
+            powers = [generator.half_seconds.analyse(x).abs().square().mean(2) for x in both]
+        levels = [0.5 * power.log().mean((0, 1)) for power in powers]
+        return np.array([float((a - b).abs().mean()) for a, b in (correlations, levels)])
+
+    run = SimpleNamespace(
+        config=SimpleNamespace(calibration_steps=30, seed=1),
+        split=SimpleNamespace(trials={"train": np.arange(6)}.__getitem__),
+        device=torch.device("cpu"),
+    )
+    errors_before = errors()
+    gan.calibrate(run, SimpleNamespace(whole=lambda trials: (de[trials], eeg[trials])), generator)
+    assert (errors() < 0.8 * errors_before).all()
+    after = generator.state_dict()
+    changed = {k for k, v in before.items() if not torch.equal(v, after[k])}
+    assert changed == {"usual", "coherence.strength"}
+    assert all(weights.requires_grad for weights in generator.parameters())
