@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -51,21 +54,32 @@ def no_figures(monkeypatch):
     leave_out_figures(monkeypatch)
 
 
-@pytest.fixture(scope="module", params=METHODS)
+@pytest.fixture(scope="module")
+def finished_of(little_store, tmp_path_factory) -> Callable[[str], Path]:
+    """Return what runs all three stages of fold 0, of a method, without interruption, once."""
+
+    @cache
+    def run(method: str) -> Path:
+        runs = tmp_path_factory.mktemp("finished") / "runs"
+        with pytest.MonkeyPatch.context() as patch:
+            leave_out_figures(patch)
+            for stage in STAGES:
+                run_stage(stage, little_store, runs, method)
+        return runs
+
+    return run
+
+
+@pytest.fixture(params=METHODS)
 def method(request) -> str:
-    """Return each method."""
+    """Return each method; or, with `indirect`, one."""
     return request.param
 
 
-@pytest.fixture(scope="module")
-def finished(method, little_store, tmp_path_factory) -> Path:
+@pytest.fixture
+def finished(method, finished_of) -> Path:
     """Return a runs folder in which all three stages of fold 0 ran without interruption."""
-    runs = tmp_path_factory.mktemp("finished") / "runs"
-    with pytest.MonkeyPatch.context() as patch:
-        leave_out_figures(patch)
-        for stage in STAGES:
-            run_stage(stage, little_store, runs, method)
-    return runs
+    return finished_of(method)
 
 
 def fold_of(runs: Path) -> Path:
@@ -166,7 +180,7 @@ STOPS += [("published", "middle of the second epoch"), ("published", "after mode
 
 
 @pytest.mark.parametrize("stage", STAGES)
-@pytest.mark.parametrize(("method", "point"), STOPS, indirect=["method"], scope="module")
+@pytest.mark.parametrize(("method", "point"), STOPS, indirect=["method"])
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(
     stage, point, method, finished, little_store, tmp_path, monkeypatch
 ):
@@ -498,6 +512,26 @@ def test_the_classifier_of_the_best_validation_is_handed_over(
     assert same(average, dict(nets["classifier in training"])) == (method == "published")
 
 
+@pytest.mark.parametrize(
+    ("method", "stage"),
+    [
+        pytest.param(
+            *("spectral", "gan"),
+            marks=pytest.mark.xfail(strict=True, reason="the sign of a log likelihood is lost"),
+        ),
+        *(("spectral", stage) for stage in BOTH),
+        *(("published", stage) for stage in STAGES),
+    ],
+    indirect=["method"],
+)
+def test_the_log_says_which_epoch_was_chosen_and_why(stage, finished):
+    folder = fold_of(finished) / stage
+    best = json.loads((folder / "result.json").read_text())["best_epoch"]
+    (said,) = re.findall(r"Chose epoch (\d+): (\w+) (\S+) on", (folder / "log.txt").read_text())
+    assert int(said[0]) == best
+    assert said[2] == f"{read_lines(folder / 'metrics.jsonl')[best][said[1]]:.4g}"
+
+
 # --- who may say something
 
 
@@ -512,9 +546,9 @@ def spoil(store: Path, copy: Path, trials: list[int]) -> Path:
 
 
 @pytest.fixture(scope="module")
-def parts(finished) -> dict[str, list[int]]:
+def parts(finished_of) -> dict[str, list[int]]:
     """Return the trials of each part of the split."""
-    return load(fold_of(finished) / "classifier" / "model.pt")["trials"]
+    return load(fold_of(finished_of("spectral")) / "classifier" / "model.pt")["trials"]
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,161 @@
+"""Classifiers with what else they are given of a frame, and what stage 3 minimises."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from de3dgan import classifier
+from de3dgan.classifier import FrameClassifier, with_second
+from de3dgan.data import Frames
+from de3dgan.normalisation import fit_eeg_scaler
+from models import SASTNet, SpectralSASTNet
+from tests.conftest import METHODS
+from tests.helpers import fake_store, split_by_trial
+
+CPU = torch.device("cpu")
+SMALL = {"widths": (8, 8, 8, 8, 8), "n_features": 8}
+#: Trials 0 to 5, of three recordings: each has its own baseline, or one with others.
+BASELINES = [2, 0, 1, 1, 2, 0]
+
+
+@pytest.fixture
+def store():
+    return fake_store(n_trials=6, n_frames=4, baseline=BASELINES)
+
+
+def of_method(method: str, store) -> FrameClassifier:
+    torch.manual_seed(0)
+    frames = Frames(store, CPU, waveform_baseline=False)
+    if method == "spectral":
+        net, scaler = SpectralSASTNet(store.ch_names, **SMALL), None
+    else:
+        net, scaler = (
+            SASTNet(store.ch_names, **SMALL),
+            fit_eeg_scaler(frames, split_by_trial(store, val=1, test=4)),
+        )
+    net.eval()
+    return FrameClassifier(net, store, scaler)
+
+
+def test_each_frame_is_seen_against_the_baseline_of_its_own_trial(store):
+    frames = Frames(store, CPU, waveform_baseline=False)
+    ours = of_method("spectral", store)
+    numbers = np.array([0, 7, 9, 14, 19, 23])  # a frame of each trial
+    logits, features = ours(frames[numbers], numbers)
+    for row, number in enumerate(numbers):
+        recording = store.baseline[BASELINES[number // 4]]
+        level = ours.net.level(torch.from_numpy(recording))[None]
+        alone = ours.net(frames[numbers[row : row + 1]], level)
+        torch.testing.assert_close(logits[row], alone[0][0], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(features[row], alone[1][0], atol=1e-5, rtol=1e-4)
+    other, _ = ours(frames[numbers], numbers[::-1].copy())
+    assert not torch.allclose(other, logits)
+
+
+def test_the_published_classifier_sees_normalised_frames_alone(store):
+    frames = Frames(store, CPU, waveform_baseline=False)
+    theirs = of_method("published", store)
+    numbers = np.array([0, 7, 9])
+    logits, _ = theirs(frames[numbers], numbers)
+    wanted, _ = theirs.net(theirs.scaler.normalise(frames[numbers]))
+    assert torch.equal(logits, wanted)
+    assert torch.equal(theirs(frames[numbers], numbers[::-1].copy())[0], logits)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_classifier_survives_being_a_checkpoints_content(method, store):
+    frames = Frames(store, CPU, waveform_baseline=False)
+    own, numbers = of_method(method, store), np.arange(24)
+    content = own.content()
+    assert ("eeg_scaler" in content) == (method == "published")
+    again = FrameClassifier.from_content(content, store, CPU)
+    again.net.eval()
+    assert torch.equal(again(frames[numbers], numbers)[0], own(frames[numbers], numbers)[0])
+    probabilities = classifier.predict(again, frames, numbers)
+    assert probabilities.shape == (24, 2)
+    np.testing.assert_allclose(probabilities.sum(1), 1, atol=1e-6)
+
+
+def test_the_same_with_another_network_leaves_the_first_alone(store):
+    first, second = of_method("spectral", store), of_method("spectral", store)
+    other = first.of(second.net)
+    assert other.net is second.net
+    assert first.net is not second.net
+    assert other.baseline is first.baseline
+
+
+class Linear:
+    """Stands in for a classifier: scores and features that are known, and whose numbers it got."""
+
+    def __init__(self):
+        self.numbers = []
+
+    def __call__(self, eeg, numbers):
+        self.numbers.append(numbers)
+        feature = eeg.mean(-1)
+        return feature @ torch.tensor([[1.0, -1.0], [0.5, 0.2], [-0.3, 1.0]]), feature
+
+
+@pytest.mark.parametrize("weights", [(0.0, 0.5), (1.0, 0.0), (0.5, 2.0), (0.0, 0.0)])
+def test_stage_3_minimises_what_its_weights_say(weights, store):
+    real = Frames(store, CPU, waveform_baseline=False)
+    made = fake_store(n_trials=6, n_frames=4, seed=1)
+    second = Frames(made, CPU, waveform_baseline=False)
+    numbers, labels = np.array([3, 20, 8]), torch.tensor([0, 1, 1])
+    net = Linear()
+    terms = with_second(real, second, net, *weights)(numbers, labels)
+    assert [n.tolist() for n in net.numbers] == [[3, 20, 8, 3, 20, 8]]
+
+    (of_real, features), (of_second, other) = (Linear()(f[numbers], None) for f in (real, second))
+    entropies = F.cross_entropy(of_real, labels), F.cross_entropy(of_second, labels)
+    distance = (features - other).square().mean()
+    label_weight, consistency_weight = weights
+    mean = (entropies[0] + label_weight * entropies[1]) / (1 + label_weight)
+    assert next(iter(terms)) == "loss"  # which is minimised
+    torch.testing.assert_close(terms["loss"], mean + consistency_weight * distance)
+    torch.testing.assert_close(terms["cross_entropy"], entropies[0])
+    torch.testing.assert_close(terms["feature_distance"], distance)
+
+
+def test_without_a_second_eeg_stage_3_goes_on_as_stage_2():
+    store = fake_store()
+    real = Frames(store, CPU, waveform_baseline=False)
+    numbers, labels = np.array([3, 20, 8]), torch.tensor([0, 1, 1])
+    terms = with_second(real, None, Linear(), 1.0, 0.5)(numbers, labels)
+    assert set(terms) == {"loss"}
+    wanted = F.cross_entropy(Linear()(real[numbers], None)[0], labels)
+    torch.testing.assert_close(terms["loss"], wanted)
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.9])
+def test_validation_and_what_is_handed_over_are_of_the_averaged_weights(decay, store, monkeypatch):
+    """What validation looks at is not what is being trained, unless nothing is averaged."""
+    frames = Frames(store, CPU, waveform_baseline=False)
+    own = of_method("spectral", store)
+    run = SimpleNamespace(
+        config=SimpleNamespace(averaging=decay, batch_size=8, seed=0, choose_by="val_loss"),
+        split=split_by_trial(store, val=1, test=4),
+        labels=np.array([0, 1, 0, 1, 0, 1]),
+        device=CPU,
+    )
+    seen = {}
+
+    def fit(run, nets, optimisers, train_epoch, validate, **options):
+        seen.update(nets)
+        train_epoch(0, lambda: None)
+        return [validate()], 0
+
+    monkeypatch.setattr(classifier.engine, "fit", fit)
+    optimiser = torch.optim.SGD(own.net.parameters(), 1.0)
+    loss = classifier.cross_entropy(frames, own)
+    trained, history, _ = classifier.train(run, frames, own, optimiser, loss)
+    averages, weights = trained.net.state_dict(), own.net.state_dict()
+    assert next(iter(seen)) == "classifier" and seen["classifier"].module is trained.net
+    assert all(torch.equal(averages[k], weights[k]) for k in weights) == (decay == 0)
+    wanted = classifier.predict(trained, frames, run.split.val)[:, 1]
+    assert history[0]["val_loss"] == pytest.approx(-np.log(wanted).mean(), abs=1e-6)
