@@ -59,7 +59,7 @@ class Config:
 class Published(Config):
     """The values of ``--method published``: as in the paper."""
 
-    method: Literal["spectral", "published"] = "published"
+    method: Literal["spectral", "published"] = "published"  # ours, or the paper's
     widths: tuple[int, int, int, int] = (32, 64, 128, 256)  # U-Net feature maps
     critic_widths: tuple[int, int, int, int, int] = (256, 128, 64, 32, 16)  # critic's feature maps
     critic_hidden: int = 1024  # units before the critic's score

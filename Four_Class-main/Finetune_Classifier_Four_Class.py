@@ -68,14 +68,14 @@ class Config:
 class Published(Config):
     """The values of ``--method published``: as in the paper."""
 
-    method: Literal["spectral", "published"] = "published"
-    epochs: int = 300
+    method: Literal["spectral", "published"] = "published"  # ours, or the paper's
+    epochs: int = 300  # passes over the training frames
     lr: float = 1e-5  # Adam's
     weight_decay: float = 5e-4  # L2 penalty in Adam
     averaging: float = 0.0  # the weights of the last step
     choose_by: Literal["val_loss", "val_balanced_accuracy"] = "val_balanced_accuracy"  # our choice
     label_weight: float = 0.0  # only real EEG has labels
-    consistency_weight: float = 0.5
+    consistency_weight: float = 0.5  # weight of the features' distance
 
 
 def main(config: Config) -> None:

@@ -61,11 +61,11 @@ class Config:
 class Published(Config):
     """The values of ``--method published``: as in the paper."""
 
-    method: Literal["spectral", "published"] = "published"
-    widths: tuple[int, int, int, int, int] = (256, 128, 64, 32, 16)
-    n_features: int = 1024
-    dropout: float = 0.5
-    epochs: int = 300
+    method: Literal["spectral", "published"] = "published"  # ours, or the paper's
+    widths: tuple[int, int, int, int, int] = (256, 128, 64, 32, 16)  # feature maps of the trunk
+    n_features: int = 1024  # length of the feature before the classes
+    dropout: float = 0.5  # share of the trunk's output dropped in training
+    epochs: int = 300  # passes over the training frames
     lr: float = 1e-4  # Adam's
     weight_decay: float = 5e-4  # L2 penalty in Adam
     averaging: float = 0.0  # the weights of the last step

@@ -152,7 +152,7 @@ def train(
 
     history, best_epoch = engine.fit(
         run,
-        {"classifier": average, "classifier in training": classifier.net},
+        {"classifier": average, f"classifier{engine.IN_TRAINING}": classifier.net},
         {"classifier": optimiser},
         train_epoch,
         validate,
@@ -194,13 +194,12 @@ def with_second(
         both = torch.cat([frames[numbers], second[numbers]])
         logits, features = classifier(both, np.tile(numbers, 2))
         entropy, distance = consistency_loss(logits, features, labels)
-        of_second = F.cross_entropy(logits[len(labels) :].float(), labels)
-        mean_entropy = (entropy + label_weight * of_second) / (1 + label_weight)
-        return {
-            "loss": mean_entropy + consistency_weight * distance,
-            "cross_entropy": entropy,
-            "feature_distance": distance,
-        }
+        terms = {"cross_entropy": entropy, "feature_distance": distance}
+        if label_weight:
+            of_second = F.cross_entropy(logits[len(labels) :].float(), labels)
+            terms["second_cross_entropy"] = of_second
+            entropy = (entropy + label_weight * of_second) / (1 + label_weight)
+        return {"loss": entropy + consistency_weight * distance, **terms}
 
     return batch_loss
 

@@ -25,6 +25,9 @@ from de3dgan.seeds import seed_torch
 #: Trains one epoch, calling its second argument after each step; returns mean losses.
 TrainEpoch = Callable[[int, Callable[[], Any]], dict[str, float]]
 
+#: Ends the name of a network whose averaged weights are the one without.
+IN_TRAINING = " in training"
+
 
 class Means:
     """Running means of losses that stay on the device until they are asked for."""
@@ -120,7 +123,8 @@ def fit(
             seed_torch(run.config.seed, epoch, f"{run.stage}: training")
             for net in nets.values():
                 net.train()
-            with run.ledger.by(*nets):
+            # A network and the average of its weights are one artefact.
+            with run.ledger.by(*{name.removesuffix(IN_TRAINING) for name in nets}):
                 losses = train_epoch(epoch, bar.update)
             _refuse_non_finite(losses, run, epoch)
             for name, net in nets.items():
@@ -155,7 +159,8 @@ def fit(
             _note(run, epoch, figures, time.monotonic() - start)
     handed_over.load_state_dict(best["weights"])
     handed_over.eval()
-    run.log(f"Chose epoch {best['epoch']}: {monitor} {abs(best['score']):.4g} on validation.")
+    chosen = history[best["epoch"]]
+    run.log(f"Chose epoch {best['epoch']}: {monitor} {chosen[monitor]:.4g} on validation.")
     return history, best["epoch"]
 
 

@@ -74,7 +74,8 @@ GENERATOR_PANELS = {
 CLASSIFIER_PANELS = {
     "Loss (nats)": [
         ("loss", "training: what is minimised"),
-        ("cross_entropy", "training: cross entropy in it"),
+        ("cross_entropy", "training: cross entropy of real EEG"),
+        ("second_cross_entropy", "training: cross entropy of the EEG beside it"),
         ("val_loss", "validation: cross entropy"),
     ],
     "Balanced accuracy (share of one-second frames)": [("val_balanced_accuracy", "validation")],

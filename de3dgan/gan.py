@@ -160,7 +160,7 @@ def train_spectral(
 
     history, best_epoch = engine.fit(
         run,
-        {"generator": average, "generator in training": generator},
+        {"generator": average, f"generator{engine.IN_TRAINING}": generator},
         {"generator": optimiser},
         train_epoch,
         validate,

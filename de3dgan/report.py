@@ -604,10 +604,12 @@ def _commands(study: Study, runs_dir: Path) -> str:
             having = [fold for fold in folds if stage in fold.configs]
             if having:
                 config = having[0].configs[stage]
-                script, defaults = _script(config["stage"], study.task)
+                method = config["settings"].get("method")
+                script, defaults = _script(config["stage"], study.task, method)
                 flags = [f"--runs-dir {shown(folds[0].dir.parents[2])}"]
                 for key, value in config["settings"].items():
-                    if key != "fold" and value != defaults.get(key, None):
+                    told = key == "method" and value == "published"
+                    if key != "fold" and (told or value != defaults.get(key, None)):
                         values = value if isinstance(value, list) else [value]
                         words = " ".join(shlex.quote(str(one)) for one in values)
                         flags.append(f"--{key.replace('_', '-')} {words}")
@@ -629,12 +631,13 @@ def _wrapped(words: Sequence[str]) -> list[str]:
     return lines
 
 
-def _script(stage: str, task: str) -> tuple[str, dict[str, Any]]:
-    """Return a stage's script for a task, as a user types it, and its default settings."""
+def _script(stage: str, task: str, method: str | None) -> tuple[str, dict[str, Any]]:
+    """Return a stage's script for a task, as a user types it, and a method's default settings."""
     name = SCRIPTS[stage]
     for path in sorted([*ROOT.glob(f"{name}_*.py"), *ROOT.glob(f"*/{name}_*.py")]):
         if path.stem.removeprefix(f"{name}_").lower() == task.lower():
-            config_class = runpy.run_path(str(path), run_name="recipe")["Config"]
+            names = runpy.run_path(str(path), run_name="recipe")
+            config_class = names["Published" if method == "published" else "Config"]
             defaults = {f.name: f.default for f in dataclasses.fields(config_class)}
             return str(path.relative_to(ROOT)), json.loads(json.dumps(defaults, default=str))
     return f"{name}_<your task>.py", {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -124,7 +125,7 @@ class SpectralGenerator(nn.Module):
     n_bands : int
         Frequency bands of the DE.
     widths : sequence of int, length 4
-        Feature maps of the U-Net at each depth, multiples of 8.
+        Feature maps of the U-Net at each depth.
     n_positions : int
         Maps that the U-Net is given beside DE, learnt per electrode: where it is.
     """
@@ -152,7 +153,9 @@ class SpectralGenerator(nn.Module):
             matrix = interpolation(torch.tensor(knots, dtype=torch.float32), freqs)
             self.register_buffer(f"from_{name}_knots", matrix, persistent=False)
         # Batches are few trials of few people: their own statistics would be those of the people.
-        self.unet = UNet3d(3 * n_bands + n_positions, widths, lambda n: nn.GroupNorm(8, n))
+        self.unet = UNet3d(
+            3 * n_bands + n_positions, widths, lambda n: nn.GroupNorm(math.gcd(8, n), n)
+        )
         self.position = nn.Parameter(0.5 * torch.randn(n_positions, n_chans))
         self.residual = nn.Linear(widths[0], n_knots)
         self.linear = nn.Linear(3 * n_bands, n_knots, bias=False)

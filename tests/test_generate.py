@@ -239,7 +239,6 @@ def refused(done, folder: Path, before: dict) -> str:
         ("--draw one", "one"),
         pytest.param(
             *("--draw -1", "draw"),
-            marks=pytest.mark.xfail(strict=True, reason="generate.py does not check --draw"),
         ),
     ],
 )

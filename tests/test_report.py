@@ -310,9 +310,6 @@ def test_commands_would_make_the_same_runs_again(real_runs, reported):
         {"epochs": 1},
         pytest.param(
             {"epochs": 1, "dropout": 0.7, "choose_by": "val_loss"},
-            marks=pytest.mark.xfail(
-                strict=True, reason="commands leave out what is our method's default"
-            ),
         ),
     ],
 )

@@ -487,7 +487,6 @@ def test_help_shows_the_defaults_of_the_method(stage, method):
         assert listed - {"help", "no-restart"} == known
 
 
-@pytest.mark.xfail(strict=True, reason="values that Published redefines without a comment")
 @pytest.mark.parametrize("stage", STAGES)
 def test_help_documents_every_flag_of_the_published_method(stage):
     done = run_here(script_of(stage), "--method", "published", "--help")

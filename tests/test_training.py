@@ -517,7 +517,6 @@ def test_the_classifier_of_the_best_validation_is_handed_over(
     [
         pytest.param(
             *("spectral", "gan"),
-            marks=pytest.mark.xfail(strict=True, reason="the sign of a log likelihood is lost"),
         ),
         *(("spectral", stage) for stage in BOTH),
         *(("published", stage) for stage in STAGES),
