@@ -56,20 +56,24 @@ _REGION_OF = {name: region for region, members in REGIONS.items() for name in me
 
 #: Panels of learning curves, as `learning_curves` and `fold_curves` take them.
 GENERATOR_PANELS = {
-    "Reconstruction (mean squared error of z-scored EEG)": [("reconstruction", "training")],
-    "Critic, on the epochs in which it steps (score, no unit)": [
-        ("critic_gap", "real minus generated"),
-        ("generated_score", "generated"),
-    ],
-    "DE round trip (mean absolute error, nats)": [("val_de_mae", "validation")],
-    "Log likelihood of amplitudes (nats per coefficient)": [
-        ("amplitude", "training"),
-        ("val_amplitude", "validation"),
-    ],
-    "Log likelihood gained by coherence (nats per pair of coefficients)": [
-        ("coherence", "training"),
-        ("val_coherence", "validation"),
-    ],
+    "published": {
+        "Reconstruction (mean squared error of z-scored EEG)": [("reconstruction", "training")],
+        "Critic, on the epochs in which it steps (score, no unit)": [
+            ("critic_gap", "real minus generated"),
+            ("generated_score", "generated"),
+        ],
+        "DE round trip (mean absolute error, nats)": [("val_de_mae", "validation")],
+    },
+    "spectral": {
+        "Log likelihood of amplitudes (nats per coefficient)": [
+            ("amplitude", "training"),
+            ("val_amplitude", "validation"),
+        ],
+        "Log likelihood gained by coherence (nats per pair of coefficients)": [
+            ("coherence", "training"),
+            ("val_coherence", "validation"),
+        ],
+    },
 }
 CLASSIFIER_PANELS = {
     "Loss (nats)": [
@@ -396,8 +400,8 @@ def _draw_traces(
         "Real and generated EEG of the same trial, on the same scale",
         title,
         "In each pair of lines real EEG is above, generated EEG below. Look for: waves of like "
-        "size and speed, rather than the very same waves. The generator draws each second on its "
-        "own: a jump or a change of rhythm at a dashed border shows that its seconds do not join.",
+        "size and speed, rather than the very same waves. A jump or a change of rhythm at the dashed "
+        "borders would show a generator that draws each second on its own.",
     )
     _legend(ax)
     return figure

@@ -371,7 +371,7 @@ def _draw(
     figures.learning_curves(
         run.figure("learning_curves"),
         history,
-        figures.GENERATOR_PANELS,
+        figures.GENERATOR_PANELS[run.config.method],
         best_epoch,
         f"generator: {run.title}",
     )

@@ -68,13 +68,8 @@ _VERDICTS = {
 _COUNTED = {"window": "per one-second frame", "trial": "per trial"}
 #: The panels of each stage's learning curves; the loss that is minimised stands for its parts.
 _CLASSIFIER_PANELS = {
-    panel: [key for key in keys if key[0] != "cross_entropy"]
+    panel: [key for key in keys if not key[0].endswith("cross_entropy")]
     for panel, keys in figures.CLASSIFIER_PANELS.items()
-}
-_PANELS = {
-    "gan": figures.GENERATOR_PANELS,
-    "classifier": _CLASSIFIER_PANELS,
-    "finetune": _CLASSIFIER_PANELS,
 }
 #: Figures of stage 1 that are shown as they are: what each shows.
 _GENERATOR_FIGURES = {
@@ -486,7 +481,7 @@ def _figures(study: Study, folder: Path) -> Section:
     for model in ("classifier", "finetune"):
         if model in study.predictions:
             pictures += _of_predictions(study, model, folder)
-    for stage in _PANELS:
+    for stage in ("gan", "classifier", "finetune"):
         folds = _having(study, stage)
         if folds:
             pictures.append(_learning_curves(study, stage, folds, folder))
@@ -530,10 +525,13 @@ def _of_predictions(study: Study, model: str, folder: Path) -> list[Picture]:
 def _learning_curves(study: Study, stage: str, folds: Sequence[Fold], folder: Path) -> Picture:
     leaky = any(fold.leaky(stage) for fold in folds)
     best = [fold.results[stage]["best_epoch"] for fold in folds]
+    panels = _CLASSIFIER_PANELS
+    if stage == "gan":
+        panels = figures.GENERATOR_PANELS[folds[0].configs[stage]["settings"]["method"]]
     path = figures.fold_curves(
         folder / "curves.png",
         [_history(fold.dir / stage / "metrics.jsonl") for fold in folds],
-        _PANELS[stage],
+        panels,
         best,
         f"{stage_name(stage)}: {_title(study, leaky)}",
     )
