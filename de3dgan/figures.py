@@ -400,8 +400,8 @@ def _draw_traces(
         "Real and generated EEG of the same trial, on the same scale",
         title,
         "In each pair of lines real EEG is above, generated EEG below. Look for: waves of like "
-        "size and speed, rather than the very same waves. A jump or a change of rhythm at the dashed "
-        "borders would show a generator that draws each second on its own.",
+        "size and speed, rather than the very same waves. A jump or a change of rhythm at a dashed "
+        "border would show that the generator draws each second on its own.",
     )
     _legend(ax)
     return figure
