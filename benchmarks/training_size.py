@@ -55,12 +55,12 @@ def main(config: Config) -> None:
         folds = [trained_on(size, fold, config) for fold in config.folds]
         rows.append(row(size, folds))
         print(rows[-1], flush=True)
-    folds = ", ".join(map(str, config.folds))
+    folds = " ".join(map(str, config.folds))
     lines = [
         "# Generated EEG against the number of people to train on",
         "",
-        "Made by `.venv/bin/python benchmarks/training_size.py --data-dir <store of all EEGMAT>`: "
-        f"task workload, protocol `subject`, folds {folds}, seed {config.seed}. Generator, "
+        "Made by `.venv/bin/python benchmarks/training_size.py --data-dir <store of all EEGMAT> "
+        f"--folds {folds}`: task workload, protocol `subject`, seed {config.seed}. Generator, "
         "classifier and fine-tuning are trained on some of each fold's training people, and tested "
         "on people that none of them has seen. Differences are those of fine-tuning with generated "
         "EEG from fine-tuning with real EEG alone, with 95 % intervals over the people tested. "

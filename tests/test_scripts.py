@@ -199,6 +199,8 @@ def test_a_run_directory_holds_what_the_design_lists(stage, task, runs):
     expected = LOSSES[method if stage == "gan" else "classifier"]
     if stage == "finetune":
         expected = [*expected, "cross_entropy", "feature_distance"]
+        if method == "spectral":
+            expected.append("second_cross_entropy")
     assert set(lines[0]) == {"epoch", *expected}
     settings = json.loads((folder / "config.json").read_text())["settings"]
     assert settings["method"] == method
