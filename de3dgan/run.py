@@ -134,6 +134,12 @@ class Run:
             missing or of another split, or if the directory holds a run with other settings.
         """
         check_config(config)
+        if (stage, config.method, config.protocol) == ("gan", "spectral", "window"):
+            raise UserError(
+                "The window protocol cuts trials into single seconds, and the generator learns "
+                "from whole trials: choose another --protocol, or reproduce the paper with "
+                "--method published."
+            )
         store = Store.open(from_root(config.data_dir))
         labels = class_labels(store, config.ratings, config.threshold)
         absent = set(range(2 ** len(config.ratings))) - set(labels.tolist())
