@@ -164,7 +164,7 @@ class HalfSeconds(nn.Module):
     def analyse(self, eeg: Tensor) -> Tensor:
         """Return spectra of EEG: (..., n_chans, n_times) to complex (..., n_chans, n_win, n_freqs).
 
-        Scaled such that the mean squares are those of the sum of squares of one window's samples.
+        Of white noise with variance σ², their mean squares are 64 σ²: the sum of the window's.
         """
         margin = (self.length - WINDOW) // 2
         padded = F.pad(eeg, (margin, margin), mode="reflect")
