@@ -81,22 +81,26 @@ def main(config: Config) -> None:
     from de3dgan.run import Run
     from models import SASTNet, SpectralSASTNet
 
-    run = Run.open(config, "classifier")
-    if run.finished:
-        return
-    frames = run.frames()
-    shape = {"widths": config.widths, "n_features": config.n_features, "dropout": config.dropout}
-    if config.method == "spectral":
-        net = SpectralSASTNet(run.store.ch_names, run.n_classes, noise=config.noise, **shape)
-        optimiser_class, scaler = AdamW, None
-    else:
-        net = SASTNet(run.store.ch_names, run.n_classes, **shape)
-        optimiser_class, scaler = Adam, fit_eeg_scaler(frames, run.split)
-    optimiser = optimiser_class(net.parameters(), config.lr, weight_decay=config.weight_decay)
-    trained = classifier.FrameClassifier(net.to(run.device), run.store, scaler)
-    loss = classifier.cross_entropy(frames, trained)
-    trained, history, best_epoch = classifier.train(run, frames, trained, optimiser, loss)
-    classifier.finish(run, frames, trained, history, best_epoch)
+    with Run.open(config, "classifier") as run:
+        if run.finished:
+            return
+        frames = run.frames()
+        shape = {
+            "widths": config.widths,
+            "n_features": config.n_features,
+            "dropout": config.dropout,
+        }
+        if config.method == "spectral":
+            net = SpectralSASTNet(run.store.ch_names, run.n_classes, noise=config.noise, **shape)
+            optimiser_class, scaler = AdamW, None
+        else:
+            net = SASTNet(run.store.ch_names, run.n_classes, **shape)
+            optimiser_class, scaler = Adam, fit_eeg_scaler(frames, run.split)
+        optimiser = optimiser_class(net.parameters(), config.lr, weight_decay=config.weight_decay)
+        trained = classifier.FrameClassifier(net.to(run.device), run.store, scaler)
+        loss = classifier.cross_entropy(frames, trained)
+        trained, history, best_epoch = classifier.train(run, frames, trained, optimiser, loss)
+        classifier.finish(run, frames, trained, history, best_epoch)
 
 
 if __name__ == "__main__":

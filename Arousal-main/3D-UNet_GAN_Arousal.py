@@ -80,25 +80,29 @@ def main(config: Config) -> None:
     from de3dgan.run import Run
     from models import Discriminator, Generator, SpectralGenerator
 
-    run = Run.open(config, "gan")
-    if run.finished:
-        return
-    data = gan.Trials(run)
-    if config.method == "spectral":
-        generator = SpectralGenerator(run.store.ch_names, widths=config.widths).to(run.device)
-        optimiser = AdamW(generator.parameters(), config.lr, weight_decay=config.weight_decay)
-        trained, history, best_epoch = gan.train_spectral(run, data, generator, optimiser)
-    else:
-        generator = Generator(run.store.ch_names, widths=config.widths).to(run.device)
-        critic = Discriminator(
-            run.store.ch_names, widths=config.critic_widths, n_hidden=config.critic_hidden
-        ).to(run.device)
-        optimisers = {
-            "generator": Adam(generator.parameters(), config.lr, weight_decay=config.weight_decay),
-            "critic": Adam(critic.parameters(), config.critic_lr, weight_decay=config.weight_decay),
-        }
-        trained, history, best_epoch = gan.train(run, data, generator, critic, optimisers)
-    gan.finish(run, data, trained, history, best_epoch)
+    with Run.open(config, "gan") as run:
+        if run.finished:
+            return
+        data = gan.Trials(run)
+        if config.method == "spectral":
+            generator = SpectralGenerator(run.store.ch_names, widths=config.widths).to(run.device)
+            optimiser = AdamW(generator.parameters(), config.lr, weight_decay=config.weight_decay)
+            trained, history, best_epoch = gan.train_spectral(run, data, generator, optimiser)
+        else:
+            generator = Generator(run.store.ch_names, widths=config.widths).to(run.device)
+            critic = Discriminator(
+                run.store.ch_names, widths=config.critic_widths, n_hidden=config.critic_hidden
+            ).to(run.device)
+            optimisers = {
+                "generator": Adam(
+                    generator.parameters(), config.lr, weight_decay=config.weight_decay
+                ),
+                "critic": Adam(
+                    critic.parameters(), config.critic_lr, weight_decay=config.weight_decay
+                ),
+            }
+            trained, history, best_epoch = gan.train(run, data, generator, critic, optimisers)
+        gan.finish(run, data, trained, history, best_epoch)
 
 
 if __name__ == "__main__":

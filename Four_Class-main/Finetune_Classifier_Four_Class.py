@@ -87,24 +87,24 @@ def main(config: Config) -> None:
     from de3dgan.run import Run
 
     control = None if config.augmentation == "generated" else config.augmentation
-    run = Run.open(config, "finetune", needs=("gan", "classifier"), variant=control)
-    if run.finished:
-        return
-    generator = TrainedGenerator.from_content(run.upstream["gan"], run.device)
-    trained = classifier.FrameClassifier.from_content(
-        run.upstream["classifier"], run.store, run.device
-    )
-    optimiser_class = AdamW if config.method == "spectral" else Adam
-    optimiser = optimiser_class(
-        trained.net.parameters(), config.lr, weight_decay=config.weight_decay
-    )
-    frames = run.frames()
-    with augmentation.augmented_frames(run, frames, generator, config.augmentation) as second:
-        loss = classifier.with_second(
-            frames, second, trained, config.label_weight, config.consistency_weight
+    with Run.open(config, "finetune", needs=("gan", "classifier"), variant=control) as run:
+        if run.finished:
+            return
+        generator = TrainedGenerator.from_content(run.upstream["gan"], run.device)
+        trained = classifier.FrameClassifier.from_content(
+            run.upstream["classifier"], run.store, run.device
         )
-        trained, history, best_epoch = classifier.train(run, frames, trained, optimiser, loss)
-    classifier.finish(run, frames, trained, history, best_epoch)
+        optimiser_class = AdamW if config.method == "spectral" else Adam
+        optimiser = optimiser_class(
+            trained.net.parameters(), config.lr, weight_decay=config.weight_decay
+        )
+        frames = run.frames()
+        with augmentation.augmented_frames(run, frames, generator, config.augmentation) as second:
+            loss = classifier.with_second(
+                frames, second, trained, config.label_weight, config.consistency_weight
+            )
+            trained, history, best_epoch = classifier.train(run, frames, trained, optimiser, loss)
+        classifier.finish(run, frames, trained, history, best_epoch)
 
 
 if __name__ == "__main__":

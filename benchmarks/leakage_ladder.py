@@ -32,7 +32,7 @@ from de3dgan import baselines, classifier, engine
 from de3dgan.cli import command_line
 from de3dgan.data import Frames, batches
 from de3dgan.features import differential_entropy
-from de3dgan.files import atomic, write_csv, write_text
+from de3dgan.files import atomic, make_folder, write_csv, write_text
 from de3dgan.normalisation import fit_eeg_scaler
 from de3dgan.preprocessing import build_store
 from de3dgan.run import autocast
@@ -97,6 +97,7 @@ def main(config: Config) -> None:
             for cell in ladder(store, data, config):
                 print(f"{described(cell)} ({time.monotonic() - start:.0f} s)", flush=True)
                 cells.append(cell)
+    make_folder(config.out_dir)
     write_csv(config.out_dir / "leakage_ladder.csv", map(asdict, cells))
     write_text(config.out_dir / "LEAKAGE_LADDER.md", report(config, cells))
     draw(config.out_dir / "leakage_ladder.png", config, cells)

@@ -14,14 +14,15 @@ learned generator; over *shuffled*, that of matching each trial with its own EEG
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import contextmanager, suppress
 
 import numpy as np
 
 from de3dgan.data import Frames, chunks
 from de3dgan.features import WINDOW, band_signals, differential_entropy
+from de3dgan.files import writing
 from de3dgan.generation import TrainedGenerator
 from de3dgan.run import Run
 from de3dgan.seeds import derived_rng
@@ -55,16 +56,28 @@ def augmented_frames(
         yield None
         return
     make = _maker(run, frames, generator, kind)
-    path = Path(run.dir, "augmentation.npy.tmp")
+    path = run.dir / ".augmentation.npy.tmp"
     trials = run.split.trials("train")
     run.log(f"Making the {kind} EEG of {len(trials)} training trials.")
     try:
-        eeg = np.lib.format.open_memmap(path, "w+", np.float32, run.store.eeg.shape)
-        for rows in chunks(trials, 8):
-            eeg[rows] = make(rows)
+        shape = run.store.eeg.shape
+        n_bytes = 4 * math.prod(shape[1:])  # of a trial
+        # Written to a file that is mapped only then: a full disk is an error of the former, and
+        # the end of the process by the latter.
+        with writing(path, n_bytes * len(trials)), open(path, "wb") as file:
+            header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(file, header)
+            start = file.tell()
+            file.truncate(start + n_bytes * shape[0])
+            for rows in chunks(trials, 8):
+                for row, eeg in zip(rows.tolist(), make(rows), strict=True):
+                    file.seek(start + n_bytes * row)
+                    file.write(np.ascontiguousarray(eeg, "<f4").data)
+        eeg = np.load(path, mmap_mode="c")
         yield Frames(run.store, run.device, waveform_baseline=False, eeg=eeg, ledger=run.ledger)
     finally:
-        path.unlink(missing_ok=True)
+        with suppress(OSError):
+            path.unlink()
 
 
 def de_matched_noise(rng: np.random.Generator, de: np.ndarray) -> np.ndarray:

@@ -1,15 +1,21 @@
 """What a network has to beat, on the same split and by the same metrics.
 
 Baselines have no epoch to choose, so that they are trained on the validation part as well. DE is
-z-scored with the statistics of what they are trained on.
+z-scored with the statistics of what they are trained on; a feature that does not vary becomes 0.
+
+Where there is too little to be trained on (a single class; for the support vector machine, fewer
+than five frames of a class), a model predicts the frequencies of the classes, with a warning.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 
 import numpy as np
+from sklearn.base import BaseEstimator
 from sklearn.calibration import CalibratedClassifierCV
+from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -29,6 +35,8 @@ NAMES = {
 }
 #: Frames that the support vector machine is trained on, at most: its time grows with the square.
 _N_SVM_FRAMES = 6000
+#: Parts of these that its probabilities are calibrated on in turn; each needs all classes.
+_N_SVM_PARTS = 5
 
 
 def frame_de(store: Store, frames: np.ndarray, absolute: bool = False) -> np.ndarray:
@@ -85,6 +93,35 @@ def linear_model() -> Pipeline:
     return make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=1000))
 
 
+def fitted(
+    model: BaseEstimator, features: np.ndarray, classes: np.ndarray, at_least: int = 1
+) -> BaseEstimator:
+    """Return `model`, trained; or, with too little to be trained on, one of class frequencies.
+
+    Parameters
+    ----------
+    model : estimator
+        A classifier of scikit-learn's, untrained.
+    features : array, (n, n_features)
+        What it is trained on.
+    classes : array of int, (n,)
+        Their classes.
+    at_least : int
+        Examples of each class that it needs. With fewer, or with a single class, there is a
+        `UserWarning`, and what is returned predicts how frequent each class is in `classes`.
+    """
+    present, counts = np.unique(classes, return_counts=True)
+    if len(present) < 2 or counts.min() < at_least:
+        found = ", ".join(f"{n} of class {c}" for c, n in zip(present, counts, strict=True))
+        warnings.warn(
+            f"A baseline is trained on {found}, which is too little: it predicts how frequent the "
+            "classes are.",
+            stacklevel=2,
+        )
+        model = DummyClassifier(strategy="prior")
+    return model.fit(features, classes)
+
+
 def linear_probabilities(
     store: Store, split: Split, labels: np.ndarray, frames: np.ndarray, absolute: bool = False
 ) -> np.ndarray:
@@ -104,8 +141,9 @@ def linear_probabilities(
     array, (len(frames), n_classes)
     """
     known = np.concatenate([split.train, split.val])
-    model = linear_model()
-    model.fit(frame_de(store, known, absolute), labels[known // split.n_frames])
+    model = fitted(
+        linear_model(), frame_de(store, known, absolute), labels[known // split.n_frames]
+    )
     return _columns(model, labels, frame_de(store, frames, absolute))
 
 
@@ -125,8 +163,10 @@ def svm_probabilities(
     if len(known) > _N_SVM_FRAMES:
         rng = derived_rng(split.seed, split.fold, "frames of the support vector machine")
         known = rng.choice(known, _N_SVM_FRAMES, replace=False)
-    model = make_pipeline(StandardScaler(), CalibratedClassifierCV(SVC(), ensemble=False))
-    model.fit(frame_de(store, known), labels[known // split.n_frames])
+    calibrated = CalibratedClassifierCV(SVC(), cv=_N_SVM_PARTS, ensemble=False)
+    model = make_pipeline(StandardScaler(), calibrated)
+    classes = labels[known // split.n_frames]
+    model = fitted(model, frame_de(store, known), classes, at_least=_N_SVM_PARTS)
     return _columns(model, labels, frame_de(store, frames))
 
 

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from de3dgan import baselines, checkpoints, engine, metrics
-from de3dgan.data import Frames, batches, chunks
+from de3dgan.data import Frames, chunks
 from de3dgan.files import write_csv
 from de3dgan.losses import consistency_loss
 from de3dgan.normalisation import RobustScaler
@@ -128,16 +128,12 @@ def train(
     average = engine.averaged(classifier.net, config.averaging)
     averaged = classifier.of(average.module)
 
-    def train_epoch(epoch: int, after_step: Callable[[], Any]) -> dict[str, float]:
-        losses = engine.Means()
-        for numbers in batches(split.train, config.batch_size, config.seed, epoch, "frame batches"):
-            with autocast(run.device):
-                terms = batch_loss(numbers, torch.from_numpy(labels[numbers]).to(run.device))
-            engine.step(optimiser, terms["loss"])
-            average.update_parameters(classifier.net)
-            losses.add(len(numbers), **terms)
-            after_step()
-        return losses.get()
+    def train_step(_: int, numbers: np.ndarray) -> dict[str, Tensor]:
+        with autocast(run.device):
+            terms = batch_loss(numbers, torch.from_numpy(labels[numbers]).to(run.device))
+        engine.step(optimiser, terms["loss"])
+        average.update_parameters(classifier.net)
+        return terms
 
     def validate() -> dict[str, float]:
         probabilities = predict(averaged, frames, split.val)
@@ -154,9 +150,10 @@ def train(
         run,
         {"classifier": average, f"classifier{engine.IN_TRAINING}": classifier.net},
         {"classifier": optimiser},
-        train_epoch,
+        split.train,
+        "frame batches",
+        train_step,
         validate,
-        n_steps=-(-len(split.train) // config.batch_size),
         monitor=config.choose_by,
         higher_is_better=config.choose_by != "val_loss",
     )

@@ -13,11 +13,11 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 from typing import NoReturn, TypeVar
 
 from de3dgan.errors import UserError
 from de3dgan.paths import ROOT
+from de3dgan.signals import raise_interrupts
 
 Config = TypeVar("Config")
 
@@ -36,7 +36,7 @@ def command_line(main: Callable[[Config], None], *config_classes: type[Config]) 
         Each field is a flag; the comment beside it is the flag's help. Of several, ``--method``
         says whose values are the defaults: those of the first, or of the one of that method.
     """
-    signal.signal(signal.SIGTERM, _terminate)
+    raise_interrupts()
     try:
         main(_with_defaults_at_root(_parse(_chosen(config_classes))))
     except UserError as error:
@@ -86,10 +86,6 @@ def _with_defaults_at_root(config: Config) -> Config:
         if isinstance(field.default, Path) and getattr(config, field.name) == field.default
     }
     return dataclasses.replace(config, **changed)
-
-
-def _terminate(signal_number: int, _frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt(signal_number)
 
 
 def _sentence(box: str) -> str:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -16,14 +18,16 @@ from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from de3dgan import checkpoints
+from de3dgan.data import batches
 from de3dgan.errors import UserError
-from de3dgan.files import write_text
+from de3dgan.files import differences, write_text
 from de3dgan.paths import shown
 from de3dgan.run import Run
 from de3dgan.seeds import seed_torch
+from de3dgan.signals import held_back
 
-#: Trains one epoch, calling its second argument after each step; returns mean losses.
-TrainEpoch = Callable[[int, Callable[[], Any]], dict[str, float]]
+#: Takes a step in an epoch, counted from 0, on a batch of items; returns mean losses.
+TrainStep = Callable[[int, np.ndarray], dict[str, Tensor]]
 
 #: Ends the name of a network whose averaged weights are the one without.
 IN_TRAINING = " in training"
@@ -47,13 +51,106 @@ class Means:
         return {name: float(total) / self.counts[name] for name, total in self.sums.items()}
 
 
+class Training:
+    """What training changes, and how far it has come: what ``state.pt`` holds.
+
+    Parameters
+    ----------
+    run : Run
+        The run.
+    nets, optimisers : dict
+        Everything that training changes.
+
+    Attributes
+    ----------
+    history : list of dict
+        Losses and validation figures of each finished epoch.
+    best : dict
+        Number, score and weights of the best of them.
+    n_steps : int
+        Steps taken in the epoch after them.
+    losses : Means
+        Losses of these steps.
+    """
+
+    def __init__(self, run: Run, nets: dict[str, nn.Module], optimisers: dict[str, Optimizer]):
+        self.run, self.nets, self.optimisers = run, nets, optimisers
+        self.path = run.dir / "state.pt"
+        self.history: list[dict[str, float]] = []
+        self.best: dict[str, Any] = {"epoch": -1, "score": None, "weights": {}}
+        self.n_steps = 0
+        self.losses = Means()
+
+    def save(self) -> None:
+        """Write ``state.pt``."""
+        cuda = self.run.device.type == "cuda"
+        rng = [torch.get_rng_state(), *(torch.cuda.get_rng_state_all() if cuda else [])]
+        content = {
+            "of": self.run.identity,
+            "spent": self.run.spent(),
+            "seen": self.run.ledger.content(),
+            "nets": {name: net.state_dict() for name, net in self.nets.items()},
+            "optimisers": {name: opt.state_dict() for name, opt in self.optimisers.items()},
+            "history": self.history,
+            "best": self.best,
+            "n_steps": self.n_steps,
+            "losses": vars(self.losses),
+            # Each epoch is seeded anew; only one that has begun goes on with what it has drawn.
+            "rng": rng if self.n_steps else [],
+        }
+        checkpoints.save(self.path, content)
+
+    def restore(self) -> None:
+        """Go on from ``state.pt``, if there is one."""
+        if not self.path.is_file():
+            return
+        run, remedy = self.run, f"begin anew with: {self.run.command(self.run.stage)} --restart"
+        state = checkpoints.load(self.path, remedy)
+        changed = differences(state.get("of", {}), run.identity)
+        if changed:
+            raise UserError(
+                f"{shown(self.path)} is of another run, which differs in {', '.join(changed)}: "
+                f"{remedy}"
+            )
+        try:
+            for name, net in self.nets.items():
+                net.load_state_dict(state["nets"][name])
+            for name, optimiser in self.optimisers.items():
+                optimiser.load_state_dict(state["optimisers"][name])
+            run.before.update(state["spent"])
+            run.ledger.add(state["seen"])
+            self.history, self.best = state["history"], state["best"]
+            self.n_steps = state["n_steps"]
+            self.losses.counts = state["losses"]["counts"]
+            self.losses.sums = {
+                name: total.to(run.device) for name, total in state["losses"]["sums"].items()
+            }
+            if self.n_steps:
+                torch.set_rng_state(state["rng"][0])
+                if run.device.type == "cuda":
+                    torch.cuda.set_rng_state_all(state["rng"][1:])
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError):
+            raise UserError(f"{shown(self.path)} is damaged; {remedy}") from None
+
+    def finish_epoch(self, figures: dict[str, float], score: float) -> None:
+        """Note what an epoch gave; the network handed over is kept if `score` is the highest."""
+        epoch = len(self.history)
+        self.history.append({"epoch": epoch, **figures})
+        if self.best["score"] is None or score > self.best["score"]:
+            weights = next(iter(self.nets.values())).state_dict()
+            weights = {name: value.detach().cpu().clone() for name, value in weights.items()}
+            self.best = {"epoch": epoch, "score": score, "weights": weights}
+        self.n_steps, self.losses = 0, Means()
+
+
 def fit(
     run: Run,
     nets: dict[str, nn.Module],
     optimisers: dict[str, Optimizer],
-    train_epoch: TrainEpoch,
+    items: np.ndarray,
+    purpose: str,
+    train_step: TrainStep,
     validate: Callable[[], dict[str, float]],
-    n_steps: int,
     monitor: str,
     higher_is_better: bool,
 ) -> tuple[list[dict[str, float]], int]:
@@ -67,12 +164,14 @@ def fit(
         Its directory receives ``state.pt``, ``metrics.jsonl`` and ``tensorboard/`` each epoch.
     nets, optimisers : dict
         Everything that training changes. The first network is the one handed over.
-    train_epoch : callable
-        Trains one epoch, counted from 0.
+    items : array of int
+        What an epoch goes through once, in random batches: trials or frames.
+    purpose : str
+        What the order of batches is drawn for, see `seeds`.
+    train_step : callable
+        Takes a step on a batch of `items`.
     validate : callable
         Returns validation figures, with the networks in eval mode.
-    n_steps : int
-        Steps per epoch, for the progress bar.
     monitor : str
         The validation figure that chooses the epoch; of equal ones the first is kept.
     higher_is_better : bool
@@ -88,80 +187,92 @@ def fit(
     ------
     UserError
         If a loss is not finite; ``state.pt`` is then that of the last good epoch.
+    KeyboardInterrupt
+        On Ctrl-C or SIGTERM, after the step that was being taken; ``state.pt`` is then of that
+        step.
     """
-    handed_over = next(iter(nets.values()))
-    history: list[dict[str, float]] = []
-    best: dict[str, Any] = {"epoch": -1, "score": None, "weights": {}}
-    state_path = run.dir / "state.pt"
-    if state_path.is_file():
-        remedy = f"begin anew with: {run.command(run.stage)} --restart"
-        state = checkpoints.load(state_path, remedy)
-        if state.get("fingerprint") != run.split.fingerprint or set(state["nets"]) != set(nets):
-            raise UserError(f"{shown(state_path)} is of another run; {remedy}")
-        run.before.update(state["spent"])
-        run.ledger.add(state["seen"])
-        for name, net in nets.items():
-            net.load_state_dict(state["nets"][name])
-        for name, optimiser in optimisers.items():
-            optimiser.load_state_dict(state["optimisers"][name])
-        history, best = state["history"], state["best"]
-        _write_history(run, history)  # a kill may have come between the two files
-        run.log(f"Going on after epoch {len(history)} of {run.config.epochs}.")
+    config = run.config
+    n_steps = -(-len(items) // config.batch_size)
+    training = Training(run, nets, optimisers)
+    training.restore()
+    n_done = len(training.history)
+    if n_done or training.n_steps:
+        _write_history(run, training.history)  # a kill may have come between the two files
+        within = f", step {training.n_steps} of the next" if training.n_steps else ""
+        run.log(f"Going on after epoch {n_done} of {config.epochs}{within}.")
     else:
-        run.log(f"Training for {run.config.epochs} epochs of {n_steps} steps in {shown(run.dir)}.")
+        run.log(f"Training for {config.epochs} epochs of {n_steps} steps in {shown(run.dir)}.")
 
     bar = tqdm(
-        total=run.config.epochs * n_steps,
-        initial=len(history) * n_steps,
-        desc=f"{run.config.task} {run.stage}",
+        total=config.epochs * n_steps,
+        initial=n_done * n_steps + training.n_steps,
+        desc=f"{config.task} {run.stage}",
         unit="step",
         dynamic_ncols=True,
     )
-    with _tensorboard(run, len(history)) as add_scalar, bar:
-        for epoch in range(len(history), run.config.epochs):
-            start = time.monotonic()
-            seed_torch(run.config.seed, epoch, f"{run.stage}: training")
-            for net in nets.values():
-                net.train()
-            # A network and the average of its weights are one artefact.
-            with run.ledger.by(*{name.removesuffix(IN_TRAINING) for name in nets}):
-                losses = train_epoch(epoch, bar.update)
-            _refuse_non_finite(losses, run, epoch)
-            for name, net in nets.items():
-                net.eval()
-                if not all(weights.isfinite().all() for weights in net.state_dict().values()):
-                    _give_up(run, epoch, f"A weight of the {name} became NaN or infinite")
-            with torch.inference_mode(), run.ledger.by("chosen epoch"):
-                figures = {**losses, **validate()}
-            _refuse_non_finite(figures, run, epoch)
-            history.append({"epoch": epoch, **figures})
-            score = figures[monitor] if higher_is_better else -figures[monitor]
-            if best["score"] is None or score > best["score"]:
-                weights = {k: v.detach().cpu().clone() for k, v in handed_over.state_dict().items()}
-                best = {"epoch": epoch, "score": score, "weights": weights}
-
-            checkpoints.save(
-                state_path,
-                {
-                    "fingerprint": run.split.fingerprint,
-                    "spent": run.spent(),
-                    "seen": run.ledger.content(),
-                    "nets": {name: net.state_dict() for name, net in nets.items()},
-                    "optimisers": {name: opt.state_dict() for name, opt in optimisers.items()},
-                    "history": history,
-                    "best": best,
-                },
+    try:
+        with _tensorboard(run, n_done) as add_scalar, bar:
+            for epoch in range(n_done, config.epochs):
+                start = time.monotonic()
+                figures = _epoch(training, items, purpose, train_step, validate, bar)
+                with held_back():
+                    score = figures[monitor] if higher_is_better else -figures[monitor]
+                    training.finish_epoch(figures, score)
+                    training.save()
+                    _write_history(run, training.history)
+                    for name, value in figures.items():
+                        add_scalar(name, value, epoch)
+                    bar.set_postfix({name: f"{value:.4g}" for name, value in figures.items()})
+                    text = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
+                    run.note(f"epoch {epoch}: {text} ({time.monotonic() - start:.1f} s)")
+    except KeyboardInterrupt:
+        with held_back():
+            _refuse_blown_up(training, training.losses.get())
+            training.save()
+            run.log(
+                f"Stopped after epoch {len(training.history)} and step {training.n_steps} of "
+                f"{n_steps}. Go on with: {run.command(run.stage)}"
             )
-            _write_history(run, history)
-            for name, value in figures.items():
-                add_scalar(name, value, epoch)
-            bar.set_postfix({name: f"{value:.4g}" for name, value in figures.items()})
-            _note(run, epoch, figures, time.monotonic() - start)
-    handed_over.load_state_dict(best["weights"])
+        raise
+    handed_over, best_epoch = next(iter(nets.values())), training.best["epoch"]
+    handed_over.load_state_dict(training.best["weights"])
     handed_over.eval()
-    chosen = history[best["epoch"]]
-    run.log(f"Chose epoch {best['epoch']}: {monitor} {chosen[monitor]:.4g} on validation.")
-    return history, best["epoch"]
+    chosen = training.history[best_epoch]
+    run.log(f"Chose epoch {best_epoch}: {monitor} {chosen[monitor]:.4g} on validation.")
+    return training.history, best_epoch
+
+
+def _epoch(
+    training: Training,
+    items: np.ndarray,
+    purpose: str,
+    train_step: TrainStep,
+    validate: Callable[[], dict[str, float]],
+    bar: tqdm,
+) -> dict[str, float]:
+    """Train what is left of an epoch, and validate; return the losses and the figures."""
+    run, nets, epoch = training.run, training.nets, len(training.history)
+    config = run.config
+    if not training.n_steps:
+        seed_torch(config.seed, epoch, f"{run.stage}: training")
+    for net in nets.values():
+        net.train()
+    # A network and the average of its weights are one artefact.
+    artefacts = {name.removesuffix(IN_TRAINING) for name in nets}
+    every_batch = batches(items, config.batch_size, config.seed, epoch, purpose)
+    for batch in itertools.islice(every_batch, training.n_steps, None):
+        with held_back(), run.ledger.by(*artefacts):
+            training.losses.add(len(batch), **train_step(epoch, batch))
+            training.n_steps += 1
+            bar.update()
+    losses = training.losses.get()
+    _refuse_blown_up(training, losses)
+    for net in nets.values():
+        net.eval()
+    with torch.inference_mode(), run.ledger.by("chosen epoch"):
+        figures = {**losses, **validate()}
+    _refuse_non_finite(figures, run, epoch)
+    return figures
 
 
 @contextmanager
@@ -173,8 +284,12 @@ def _tensorboard(run: Run, n_epochs: int) -> Iterator[Callable[[str, float, int]
         run.log("TensorBoard is not installed: metrics.jsonl holds the curves.")
         yield lambda name, value, epoch: None
         return
-    with SummaryWriter(run.dir / "tensorboard", purge_step=n_epochs) as writer:
+    writer = SummaryWriter(run.dir / "tensorboard", purge_step=n_epochs)
+    try:
         yield writer.add_scalar
+    finally:
+        with suppress(OSError):  # of a full disk, of which other files have told
+            writer.close()
 
 
 def _write_history(run: Run, history: list[dict[str, float]]) -> None:
@@ -208,10 +323,12 @@ def step(optimiser: Optimizer, loss: Tensor, max_norm: float | None = None) -> N
     optimiser.step()
 
 
-def _note(run: Run, epoch: int, figures: dict[str, float], seconds: float) -> None:
-    text = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
-    with open(run.dir / "log.txt", "a") as file:
-        file.write(f"{time.strftime('%H:%M:%S')}  epoch {epoch}: {text} ({seconds:.1f} s)\n")
+def _refuse_blown_up(training: Training, losses: dict[str, float]) -> None:
+    run, epoch = training.run, len(training.history)
+    _refuse_non_finite(losses, run, epoch)
+    for name, net in training.nets.items():
+        if not all(weights.isfinite().all() for weights in net.state_dict().values()):
+            _give_up(run, epoch, f"A weight of the {name} became NaN or infinite")
 
 
 def _refuse_non_finite(figures: dict[str, float], run: Run, epoch: int) -> None:

@@ -11,16 +11,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from de3dgan.errors import UserError
+from de3dgan.files import make_folder, writing
 from de3dgan.montage import DEAP_CHANNELS, grid_cells
 from de3dgan.paths import shown
 from de3dgan.sources import SFREQ, deap
-from de3dgan.sources.deap import BASELINE, N_CHANNELS, N_TIMES, RATINGS
+from de3dgan.sources.deap import BASELINE, MAX_TRIALS, N_CHANNELS, N_TIMES, RATINGS
 
 if TYPE_CHECKING:
     import mne
 
-#: Most trials in a `.dat`, whose pickle holds an array of at most 2 GiB.
-MAX_DAT_TRIALS = 800
 #: Most samples in a `.fif`: beyond 2 GiB, at 4 bytes each, MNE would start a second file.
 MAX_FIF_SAMPLES = 500_000_000
 
@@ -86,6 +85,7 @@ def write_eeg(
     if not np.isfinite(eeg).all():
         raise UserError(f"{shown(path)} is not written: the EEG has values that are not finite.")
 
+    make_folder(path.parent)
     if kind == ".dat":
         labels = np.stack([ratings[name] for name in RATINGS], axis=1)
         _write_dat(path, eeg, ch_names, labels, baseline)
@@ -147,9 +147,11 @@ def _write_with_mne(path: Path, raw: mne.io.RawArray) -> None:
     """Write `raw` as FIF or EDF, by the extension of `path`."""
     import mne
 
-    path.parent.mkdir(parents=True, exist_ok=True)
     # MNE wants a path, and one of its own kind of name: hence a folder, not a temporary file.
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+    with (
+        writing(path),
+        tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder,
+    ):
         whole = Path(folder) / f"raw{path.suffix.lower()}"
         if whole.suffix == ".fif":
             raw.save(whole, verbose="error")
@@ -199,8 +201,8 @@ def _refuse_if_not_deap(
         reasons.append(f"the baseline lasts {n_baseline / SFREQ:g} s, not 3 s")
     elif not np.isfinite(baseline).all():
         reasons.append("the baseline has values that are not finite")
-    if len(eeg) > MAX_DAT_TRIALS:
-        reasons.append(f"there are {len(eeg)} trials, and it holds {MAX_DAT_TRIALS}")
+    if len(eeg) > MAX_TRIALS:
+        reasons.append(f"there are {len(eeg)} trials, and it holds {MAX_TRIALS}")
     if reasons:
         raise UserError(
             f"This EEG does not fit DEAP's format ({'; '.join(reasons)}): write "

@@ -1,43 +1,136 @@
-"""Writing files so that they are, at every moment, either old or new."""
+"""Writing files so that they are, at every moment, either old or new, and by one process."""
 
 from __future__ import annotations
 
 import csv
+import errno
 import fcntl
 import hashlib
 import io
 import json
 import os
+import platform
 import shutil
+import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from de3dgan.errors import UserError
 from de3dgan.paths import shown
 
+#: What the system says when a disk, or the share of it that a user may fill, is full.
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+#: What it says when writing is not allowed.
+_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+#: What it says when a file system has no locks.
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
+
 
 @contextmanager
-def atomic(path: str | Path) -> Iterator[BinaryIO]:
-    """Open a temporary file beside `path` for writing; it becomes `path` if the block succeeds."""
+def writing(path: str | Path, n_bytes: int | None = None) -> Iterator[None]:
+    """Make a sentence of what the system says if `path` cannot be written in the block.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file or folder that is being written.
+    n_bytes : int, optional
+        How much room it needs.
+
+    Raises
+    ------
+    UserError
+        In the place of an `OSError`: what is wrong, and what mends it.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        if error.errno in _FULL:
+            room = "" if n_bytes is None else f" needs {_mib(n_bytes)} and"
+            remedy = f"it{room} finds {_mib(free_bytes(path))} free, so make room"
+        elif error.errno in _FORBIDDEN:
+            remedy = "allow writing there, or choose another folder"
+        else:
+            remedy = f"see that the folder {shown(Path(path).parent)} is there"
+        raise UserError(
+            f"Cannot write {shown(path)} ({reason}): {remedy}, and run the same command again."
+        ) from None
+
+
+def free_bytes(path: str | Path) -> int:
+    """Return how much may be written where `path` is, or will be."""
+    path = Path(os.path.abspath(path))
+    return shutil.disk_usage(next(p for p in (path, *path.parents) if p.exists())).free
+
+
+def refuse_without_room(path: Path, n_bytes: int) -> None:
+    """Raise `UserError` if `n_bytes` are more than may be written where `path` will be."""
+    free = free_bytes(path)
+    if n_bytes > free:
+        raise UserError(
+            f"{shown(path)} needs {_mib(n_bytes)} and finds {_mib(free)} free: make room, or "
+            "choose another folder."
+        )
+
+
+def _mib(n_bytes: int) -> str:
+    return f"{n_bytes:,} bytes" if n_bytes < 2**20 else f"{n_bytes / 2**20:,.1f} MiB"
+
+
+def make_folder(path: Path) -> None:
+    """Make folder `path`, and those that it is in, unless it is there."""
+    with writing(path):
+        path.mkdir(parents=True, exist_ok=True)
+
+
+@contextmanager
+def atomic(path: str | Path, n_bytes: int | None = None) -> Iterator[BinaryIO]:
+    """Open a temporary file beside `path` for writing; it becomes `path` if the block succeeds.
+
+    Parameters
+    ----------
+    path : str or Path
+        In a folder that is there.
+    n_bytes : int, optional
+        How much will be written, for the message if there is no room for it.
+
+    Raises
+    ------
+    UserError
+        If it cannot be written; what was there before is still there.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        with writing(path, n_bytes):
+            with open(temporary, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def write_bytes(path: str | Path, content: bytes | memoryview) -> None:
+    """Write `content` to `path` atomically."""
+    with atomic(path, len(content)) as file:
+        file.write(content)
 
 
 def write_text(path: str | Path, text: str) -> None:
     """Write `text` to `path` atomically."""
-    with atomic(path) as file:
-        file.write(text.encode())
+    write_bytes(path, text.encode())
+
+
+def append_line(path: str | Path, line: str) -> None:
+    """Add a line to `path`; the one file here that grows, and may end in half a line if killed."""
+    with writing(path, len(line) + 1), open(path, "a", encoding="utf-8") as file:
+        file.write(f"{line}\n")
 
 
 def write_json(path: str | Path, content: Any) -> None:
@@ -63,6 +156,14 @@ def read_json(path: str | Path) -> Any:
         raise UserError(
             f"{shown(path)} is not valid JSON ({error}): delete it and rerun."
         ) from None
+
+
+def read_object(path: str | Path, remedy: str) -> dict[str, Any]:
+    """Read a JSON file that holds an object, or raise `UserError` naming it and `remedy`."""
+    content = read_json(path) if Path(path).is_file() else None
+    if not isinstance(content, dict):
+        raise UserError(f"{shown(path)} is damaged or missing: {remedy}")
+    return content
 
 
 def sha256(path: str | Path) -> str:
@@ -94,6 +195,69 @@ def _brief(value: Any) -> str:
 
 
 @contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Keep other processes from `path`, a file or folder that need not be there yet.
+
+    The lock is one of the system, on a file ``.<name>.lock`` beside it that says who has it. It
+    goes with its process, however that ends.
+
+    Raises
+    ------
+    UserError
+        If another process has it, naming that one.
+    """
+    make_folder(path.parent)
+    lock_path = path.with_name(f".{path.name}.lock")
+    with writing(lock_path):
+        lock = _locked(lock_path)
+    if lock is None:
+        raise UserError(
+            f"{shown(path)} is in use by {_holder(lock_path)}: wait until that has finished, or "
+            "stop it."
+        )
+    try:
+        since = time.strftime("%Y-%m-%d %H:%M:%S")
+        holder = {"pid": os.getpid(), "host": platform.node(), "since": since}
+        with writing(lock_path):
+            os.ftruncate(lock, 0)
+            os.write(lock, json.dumps(holder).encode())
+        yield
+    finally:
+        with suppress(OSError):
+            lock_path.unlink()
+        os.close(lock)
+
+
+def _locked(path: Path) -> int | None:
+    """Return the descriptor of the lock file `path`, or None if another process has the lock."""
+    while True:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in _NO_LOCKS:
+                print(f"{shown(path)}: this file system has no locks, so use it from one process.")
+                return lock
+            os.close(lock)
+            if isinstance(error, BlockingIOError):
+                return None
+            raise
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(lock), os.stat(path)):
+                return lock
+        os.close(lock)  # the process that had it has removed the file meanwhile
+
+
+def _holder(path: Path) -> str:
+    """Return what a lock file says of who has it."""
+    try:
+        found = json.loads(path.read_text())
+        return f"process {found['pid']} on {found['host']} since {found['since']}"
+    except (OSError, ValueError, LookupError, TypeError):  # it is just being written
+        return "another process"
+
+
+@contextmanager
 def replaced_folder(path: Path) -> Iterator[Path]:
     """Give a new, empty folder beside `path`; it replaces `path` if the block succeeds.
 
@@ -103,41 +267,41 @@ def replaced_folder(path: Path) -> Iterator[Path]:
         If another process is at it.
     """
     new, old = _beside(path)
-    new.mkdir(parents=True, exist_ok=True)
-    lock = os.open(new, os.O_RDONLY)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(lock)
-        raise UserError(
-            f"Another process is writing {shown(path)}: wait until it has finished."
-        ) from None
-    try:
-        for left in new.iterdir():  # by a process that was killed
-            left.unlink()
-        recover_folder(path)
-        yield new
-        if path.exists():
-            os.replace(path, old)
-        os.replace(new, path)
-    finally:
-        _remove(new)
-        os.close(lock)
-    _remove(old)
+    with held(path):
+        remove_folder(new)  # left by a process that was killed
+        _recover(path)
+        try:
+            make_folder(new)
+            yield new
+            with writing(path):
+                if path.exists():
+                    os.replace(path, old)
+                os.replace(new, path)
+        finally:
+            remove_folder(new)
+        remove_folder(old)
 
 
 def recover_folder(path: Path) -> None:
     """Undo a replacement that was killed between its two renames."""
+    if _beside(path)[1].exists():
+        with held(path):
+            _recover(path)
+
+
+def _recover(path: Path) -> None:
     _, old = _beside(path)
-    if old.exists() and not path.exists():
-        os.replace(old, path)
-    _remove(old)
+    with writing(path):
+        if old.exists() and not path.exists():
+            os.replace(old, path)
+        remove_folder(old)
 
 
 def _beside(path: Path) -> tuple[Path, Path]:
     return path.with_name(f".{path.name}.new"), path.with_name(f".{path.name}.old")
 
 
-def _remove(folder: Path) -> None:
+def remove_folder(folder: Path) -> None:
+    """Remove `folder` with all that is in it, if it is there."""
     if folder.exists():
         shutil.rmtree(folder)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -12,7 +9,7 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from de3dgan import engine
-from de3dgan.data import Frames, batches, chunks, resident
+from de3dgan.data import Frames, chunks, resident
 from de3dgan.errors import UserError
 from de3dgan.features import FRAME
 from de3dgan.generation import TrainedGenerator
@@ -26,6 +23,8 @@ from de3dgan.seeds import derived_rng, seed_torch
 from models import Discriminator, Generator, SpectralGenerator
 from models.spectral import band_correlations
 
+#: What the order of batches is drawn for.
+_PURPOSE = "gan batches"
 #: Trials that validation looks at, at most: enough to tell epochs apart.
 _N_VAL_TRIALS = 32
 #: Test trials drawn in the figures of spectra and scalp maps, at most.
@@ -131,17 +130,13 @@ def train_spectral(
         generator.start_from(*data.whole(_spread(train_trials, _N_START_TRIALS)))
     average = engine.averaged(generator, config.averaging)
 
-    def train_epoch(epoch: int, after_step: Callable[[], Any]) -> dict[str, float]:
-        losses = engine.Means()
-        for trials in batches(train_trials, config.batch_size, config.seed, epoch, "gan batches"):
-            de, eeg = vary(*data.whole(trials), mirror, config.loudness_sd)
-            with autocast(run.device):
-                amplitude, coherence = generator.log_likelihood(de, eeg)
-            engine.step(optimiser, -amplitude - coherence, max_norm=1.0)
-            average.update_parameters(generator)
-            losses.add(len(trials), amplitude=amplitude, coherence=coherence)
-            after_step()
-        return losses.get()
+    def train_step(_: int, trials: np.ndarray) -> dict[str, Tensor]:
+        de, eeg = vary(*data.whole(trials), mirror, config.loudness_sd)
+        with autocast(run.device):
+            amplitude, coherence = generator.log_likelihood(de, eeg)
+        engine.step(optimiser, -amplitude - coherence, max_norm=1.0)
+        average.update_parameters(generator)
+        return {"amplitude": amplitude, "coherence": coherence}
 
     def validate() -> dict[str, float]:
         values = engine.Means()
@@ -156,9 +151,10 @@ def train_spectral(
         run,
         {"generator": average, f"generator{engine.IN_TRAINING}": generator},
         {"generator": optimiser},
-        train_epoch,
+        train_trials,
+        _PURPOSE,
+        train_step,
         validate,
-        n_steps=-(-len(train_trials) // config.batch_size),
         monitor="val_log_likelihood",
         higher_is_better=True,
     )
@@ -269,31 +265,27 @@ def train(
     trained = TrainedGenerator(generator, data.scalers, origin={})
     train_trials, val_trials = split.trials("train"), _spread(split.trials("val"), _N_VAL_TRIALS)
 
-    def train_epoch(epoch: int, after_step: Callable[[], Any]) -> dict[str, float]:
-        critic_steps = epoch % config.critic_every == 0
-        losses = engine.Means()
-        for trials in batches(train_trials, config.batch_size, config.seed, epoch, "gan batches"):
-            de, real, kept = data.batch(trials)
+    def train_step(epoch: int, trials: np.ndarray) -> dict[str, Tensor]:
+        de, real, kept = data.batch(trials)
+        with autocast(run.device):
+            generated = to_frames(generator.generate(de).float())[kept]
+        reconstruction = F.mse_loss(generated, real)
+        loss = config.reconstruction_weight * reconstruction
+        losses = {}
+        if epoch % config.critic_every == 0:
             with autocast(run.device):
-                generated = to_frames(generator.generate(de).float())[kept]
-            reconstruction = F.mse_loss(generated, real)
-            loss = config.reconstruction_weight * reconstruction
-            if critic_steps:
-                with autocast(run.device):
-                    loss_of_critic, gap = critic_loss(
-                        critic, real, generated.detach(), config.penalty_weight
-                    )
-                engine.step(optimisers["critic"], loss_of_critic)
-                critic.requires_grad_(False)  # the generator's step leaves no gradient there
-                with autocast(run.device):
-                    score = critic(generated).float().mean()
-                critic.requires_grad_(True)
-                loss = loss - score
-                losses.add(len(trials), critic_gap=gap, generated_score=score)
-            engine.step(optimisers["generator"], loss)
-            losses.add(len(trials), reconstruction=reconstruction)
-            after_step()
-        return losses.get()
+                loss_of_critic, gap = critic_loss(
+                    critic, real, generated.detach(), config.penalty_weight
+                )
+            engine.step(optimisers["critic"], loss_of_critic)
+            critic.requires_grad_(False)  # the generator's step leaves no gradient there
+            with autocast(run.device):
+                score = critic(generated).float().mean()
+            critic.requires_grad_(True)
+            loss = loss - score
+            losses = {"critic_gap": gap, "generated_score": score}
+        engine.step(optimisers["generator"], loss)
+        return {**losses, "reconstruction": reconstruction}
 
     def validate() -> dict[str, float]:
         de = data.frames.absolute_de(val_trials)
@@ -303,9 +295,10 @@ def train(
         run,
         {"generator": generator, "critic": critic},
         optimisers,
-        train_epoch,
+        train_trials,
+        _PURPOSE,
+        train_step,
         validate,
-        n_steps=-(-len(train_trials) // config.batch_size),
         monitor="val_de_mae",
         higher_is_better=False,
     )

@@ -23,7 +23,7 @@ from models import Generator, SpectralGenerator
 
 _BATCH = 8
 #: What a checkpoint says of the run that made it, and its user may want to know.
-ORIGIN = ("task", "store_hash", "split_fingerprint", "trials")
+ORIGIN = ("settings", "store_hash", "split_fingerprint", "trials")
 
 
 @dataclass(frozen=True)
@@ -117,9 +117,7 @@ def load_generator(path: str | Path, device: torch.device | str = "cpu") -> Trai
     remedy = "train one with the 3D-UNet_GAN script of its task"
     if not path.is_file():
         raise UserError(f"There is no generator in {shown(path)}: {remedy}.")
-    content = checkpoints.load(path, remedy)
-    if content.get("stage") != "gan":
-        raise UserError(f"{shown(path)} is of the {content.get('stage')} stage: {remedy}.")
+    content = checkpoints.load_model(path, "gan", f"{remedy}.")
     return TrainedGenerator.from_content(content, torch.device(device))
 
 
@@ -135,6 +133,7 @@ def store_of(generator: TrainedGenerator, path: str | Path | None = None) -> Sto
     folders = (
         [from_root(path)] if path else [p.parent for p in ROOT.glob("DE_feature/*/manifest.json")]
     )
+    found = []
     for folder in folders:
         try:
             store = Store.open(folder)
@@ -144,8 +143,9 @@ def store_of(generator: TrainedGenerator, path: str | Path | None = None) -> Sto
             continue
         if store.hash == wanted:
             return store
+        found.append(f"{shown(folder)} has {store.hash[:16]}")
     raise UserError(
-        f"The generator was trained on a store with hash {wanted[:16]}, which "
-        f"{shown(path) if path else 'no folder of DE_feature'} holds: give its folder with "
-        "--data-dir, or train a generator on the store you have."
+        f"The generator was trained on the store with hash {wanted[:16]}, and "
+        f"{', '.join(found) or 'there is no store in DE_feature'}: give the folder of its store "
+        "with --data-dir, or train a generator on the store you have."
     )

@@ -96,7 +96,8 @@ def certificate(
                 )
             key, recompute = _SCALERS.get(artefact, (None, None))
             if key:
-                entry["recomputed"] = _same(recompute(frames, np.flatnonzero(seen)), content[key])
+                stored = content.get(key, {})
+                entry["recomputed"] = _same(recompute(frames, np.flatnonzero(seen)), stored)
                 if not entry["recomputed"]:
                     reasons.append(
                         f"The {artefact} of the {stage} stage is not that of the frames that it is "
@@ -204,7 +205,11 @@ _SCALERS = {EEG_SCALER: ("eeg_scaler", eeg_statistics), DE_SCALER: ("de_scaler",
 
 def _same(scaler: RobustScaler, stored: Mapping[str, Any]) -> bool:
     """Return whether statistics agree to what another machine's rounding may change."""
-    return all(np.allclose(value, stored[key], rtol=1e-6) for key, value in asdict(scaler).items())
+    recomputed = asdict(scaler)
+    return stored.keys() == recomputed.keys() and all(
+        np.shape(value) == np.shape(stored[key]) and np.allclose(value, stored[key], rtol=1e-6)
+        for key, value in recomputed.items()
+    )
 
 
 def _listed(names: np.ndarray, groups: set[str]) -> list[str]:

@@ -8,6 +8,8 @@ import warnings
 import numpy as np
 from sklearn import metrics
 
+from de3dgan.errors import UserError
+
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "auc", "mcc", "kappa", "ece")
 #: Equally wide bins of confidence that calibration is measured in.
 N_BINS = 10
@@ -29,8 +31,19 @@ def scores(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float | N
         Keys `METRICS`. ``auc`` is that of class 1 for two classes and the macro mean of
         one-vs-rest for more; None where a class does not occur, as it is not defined then.
         ``ece`` is the expected calibration error, see `expected_calibration_error`; of all
-        metrics it alone is better when lower.
+        metrics it alone is better when lower. All others are finite, with a single class too.
+
+    Raises
+    ------
+    UserError
+        If a probability is not a number from 0 to 1.
     """
+    wrong = np.flatnonzero(~((probabilities >= 0) & (probabilities <= 1)).all(1))
+    if len(wrong):
+        raise UserError(
+            f"The probabilities of prediction {wrong[0]} are {probabilities[wrong[0]].tolist()}, "
+            "and must be from 0 to 1: begin anew with a lower learning rate and --restart."
+        )
     predicted = probabilities.argmax(1)
     n_classes = probabilities.shape[1]
     auc = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from de3dgan.data import Frames
+from de3dgan.errors import UserError
 from de3dgan.splits import Split
 
 #: Values that statistics are taken from, at most: their quantiles are then exact to about 0.1 %.
@@ -36,10 +38,34 @@ class RobustScaler:
 
     @classmethod
     def fit(cls, values: np.ndarray) -> RobustScaler:
-        """Take statistics over the last axis of `values`, (n,) or (n_bands, n)."""
+        """Take statistics over the last axis of `values`, (n,) or (n_bands, n).
+
+        Where nothing is left between the quantiles but one value, nothing can be divided by its
+        deviation of 0. The deviation is then 1, with a `UserWarning`: the value becomes 0.
+
+        Raises
+        ------
+        UserError
+            If a value is not finite.
+        """
+        if not np.isfinite(values).all():
+            raise UserError(
+                "Data to be normalised are not finite (NaN or infinity): make the features anew "
+                "with preprocess_de.py."
+            )
         low, high = np.quantile(values, _QUANTILES, axis=-1, keepdims=True)
         clipped = values.clip(low, high)
-        statistics = low[..., 0], high[..., 0], clipped.mean(-1), clipped.std(-1)
+        std = clipped.std(-1)
+        # In 32 bits, in which networks compute, a smaller deviation would be 0 as well.
+        constant = (low == high)[..., 0] | (std < np.finfo(np.float32).tiny)
+        if constant.any():
+            warnings.warn(
+                "Data to be normalised are constant between their quantiles, so that they are "
+                "shifted to 0 and not scaled: are the recordings flat?",
+                stacklevel=2,
+            )
+        std = np.where(constant, 1.0, std)
+        statistics = low[..., 0], high[..., 0], clipped.mean(-1), std
         return cls(*(np.asarray(s, dtype=np.float64).tolist() for s in statistics))
 
     def normalise(self, x: Tensor) -> Tensor:
@@ -77,8 +103,17 @@ def fit_de_scaler(frames: Frames, split: Split) -> RobustScaler:
 
 
 def eeg_statistics(frames: Frames, numbers: np.ndarray) -> RobustScaler:
-    """Return the scaler of EEG with the statistics of frames `numbers`."""
-    return RobustScaler.fit(frames.cpu(numbers).ravel())
+    """Return the scaler of EEG with the statistics of frames `numbers`.
+
+    Raises
+    ------
+    UserError
+        If their EEG is not finite, naming the trial and the channel.
+    """
+    eeg = frames.cpu(numbers)
+    if not np.isfinite(eeg).all():
+        frames.store.refuse_non_finite_eeg(np.unique(numbers // frames.n_frames).tolist())
+    return RobustScaler.fit(eeg.ravel())
 
 
 def de_statistics(frames: Frames, trials: np.ndarray) -> RobustScaler:

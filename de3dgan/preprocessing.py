@@ -18,12 +18,15 @@ from de3dgan.features import WINDOW, band_signals, windowed_de
 from de3dgan.files import (
     atomic,
     differences,
+    make_folder,
     read_json,
     recover_folder,
+    refuse_without_room,
     replaced_folder,
     sha256,
     write_csv,
     write_json,
+    writing,
 )
 from de3dgan.montage import GRID_SHAPE, grid_cells
 from de3dgan.paths import shown
@@ -52,7 +55,8 @@ def build_store(source_name: str, data_dir: Path, out_dir: Path, n_jobs: int) ->
     Raises
     ------
     UserError
-        On recordings that cannot be read or do not fit together, naming the file.
+        On recordings that cannot be read or do not fit together, naming the file; and, before
+        anything is written, if the store needs more room than there is.
     """
     source = sources.load(source_name)
     files = source.find(data_dir)
@@ -88,6 +92,9 @@ def build_store(source_name: str, data_dir: Path, out_dir: Path, n_jobs: int) ->
                         f"Subject {subject_rows[0]['subject']} has the channels {' '.join(names)}, "
                         f"those before it {' '.join(ch_names)}: give all the same ones."
                     )
+                if ch_names is None:
+                    per_subject = sum(array.nbytes for array in arrays.values())
+                    refuse_without_room(out_dir, per_subject * len(files))
                 ch_names = names
                 for name, writer in writers.items():
                     writer.append(arrays[name], subject_rows[0]["subject"])
@@ -192,6 +199,7 @@ def export_mat(store: Store, folder: Path) -> None:
     n_trials, n_bands, n_windows, _ = store.de.shape
     subjects = np.array(store.columns["subject"])
     cells = grid_cells(store.ch_names)
+    make_folder(folder)
     for subject in tqdm(dict.fromkeys(subjects.tolist()), unit="file", desc=".mat export"):
         trials = np.flatnonzero(subjects == subject)
         grid = np.zeros((len(trials), n_windows, n_bands, GRID_SHAPE[0] * GRID_SHAPE[1]), "f4")
@@ -273,7 +281,9 @@ class _NpyWriter:
     """A ``.npy`` file that grows along its first axis, written in pieces."""
 
     def __init__(self, path: Path):
-        self.file = open(path, "wb")  # noqa: SIM115 - closed by `close`, its folder goes if not
+        self.path = path
+        with writing(path):
+            self.file = open(path, "wb")  # noqa: SIM115 - closed by `close`, or with the process
         self.shape: tuple[int, ...] = ()
 
     def append(self, array: np.ndarray, subject: str) -> None:
@@ -286,17 +296,19 @@ class _NpyWriter:
                 f"Subject {subject} has trials or baselines of shape {array.shape[1:]}, those "
                 f"before it of {self.shape[1:]}: all must have one length."
             )
-        self.file.write(np.ascontiguousarray(array).data)
+        with writing(self.path, array.nbytes):
+            self.file.write(np.ascontiguousarray(array).data)
         self.shape = (self.shape[0] + len(array), *self.shape[1:])
         self.dtype = array.dtype
 
     def close(self) -> None:
         """Complete the header, for which NumPy leaves room, and flush to disk."""
-        self.file.seek(0)
-        self._write_header(self.dtype)
-        self.file.flush()
-        os.fsync(self.file.fileno())
-        self.file.close()
+        with writing(self.path):
+            self.file.seek(0)
+            self._write_header(self.dtype)
+            self.file.flush()
+            os.fsync(self.file.fileno())
+            self.file.close()
 
     def _write_header(self, dtype: np.dtype) -> None:
         header = {"descr": dtype.str, "fortran_order": False, "shape": self.shape}

@@ -18,6 +18,10 @@ draws_correlation          two draws from the same DE; "real": the two halves of
 nearest_training           how unlike made EEG is to the training frame most like it; far below
                            "real", training frames are being copied
 =========================  =========================================================================
+
+All figures are finite. Silence has a DE of -20 nats and correlates with nothing; a class that the
+trials looked at lack cannot be learnt (`tstr` is then that of always predicting the other); and a
+single electrode has no ``channel_correlation_error``, which is None.
 """
 
 from __future__ import annotations
@@ -32,14 +36,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from de3dgan import augmentation
-from de3dgan.baselines import linear_model
+from de3dgan.baselines import fitted, linear_model
 from de3dgan.data import batches, chunks
+from de3dgan.errors import UserError
 from de3dgan.features import BANDS, FILTER_ORDER, FRAME, band_signals, differential_entropy
 from de3dgan.metrics import balanced_accuracy
 from de3dgan.seeds import derived_rng, derived_seed
 from de3dgan.sources import SFREQ
 from de3dgan.splits import Split
 from de3dgan.store import Store
+from de3dgan.validation import non_finite
 
 #: What makes EEG: from trials and the number of the draw, 0 or 1, to (len(trials), n_chans,
 #: n_times) in µV. The two draws of a trial are made from the same DE.
@@ -57,6 +63,10 @@ _PASSED = (4.0, 45.0)
 _SEGMENT = 5 * SFREQ
 #: Silence has a DE of -inf; this stands for it: a thousandth of a millionth of a µV.
 _SILENCE = -20.0
+#: µV that no EEG reaches; powers of much more do not fit into 32-bit numbers.
+_LOUDEST = 1e12
+#: Standard deviation in nats below which DE does not vary but by rounding.
+_CONSTANT = 1e-6
 #: Training of the network that tells made from real EEG: more epochs only fit the training frames.
 _EPOCHS, _BATCH, _LR = 10, 64, 1e-3
 
@@ -85,12 +95,19 @@ def quality(
         For "real" and each of `makers` the figures of the module's table, means over at most 64
         test trials: numbers, but ``de_round_trip`` (per band, see there) and
         ``channel_correlation_error`` (per band).
+
+    Raises
+    ------
+    UserError
+        If EEG is not finite, or as loud as none is, saying who made it, and of which trial.
     """
     train, test = (_some_trials(split, part) for part in ("train", "test"))
     learn, ask = _of_part(split, "train", train), _of_part(split, "test", test)
     rng = derived_rng(split.seed, 0, "queries of quality")
     queries = tuple(rng.permutation(np.argwhere(ask))[:_N_QUERIES].T)
 
+    real = _checked(real, "real", store)
+    makers = {name: _checked(make, name, store) for name, make in makers.items()}
     real_eeg = real(test)
     spectra, correlations = log_spectra(real_eeg), channel_correlations(real_eeg)
     real_train, real_test = passed_frames(real(train)), passed_frames(real_eeg)
@@ -126,6 +143,11 @@ def quality(
         }
     for row, distance in zip(rows.values(), _to_training(queried, split, real), strict=True):
         row["nearest_training"] = float(distance.mean())
+    for figure, value in non_finite(rows):  # a result file must not have it, whatever the cause
+        raise UserError(
+            f"The quality of EEG cannot be measured: {figure} is {value}. See whether the features "
+            "are those of EEG in µV, or make them anew with preprocess_de.py."
+        )
     return rows
 
 
@@ -170,7 +192,7 @@ def de_round_trip(made: np.ndarray, wanted: np.ndarray) -> dict[str, dict[str, f
     out = {}
     for index, band in enumerate(BANDS):
         a, b = made[:, index].ravel(), wanted[:, index].ravel().astype(np.float64)
-        varies = a.std() > 0 and b.std() > 0
+        varies = min(a.std(), b.std()) > _CONSTANT
         out[band] = {
             "correlation": float(np.corrcoef(a, b)[0, 1]) if varies else 0.0,
             "mae": float(np.abs(a - b).mean()),
@@ -312,12 +334,14 @@ def linear_score(
 ) -> float:
     """Return the balanced accuracy of the linear baseline (`baselines.linear_model`).
 
+    Trained on a single class it predicts that one always, see `baselines.fitted`.
+
     Parameters
     ----------
     train, test : (features, classes)
         Arrays (n, n_features) and (n,).
     """
-    return balanced_accuracy(test[1], linear_model().fit(*train).predict(test[0]))
+    return balanced_accuracy(test[1], fitted(linear_model(), *train).predict(test[0]))
 
 
 class _Judge(nn.Module):
@@ -340,6 +364,26 @@ class _Judge(nn.Module):
         x = F.elu(self.norms[0](self.first(x / self.scale)))
         x = F.elu(self.norms[1](self.second(F.avg_pool1d(x, 2))))
         return self.last(torch.cat([x.mean(-1), x.square().mean(-1)], dim=1))[:, 0]
+
+
+def _checked(make: Callable[..., np.ndarray], name: str, store: Store) -> Callable[..., np.ndarray]:
+    """Return what makes EEG, or gives the real one, and refuses what cannot be measured."""
+    remedy = "train the generator anew with a lower learning rate and --restart."
+    if name == "real":
+        remedy = "make the features anew with preprocess_de.py, from recordings in µV."
+
+    def checked(trials: np.ndarray, *draw: int) -> np.ndarray:
+        eeg = make(trials, *draw)
+        bad = trials[~(np.abs(eeg).max((1, 2)) <= _LOUDEST)]  # NaN is not below anything
+        if len(bad):
+            store.refuse_non_finite_eeg(bad.tolist())
+            raise UserError(
+                f"The {name} EEG of trial {bad[0]} has values that are not finite, or beyond "
+                f"{_LOUDEST:g} µV: {remedy}"
+            )
+        return eeg
+
+    return checked
 
 
 def _some_trials(split: Split, part: str) -> np.ndarray:
@@ -396,9 +440,14 @@ def _frame_labels(labels: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     return np.broadcast_to(labels[:, None], wanted.shape)[wanted]
 
 
-def _by_band(error: np.ndarray) -> dict[str, float]:
-    """Return the mean per band of (n_trials, 2, n_bands, n_chans, n_chans) off the diagonal."""
+def _by_band(error: np.ndarray) -> dict[str, float | None]:
+    """Return the mean per band of (n_trials, 2, n_bands, n_chans, n_chans) off the diagonal.
+
+    None for a single electrode, for which there is nothing off the diagonal.
+    """
     others = ~np.eye(error.shape[-1], dtype=bool)
+    if not others.any():
+        return dict.fromkeys(BANDS)
     return dict(zip(BANDS, error[..., others].mean((0, 1, 3)).tolist(), strict=True))
 
 
@@ -434,6 +483,9 @@ def _correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def _unit(x: np.ndarray) -> np.ndarray:
     """Centre along the last axis and scale to length 1, or to 0 if there is only rounding error."""
-    x = x - x.mean(-1, keepdims=True)
+    mean = x.mean(-1, keepdims=True)
+    x = x - mean
     length = np.linalg.norm(x, axis=-1, keepdims=True)
-    return x / np.maximum(length, 1e-9)
+    rounding = 1e-6 * np.abs(mean) * np.sqrt(x.shape[-1])  # of 32-bit numbers
+    varies = length > np.maximum(rounding, 1e-9)
+    return np.divide(x, length, out=np.zeros_like(x), where=varies)

@@ -21,7 +21,7 @@ from matplotlib import image
 
 from de3dgan import figures, metrics
 from de3dgan.errors import UserError
-from de3dgan.files import write_text
+from de3dgan.files import make_folder, write_text
 from de3dgan.paths import ROOT, shown
 from de3dgan.report_tables import (
     METRIC_TEXTS,
@@ -194,6 +194,7 @@ def write_report(runs_dir: Path, out: Path) -> tuple[Path, list[Path], list[str]
         for table in section.tables
         for ending, write in {"csv": csv_text, "tex": latex_text}.items()
     }
+    make_folder(out / "tables")
     for name, text in texts.items():
         write_text(out / "tables" / name, text)
     write_text(out / "report.md", _markdown(parts))

@@ -7,7 +7,6 @@ pooled, since each group is tested in one of them.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +19,24 @@ from de3dgan.errors import UserError
 from de3dgan.files import read_json, sha256
 from de3dgan.metrics import by_trial, window_and_trial
 from de3dgan.paths import shown
-from de3dgan.splits import N_FOLDS
+from de3dgan.splits import N_FOLDS, PROTOCOLS
 from de3dgan.statistics import Clusters, Comparison, Estimate, compare, estimate, holm
+from de3dgan.validation import (
+    LIST,
+    OBJECT,
+    TEXT,
+    TRUTH,
+    Kind,
+    check,
+    check_finite,
+    column,
+    list_of,
+    number,
+    one_of,
+    or_null,
+    read_table,
+    whole,
+)
 
 #: What each model is called in tables, by the folder of its stage or its name in baselines.csv.
 MODELS = {
@@ -49,6 +64,73 @@ COMPARISONS = (
 PRIMARY = ("balanced_accuracy", "window")
 UNITS = {"window": "frame", "trial": "trial"}
 
+#: Every field that is read of a stage's JSON files, see `validation`.
+_FIELDS = {
+    "result.json": {
+        "task": TEXT,
+        "stage": one_of("gan", "classifier", "finetune"),
+        "protocol": one_of(*PROTOCOLS),
+        "leaky": TRUTH,
+        "fold": whole(0, N_FOLDS - 1),
+        "seed": whole(0),
+        "n_train_trials": whole(1),
+        "n_val_trials": whole(1),
+        "n_test_trials": whole(1),
+        "best_epoch": whole(0),
+        "seconds?": number(0),
+        "peak_rss_mib?": number(0),
+        "test?": OBJECT,
+        "test?.*": OBJECT,
+        "test?.*.*": or_null(number(-1, 1)),
+        "quality?": OBJECT,
+    },
+    "config.json": {
+        "stage": TEXT,
+        "settings": OBJECT,
+        "settings.ratings": list_of(TEXT),
+        "store_hash": TEXT,
+        "upstream": OBJECT,
+        "upstream.*": TEXT,
+        "versions": OBJECT,
+    },
+    "leakage.json": {
+        "leaky": TRUTH,
+        "group": TEXT,
+        "test_groups": OBJECT,
+        "test_groups.*": list_of(whole(0)),
+        "artefacts": LIST,
+        "artefacts.*": OBJECT,
+        "artefacts.*.stage": one_of("gan", *MODELS),
+        "artefacts.*.artefact": TEXT,
+        "artefacts.*.groups": LIST,
+        "artefacts.*.groups.*": TEXT,
+        "artefacts.*.overlap": LIST,
+        "artefacts.*.overlap.*": TEXT,
+        "artefacts.*.recomputed?": TRUTH,
+        "probe": OBJECT,
+        **{f"probe.{name}": number(0, 1) for name in ("balanced_accuracy", "chance")},
+        **{f"probe.{name}": number() for name in ("low", "high")},
+        "probe.covers_chance": TRUTH,
+        "reasons": LIST,
+        "reasons.*": TEXT,
+    },
+}
+#: What the generator's result.json has as well.
+_QUALITY = {
+    "quality": OBJECT,
+    **{f"quality.{maker}": OBJECT for maker in ("real", "generated")},
+    **{f"quality.{maker}.amplitude_uv": number(0) for maker in ("real", "generated")},
+    "quality.generated.de_round_trip": OBJECT,
+    "quality.generated.de_round_trip.*": OBJECT,
+    **{
+        f"quality.generated.de_round_trip.*.{name}": number()
+        for name in ("correlation", "mae", "bias")
+    },
+}
+_METHOD = {"settings.method": one_of("spectral", "published")}
+#: How far the probabilities of a row of a table, which are rounded, may be from adding up to 1.
+_ROUNDING = 1e-4
+
 
 @dataclass(frozen=True)
 class Predictions:
@@ -56,8 +138,8 @@ class Predictions:
 
     Attributes
     ----------
-    trials, labels : array of int, (n,)
-        Trial of each frame, and its true class.
+    trials, frames, labels : array of int, (n,)
+        Trial of each frame, its second in the trial, and its true class.
     probabilities : array, (n, n_classes)
         Predicted probabilities.
     groups : array of str, (n,)
@@ -65,9 +147,18 @@ class Predictions:
     """
 
     trials: np.ndarray
+    frames: np.ndarray
     labels: np.ndarray
     probabilities: np.ndarray
     groups: np.ndarray
+
+    def tested(self) -> np.ndarray:
+        """Return trial, frame and label of each row, (n, 3), in an order that is always the same.
+
+        Models can be compared if it is equal.
+        """
+        rows = np.stack([self.trials, self.frames, self.labels], axis=1)
+        return rows[np.lexsort(rows.T[::-1])]
 
     def scores(self) -> dict[str, dict[str, float | None]]:
         """Return `metrics.window_and_trial`."""
@@ -210,12 +301,7 @@ def read_fold(fold_dir: Path) -> Fold:
         if not (folder / "result.json").is_file():
             continue
         results[stage], configs[stage], certificates[stage] = (
-            _read(folder / name, keys)
-            for name, keys in (
-                ("result.json", {"leaky", "fold", "seed", "task", "protocol"}),
-                ("config.json", {"settings", "store_hash", "upstream", "versions"}),
-                ("leakage.json", {"leaky", "group", "test_groups", "artefacts", "probe"}),
-            )
+            _read(folder / name) for name in _FIELDS
         )
         there = {
             name: _hash_of(fold_dir / name / "model.pt") for name in configs[stage]["upstream"]
@@ -225,31 +311,45 @@ def read_fold(fold_dir: Path) -> Fold:
                 f"{shown(folder)} was made from another generator or classifier than those beside "
                 "it: rerun that stage with --restart."
             )
-        if stage != "gan":
-            groups = certificates[stage]["test_groups"]
-            (predictions[stage],) = _read_predictions(folder / "predictions.csv", groups).values()
+        config_path, result_path = folder / "config.json", folder / "result.json"
+        if stage == "gan":
+            check(configs[stage], _METHOD, config_path, _rerun(config_path))
+            check(results[stage], _QUALITY, result_path, _rerun(result_path))
+            continue
+        n_classes = 2 ** len(configs[stage]["settings"]["ratings"])
+        named = {"settings.class_names": list_of(TEXT, n_classes)}
+        check(configs[stage], named, config_path, _rerun(config_path))
+        of_stage = certificates[stage]["test_groups"], n_classes
+        (predictions[stage],) = _read_predictions(folder / "predictions.csv", *of_stage).values()
+        if stage == "classifier":
+            simple = _read_predictions(folder / "baselines.csv", *of_stage)
     if "classifier" in results:
-        groups = certificates["classifier"]["test_groups"]
-        simple = _read_predictions(fold_dir / "classifier" / "baselines.csv", groups)
         predictions = {**simple, **predictions}
+    first = next(iter(predictions), None)
+    for model in predictions:
+        if not np.array_equal(predictions[model].tested(), predictions[first].tested()):
+            raise UserError(
+                f"In {shown(fold_dir)} the predictions of {model} and {first} are not of the same "
+                "frames and labels: rerun the stages of this fold with --restart."
+            )
     return Fold(fold_dir, results, configs, certificates, predictions)
 
 
 def _study(folds: dict[int, list[Fold]]) -> Study:
     """Pool the predictions of folds that belong together."""
     # Seeds draw different folds: until all are there, two seeds do not test the same groups.
-    whole = {seed: of_seed for seed, of_seed in folds.items() if len(of_seed) == N_FOLDS}
+    complete = {seed: of_seed for seed, of_seed in folds.items() if len(of_seed) == N_FOLDS}
     notes = [
         f"Seed {seed} has {len(of_seed)} of {N_FOLDS} folds: "
-        + ("it is left out." if whole else "the other groups are not tested.")
+        + ("it is left out." if complete else "the other groups are not tested.")
         for seed, of_seed in folds.items()
-        if seed not in whole
+        if seed not in complete
     ]
-    if not whole and len(folds) > 1:
+    if not complete and len(folds) > 1:
         kept = next(iter(folds))
         notes.append(f"Of seeds that lack folds only the first is shown, {kept}.")
         folds = {kept: folds[kept]}
-    folds = whole or folds
+    folds = complete or folds
     every = [fold for of_seed in folds.values() for fold in of_seed]
     first = every[0]
     of = first.results["classifier"]
@@ -265,6 +365,14 @@ def _study(folds: dict[int, list[Fold]]) -> Study:
         elif having:
             notes.append(
                 f"Left out, since only {len(having)} of {len(every)} folds have it: {name}."
+            )
+    for model, of_seeds in predictions.items():
+        tested = [pooled.tested() for pooled in of_seeds]
+        if _contradiction(of_seeds[0]) or not all(np.array_equal(tested[0], t) for t in tested):
+            raise UserError(
+                f"The folds below {shown(first.dir.parent)} do not test each frame once, in "
+                f"predictions of {model}: rerun them with --restart, or give the folder of one "
+                "study with --runs-dir."
             )
     return Study(
         of["task"], of["protocol"], first.certificates["classifier"]["group"], folds, predictions,
@@ -304,34 +412,82 @@ def _refuse_other_settings(a: Fold, b: Fold) -> None:
             )
 
 
-def _read(path: Path, keys: set[str]) -> dict[str, Any]:
-    """Return a stage's JSON file."""
-    content = read_json(path) if path.is_file() else None
-    if not isinstance(content, dict) or not keys <= set(content):
-        raise UserError(f"{shown(path)} is damaged or missing: {_rerun(path)}")
+def _read(path: Path) -> dict[str, Any]:
+    """Return one of a stage's JSON files, checked."""
+    if not path.is_file():
+        raise UserError(f"{shown(path)} is missing: {_rerun(path)}")
+    content = read_json(path)
+    check(content, _FIELDS[path.name], path, _rerun(path))
+    check_finite(content, path, _rerun(path))
     return content
 
 
-def _read_predictions(path: Path, groups: Mapping[str, list[int]]) -> dict[str, Predictions]:
-    """Return the predictions in a table of `classifier.finish`, by model ("" if it has one)."""
-    try:
-        group_of = {trial: group for group, trials in groups.items() for trial in trials}
-        with open(path, newline="") as file:
-            rows = list(csv.DictReader(file))
-        models = np.array([row.get("model", "") for row in rows])
-        integers = {name: np.array([int(row[name]) for row in rows]) for name in ("trial", "label")}
-        classes = [name for name in rows[0] if name.startswith("p_")]
-        p = np.array([[float(row[name]) for name in classes] for row in rows])
-        of_group = np.array([group_of[trial] for trial in integers["trial"].tolist()])
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        raise UserError(f"{shown(path)} is damaged or missing: {_rerun(path)}") from None
-    return {
-        model: Predictions(
-            integers["trial"][rows], integers["label"][rows], p[rows], of_group[rows]
-        )
+def _read_predictions(
+    path: Path, groups: Mapping[str, list[int]], n_classes: int
+) -> dict[str, Predictions]:
+    """Return the predictions in a table of `classifier.finish`, by model ("" if it has one).
+
+    Parameters
+    ----------
+    path : Path
+        ``predictions.csv`` or ``baselines.csv``.
+    groups : dict of str to list of int
+        The trials of each group that ``leakage.json`` says was tested.
+    n_classes : int
+        Number of classes.
+
+    Raises
+    ------
+    UserError
+        If the table is damaged: naming the column and the line, or what it lacks.
+    """
+    remedy = _rerun(path)
+    group_of = {trial: group for group, trials in groups.items() for trial in trials}
+    table = read_table(path, remedy)
+    tested = Kind("a trial that leakage.json says was tested", group_of.__contains__, int)
+    kinds = {"trial": tested, "frame": whole(0), "label": whole(0, n_classes - 1)}
+    kinds |= {f"p_{c}": number(0, 1) for c in range(n_classes)}
+    trials, frames, labels, *of_class = (
+        np.array(column(table, name, kind, path, remedy)) for name, kind in kinds.items()
+    )
+    p = np.stack(of_class, axis=1)
+    of_group = np.array([group_of[trial] for trial in trials.tolist()])
+    wanted = list(baselines.NAMES) if path.name == "baselines.csv" else [""]
+    models = np.array(table.get("model", [""] * len(p)))
+    found = {
+        model: Predictions(trials[rows], frames[rows], labels[rows], p[rows], of_group[rows])
         for model in dict.fromkeys(models.tolist())
         for rows in [np.flatnonzero(models == model)]
     }
+    not_one = np.flatnonzero(np.abs(p.sum(1) - 1) > _ROUNDING)
+    problem = None
+    if len(not_one):
+        problem = f"the probabilities in line {not_one[0] + 2} do not add up to 1"
+    elif sorted(found) != sorted(wanted):
+        problem = f"column model has {', '.join(found)}, and must have {', '.join(wanted)}"
+    elif set(trials.tolist()) != set(group_of):
+        missing = min(set(group_of) - set(trials.tolist()))
+        problem = f"trial {missing} is missing, which leakage.json says was tested"
+    else:
+        problems = map(_contradiction, found.values())
+        problem = next((one for one in problems if one), None)
+    if problem:
+        raise UserError(f"{shown(path)} is damaged: {problem}: {remedy}")
+    return found
+
+
+def _contradiction(predictions: Predictions) -> str | None:
+    """Return in what predictions of one model contradict each other, if they do."""
+    tested = predictions.tested()
+    same_trial, same_frame, same_label = (np.diff(tested, axis=0) == 0).T
+    twice = np.flatnonzero(same_trial & same_frame)
+    if len(twice):
+        trial, frame, _ = tested[twice[0]]
+        return f"frame {frame} of trial {trial} comes twice"
+    unlike = np.flatnonzero(same_trial & ~same_label)
+    if len(unlike):
+        return f"label is not the same in all frames of trial {tested[unlike[0], 0]}"
+    return None
 
 
 def _hash_of(path: Path) -> str:

@@ -21,9 +21,11 @@ import platform
 import re
 import resource
 import shlex
-import shutil
+import subprocess
 import sys
 import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -37,7 +39,17 @@ from tqdm import tqdm
 from de3dgan import checkpoints, leakage
 from de3dgan.data import Frames
 from de3dgan.errors import UserError
-from de3dgan.files import differences, read_json, sha256, write_json
+from de3dgan.files import (
+    append_line,
+    differences,
+    held,
+    make_folder,
+    read_object,
+    remove_folder,
+    sha256,
+    write_json,
+    writing,
+)
 from de3dgan.ledger import Ledger
 from de3dgan.paths import ROOT, from_root, shown
 from de3dgan.seeds import seed_torch
@@ -59,10 +71,9 @@ _LOWEST = {
     **dict.fromkeys(("noise", "averaging", "loudness_sd", "calibration_steps", "label_weight"), 0),
 }
 #: Settings that a fold's three stages must agree on.
-_SHARED = (
-    *("fold", "protocol", "seed", "data_dir", "runs_dir", "task", "ratings", "threshold"),
-    "method",
-)
+_OF_FOLD = ("fold", "protocol", "seed", "task", "ratings", "threshold", "method")
+#: What a run's identity holds.
+_IDENTITY = ("stage", "settings", "store_hash", "split_fingerprint", "upstream")
 #: Settings that say where a run happens, not what it computes.
 _PLACES = ("data_dir", "runs_dir", "device", "restart")
 #: Files by which a directory is known to hold a run.
@@ -87,6 +98,9 @@ class Run:
         Where networks are.
     ledger : Ledger
         Which frames each artefact has seen.
+    identity : dict
+        What shapes the run: its stage, settings, store, split, and the hashes of the checkpoints
+        that it reads. Files of a run with another identity are refused.
     upstream : dict
         The checkpoints of earlier stages, by stage.
     certificate : dict
@@ -105,16 +119,18 @@ class Run:
     split: Split
     device: torch.device
     ledger: Ledger
+    identity: dict[str, Any]
     upstream: dict[str, dict[str, Any]] = field(default_factory=dict)
     certificate: dict[str, Any] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
     before: dict[str, float] = field(default_factory=dict)
 
     @classmethod
+    @contextmanager
     def open(
         cls, config: Any, stage: str, needs: tuple[str, ...] = (), variant: str | None = None
-    ) -> Run:
-        """Open the run of `config`, a new one or one to go on with.
+    ) -> Iterator[Run]:
+        """Open the run of `config`, a new one or one to go on with, and keep others from it.
 
         Parameters
         ----------
@@ -131,7 +147,8 @@ class Run:
         ------
         UserError
             If the data, the fold or the device is not there, if a checkpoint that it reads is
-            missing or of another split, or if the directory holds a run with other settings.
+            missing or does not fit, if the directory holds a run with other settings, or if
+            another process is at it.
         """
         check_config(config)
         if (stage, config.method, config.protocol) == ("gan", "spectral", "window"):
@@ -151,6 +168,13 @@ class Run:
         split = make_split(store, labels, config.protocol, config.fold, config.seed)
         fold_dir = from_root(config.runs_dir) / config.task / config.protocol / f"fold{config.fold}"
         folder = f"{stage}-{variant}" if variant else stage
+        identity = {
+            "stage": stage,
+            "settings": _plain(config),
+            "store_hash": store.hash,
+            "split_fingerprint": split.fingerprint,
+            "upstream": {},
+        }
         run = cls(
             config,
             stage,
@@ -160,22 +184,29 @@ class Run:
             split,
             device_of(config.device),
             Ledger(store.n_trials * store.n_frames),
+            identity,
         )
-        dependencies = {name: run._read_upstream(name) for name in needs}
-        run._claim(dependencies)
-        seed_torch(config.seed, 0, f"{stage}: initial weights")
-        return run
+        identity["upstream"].update({name: run._read_upstream(name) for name in needs})
+        run._refuse_other_run()
+        # What is finished is only looked at, wherever it may have been put.
+        with nullcontext() if run._done and not config.restart else held(run.dir):
+            run._claim()
+            seed_torch(config.seed, 0, f"{stage}: initial weights")
+            yield run
 
     @property
     def finished(self) -> bool:
         """Whether there is a result already; says so if there is."""
-        done = (self.dir / "result.json").is_file() and (self.dir / "model.pt").is_file()
-        if done:
+        if self._done:
             print(
                 f"{shown(self.dir)} is finished: see result.json and the figures there, or begin "
                 "anew with --restart."
             )
-        return done
+        return self._done
+
+    @property
+    def _done(self) -> bool:
+        return (self.dir / "result.json").is_file() and (self.dir / "model.pt").is_file()
 
     @property
     def title(self) -> str:
@@ -191,8 +222,11 @@ class Run:
     def log(self, message: str) -> None:
         """Add a line to ``log.txt`` and to the terminal."""
         tqdm.write(message)
-        with open(self.dir / "log.txt", "a") as file:
-            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {message}\n")
+        self.note(message)
+
+    def note(self, message: str) -> None:
+        """Add a line to ``log.txt``."""
+        append_line(self.dir / "log.txt", f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {message}")
 
     def spent(self) -> dict[str, float]:
         """Return the time and the memory that the run has taken, over all its processes."""
@@ -224,12 +258,8 @@ class Run:
         """Write ``model.pt``, a network and what it comes from, and return what is in it."""
         parts = ("train", "val", "test")
         origin = {
-            "stage": self.stage,
-            "task": self.config.task,
-            "store_hash": self.store.hash,
-            "split_fingerprint": self.split.fingerprint,
+            **self.identity,
             "trials": {part: self.split.trials(part).tolist() for part in parts},
-            "config": _plain(self.config),
             "best_epoch": best_epoch,
             "seen": self.ledger.content(),
         }
@@ -272,6 +302,7 @@ class Run:
             "n_test_trials": len(split.trials("test")),
             **figures,
             **{name: round(value, 1) for name, value in self.spent().items()},
+            "environment": environment(self.device),
         }
         write_json(self.dir / "result.json", result)
 
@@ -285,7 +316,7 @@ class Run:
         suffix = script.removeprefix(own) if script.startswith(own) else f"_{self.config.task}.py"
         words = ["python", shown(Path(sys.argv[0]).resolve().parent / f"{SCRIPTS[stage]}{suffix}")]
         own_names = [f.name for f in dataclasses.fields(self.config) if f.name != "restart"]
-        for name in own_names if stage == self.stage else _SHARED:
+        for name in own_names if stage == self.stage else (*_OF_FOLD, "data_dir", "runs_dir"):
             value = getattr(self.config, name)
             default = type(self.config).__dataclass_fields__[name].default
             # The defaults of a method are those that its name stands for.
@@ -307,68 +338,79 @@ class Run:
                 f"{command}"
             )
         remedy = f"make the right one with: {command} --restart"
-        content = checkpoints.load(path, remedy)
-        if content.get("stage") != stage:
+        file_hash = sha256(path)
+        content = checkpoints.load_model(path, stage, remedy)
+        if sha256(path) != file_hash:
+            raise UserError(f"{shown(path)} is just being replaced: run the same command again.")
+        identity = {key: content[key] for key in _IDENTITY}
+        beside = read_object(path.with_name("config.json"), remedy)
+        changed = differences(identity, {key: beside.get(key) for key in _IDENTITY})
+        if changed:
             raise UserError(
-                f"{shown(path)} is of the {content.get('stage')} stage, not of {stage}: {remedy}"
+                f"{shown(path)} is not of the run that the config.json beside it describes; it "
+                f"differs in {', '.join(changed)}: {remedy}"
             )
-        theirs, ours = content.get("split_fingerprint"), self.split.fingerprint
-        if theirs != ours:
+        changed = differences(
+            _of_fold(identity, content["arguments"]["ch_names"]),
+            _of_fold(self.identity, self.store.ch_names),
+        )
+        if changed:
             raise UserError(
-                f"{shown(path)} was trained on another split (fingerprint {theirs}) than this "
-                f"run's (fingerprint {ours}): {remedy}"
+                f"{shown(path)} is of another fold or task than this run, and differs in "
+                f"{', '.join(changed)}: {remedy}"
             )
-        theirs, ours = content["config"].get("method"), self.config.method
-        if theirs != ours:
-            raise UserError(
-                f"{shown(path)} was made with --method {theirs}, and this run is --method {ours}: "
-                f"{remedy}"
-            )
-        if content["arguments"]["ch_names"] != self.store.ch_names:
-            raise UserError(f"{shown(path)} is for other electrodes than the store's: {remedy}")
         self.upstream[stage] = content
-        return sha256(path)[:16]
+        return file_hash[:16]
 
-    def _claim(self, dependencies: dict[str, str]) -> None:
-        """Make the directory this run's, or check that it is."""
-        own = {
-            "stage": self.stage,
-            "settings": _plain(self.config),
-            "store_hash": self.store.hash,
-            "split_fingerprint": self.split.fingerprint,
-            "upstream": dependencies,
-        }
-        path = self.dir / "config.json"
+    def _refuse_other_run(self) -> None:
+        """Refuse to go on with what another run has left in the directory."""
         begun = [name for name in _FILES if (self.dir / name).is_file()]
-        if self.config.restart and begun:
-            shutil.rmtree(self.dir)
-        elif begun and not path.is_file():
+        if self.config.restart or not begun:
+            return
+        path = self.dir / "config.json"
+        if not path.is_file():
             raise UserError(
                 f"{shown(self.dir)} holds {begun[0]} but no config.json to say of which run: begin "
                 "anew with --restart."
             )
-        if path.is_file():
-            there = read_json(path)
-            if not isinstance(there, dict):
-                raise UserError(f"{shown(path)} is damaged: begin anew with --restart.")
+        there = read_object(path, "begin anew with --restart.")
+        changed = differences({key: there.get(key) for key in _IDENTITY}, self.identity)
+        if changed:
+            raise UserError(
+                f"{shown(self.dir)} holds a run that differs in {', '.join(changed)}: give the "
+                "same settings to go on with it, --restart to replace it, or another --runs-dir."
+            )
+
+    def _claim(self) -> None:
+        """Make the directory this run's; it is this process's already."""
+        if self.config.restart:
+            with writing(self.dir):
+                remove_folder(self.dir)
+        self._refuse_other_run()  # in which case another process has been quicker
+        path, now = self.dir / "config.json", environment(self.device)
+        if not path.is_file():
+            make_folder(self.dir)
+            write_json(path, {**self.identity, "environment": now})
+        elif not self._done:
             for left in self.dir.glob(".*.tmp"):  # of a process that was killed while writing
                 left.unlink(missing_ok=True)
-            changed = differences({key: there.get(key) for key in own}, own)
+            there = read_object(path, "begin anew with --restart.")
+            changed = differences(there.get("environment", {}), now)
             if changed:
-                raise UserError(
-                    f"{shown(self.dir)} holds a run that differs in {', '.join(changed)}: give the "
-                    "same settings to go on with it, --restart to replace it, or another "
-                    "--runs-dir."
+                self.log(
+                    f"This run was begun elsewhere, so that its last digits may be others than "
+                    f"without the interruption: {', '.join(changed)}."
                 )
-            return
-        versions = {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("torch", "numpy", "scipy", "scikit-learn")},
-            "threads": torch.get_num_threads(),
-            "device": _device_name(self.device),
-        }
-        self.dir.mkdir(parents=True, exist_ok=True)
-        write_json(path, {**own, "versions": versions})
+
+
+def _of_fold(identity: Mapping[str, Any], ch_names: Sequence[str]) -> dict[str, Any]:
+    """Return the part of a run's identity that the stages of a fold share."""
+    return {
+        **{name: identity["settings"].get(name) for name in _OF_FOLD},
+        "ch_names": ch_names,
+        "store_hash": identity["store_hash"],
+        "split_fingerprint": identity["split_fingerprint"],
+    }
 
 
 def check_config(config: Any) -> None:
@@ -422,14 +464,52 @@ def autocast(device: torch.device) -> torch.autocast:
 
     GPUs do, and processors that have bfloat16 instructions; on others it is emulated, and slower.
     """
-    gains = device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
-    return torch.autocast(device.type, torch.bfloat16, enabled=gains)
+    return torch.autocast(device.type, torch.bfloat16, enabled=gains_from_bfloat16(device))
+
+
+def gains_from_bfloat16(device: torch.device) -> bool:
+    """Return whether networks compute in bfloat16 on `device`, see `autocast`."""
+    return device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
 
 
 def _plain(config: Any) -> dict[str, Any]:
     """Return the settings that shape a result, as JSON would hold them."""
     settings = dataclasses.asdict(config)
     return json.loads(json.dumps({k: v for k, v in settings.items() if k not in _PLACES}))
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Return what a result depends on besides the settings and the data.
+
+    Returns
+    -------
+    dict
+        The versions of Python and of packages; the ``platform`` and its ``device``; the number of
+        CPU ``threads``, and the ``precision`` of networks; the git ``commit`` of the code and
+        whether it was ``modified`` since, both None outside of a git checkout.
+    """
+    packages = ("torch", "numpy", "scipy", "scikit-learn")
+    status = _git("status", "--porcelain", "--untracked-files=no")
+    return {
+        "python": platform.python_version(),
+        **{name: version(name) for name in packages},
+        "platform": platform.platform(),
+        "device": _device_name(device),
+        "threads": torch.get_num_threads(),
+        "precision": "bfloat16" if gains_from_bfloat16(device) else "float32",
+        "commit": _git("rev-parse", "HEAD"),
+        "modified": None if status is None else bool(status),
+    }
+
+
+def _git(*arguments: str) -> str | None:
+    """Return what a git command says of this repository, or None if it is not in git."""
+    command = ["git", "-C", str(ROOT), *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return None if done.returncode else done.stdout.strip()
 
 
 def _device_name(device: torch.device) -> str:

@@ -362,9 +362,10 @@ def verdict_text(comparison: Comparison, p_adjusted: float) -> str:
     low, high = (f"{scale * end:+.{digits}f}" for end in (difference.low, difference.high))
     size = f"{scale * abs(difference.value):.{digits}f}{unit}"
     direction = "higher" if difference.value > 0 else "lower"
+    p = "not defined" if math.isnan(p_adjusted) else f"= {p_adjusted:.3g}"
     figures = (
         f"{name} is {size} {direction} (95 % interval {low} to {high}, {n_groups} groups, "
-        f"adjusted p = {p_adjusted:.3g})."
+        f"adjusted p {p})."
     )
     word = verdict(comparison, p_adjusted)
     if word != "no evidence":

@@ -12,7 +12,6 @@
 
 from __future__ import annotations
 
-import csv
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -25,10 +24,14 @@ import numpy as np
 from de3dgan.errors import UserError
 from de3dgan.features import BANDS, FILTER_ORDER, FRAME, WINDOW
 from de3dgan.files import differences, digest, read_json, sha256
+from de3dgan.montage import grid_cells
 from de3dgan.paths import ROOT, shown
 from de3dgan.sources import SFREQ
+from de3dgan.validation import OBJECT, TEXT, check, column, list_of, number, read_table, whole
 
+#: What this version writes and reads; it goes up whenever older stores cannot be read any more.
 FORMAT = 1
+#: Columns of trials.csv that every source has; the others are its ratings.
 _FIXED_COLUMNS = ("trial", "subject", "stimulus", "baseline")
 ARRAYS = ("eeg", "baseline", "de", "baseline_de")
 
@@ -45,6 +48,18 @@ SETTINGS = {
     },
     "de": "0.5 ln(2 pi e variance), ddof 1, minus the mean over the baseline's windows; nats",
 }
+#: What a manifest holds beside them. Fields that only preprocess_de.py reads may be missing.
+_FIELDS = {
+    "source": TEXT,
+    "ch_names": list_of(TEXT),
+    "trials": TEXT,
+    "shapes": OBJECT,
+    **{f"shapes.{name}": list_of(whole(1), 3 + (name == "de")) for name in ARRAYS},
+    "inputs": OBJECT,
+    "inputs.*": TEXT,
+}
+#: Times that a store is read anew because it has been replaced meanwhile.
+_ATTEMPTS = 5
 
 
 @dataclass(frozen=True)
@@ -75,42 +90,63 @@ class Store:
     def open(cls, path: str | Path) -> Store:
         """Open the store in folder `path`.
 
+        While preprocess_de.py replaces it, that is the old store or the new one, never parts of
+        both; and the old one, if the replacement was killed between its two renames.
+
         Raises
         ------
         UserError
-            If there is none, if it is damaged, or if it was made with other settings than this
-            version's.
+            If there is none, if it is damaged, if DE is not finite, or if it was made by a version
+            of another format or with other settings than this version's.
         """
         path = Path(path)
-        if path.is_file() or holds_other_files(path):
+        for _ in range(_ATTEMPTS):
+            before = _identity(path)
+            store, problem = None, None
+            try:
+                store = cls.read(path, _place(path))
+            except (UserError, OSError) as error:
+                problem = error
+            if _identity(path) == before:  # it has not been replaced meanwhile
+                if problem:
+                    raise problem
+                return store
+        raise UserError(f"{shown(path)} is being replaced again and again: wait, and try again.")
+
+    @classmethod
+    def read(cls, path: Path, place: Path) -> Store:
+        """Read the store of `path`, as messages call it, from the folder `place` where it lies.
+
+        Raises
+        ------
+        UserError
+            See `open`.
+        """
+        if place.is_file() or holds_other_files(place):
             raise UserError(
                 f"{shown(path)} is no store: give the folder that preprocess_de.py made."
             )
         remedy = f"make it with: {_command(path)}"
-        if not (path / "manifest.json").is_file():
+        if not (place / "manifest.json").is_file():
             raise UserError(f"There is no store in {shown(path)}: {remedy}")
-        manifest = read_json(path / "manifest.json")
-        if not isinstance(manifest, dict) or manifest_hash(manifest) != manifest.get("hash"):
-            raise UserError(f"{shown(path / 'manifest.json')} is damaged: delete it and {remedy}")
-        changed = differences({key: manifest.get(key) for key in SETTINGS}, SETTINGS)
-        if changed:
-            raise UserError(
-                f"The store in {shown(path)} was made with other settings, "
-                f"{', '.join(changed)}: {remedy}"
-            )
+        manifest = read_json(place / "manifest.json")
+        remedy = f"make it anew with: {_command(path)}"
+        _check_manifest(manifest, path, remedy)
         try:
-            arrays = {name: np.load(path / f"{name}.npy", mmap_mode="c") for name in ARRAYS}
-            with open(path / "trials.csv", newline="") as file:
-                rows = list(csv.DictReader(file))
-        except (OSError, ValueError, EOFError) as error:
+            arrays = {name: _mapped(place / f"{name}.npy") for name in ARRAYS}
+        except Exception as error:  # numpy raises whatever the damage of a header leads it to
             raise UserError(f"The store in {shown(path)} is damaged ({error}): {remedy}") from None
-        if sha256(path / "trials.csv") != manifest.get("trials"):
+        if not (place / "trials.csv").is_file():
+            raise UserError(f"{shown(path / 'trials.csv')} is missing: {remedy}")
+        if sha256(place / "trials.csv") != manifest["trials"]:
             raise UserError(f"{shown(path / 'trials.csv')} has been edited: {remedy}")
-        shapes = {name: list(array.shape) for name, array in arrays.items()}
-        if shapes != manifest["shapes"] or len(rows) != len(arrays["eeg"]):
-            raise UserError(f"The store in {shown(path)} is damaged (wrong shapes): {remedy}")
-        columns = {key: [row[key] for row in rows] for key in rows[0]}
-        return cls(path=path, manifest=manifest, columns=columns, **arrays)
+        columns = read_table(place / "trials.csv", remedy)
+        _check_shapes(arrays, manifest, path, remedy)
+        _check_trials(columns, arrays, path / "trials.csv", remedy)
+        store = cls(path=path, manifest=manifest, columns=columns, **arrays)
+        for name, whose in (("de", "trial"), ("baseline_de", "baseline")):
+            store._refuse_non_finite(name, whose, range(len(arrays[name])))
+        return store
 
     @property
     def hash(self) -> str:
@@ -169,6 +205,36 @@ class Store:
             )
         return trials
 
+    def refuse_non_finite_eeg(self, trials: Iterable[int]) -> None:
+        """Raise `UserError` if the EEG of `trials`, or of their baselines, is not finite.
+
+        `open` has looked at DE. EEG is too much to be read each time a store is opened: whoever
+        meets NaN while working with some trials asks here whether it comes from the store.
+
+        Raises
+        ------
+        UserError
+            Naming the array, the first trial or baseline and the channel.
+        """
+        trials = list(trials)
+        self._refuse_non_finite("eeg", "trial", trials)
+        self._refuse_non_finite("baseline", "baseline", sorted(set(self.baseline_index[trials])))
+
+    def _refuse_non_finite(self, name: str, whose: str, rows: Iterable[int]) -> None:
+        """Raise `UserError` if one of `rows` of an array is not finite."""
+        array = getattr(self, name)
+        for row in rows:
+            bad = ~np.isfinite(array[row])
+            if bad.any():
+                # The last axis of DE is that of channels, and the first one of EEG.
+                place = np.argwhere(bad)[0]
+                channel = self.ch_names[place[-1 if name.endswith("de") else 0]]
+                raise UserError(
+                    f"{shown(self.path / name)}.npy is damaged: {whose} {row} has "
+                    f"{array[row][tuple(place)]} at electrode {channel}: make it anew with: "
+                    f"{_command(self.path)}"
+                )
+
     def absolute_de(self, trials: np.ndarray) -> np.ndarray:
         """Return the DE of `trials` with their baseline's DE added back.
 
@@ -188,6 +254,112 @@ def holds_other_files(path: Path) -> bool:
     """Return whether `path` is a folder that holds anything but a store's files."""
     own = {"manifest.json", "trials.csv", "mat", *(f"{name}.npy" for name in ARRAYS)}
     return path.is_dir() and any(child.name not in own for child in path.iterdir())
+
+
+def _place(path: Path) -> Path:
+    """Return the folder that the store of `path` is in.
+
+    `files.replaced_folder` renames the old store before it renames the new one; a process that was
+    killed in between has left the old one beside its place.
+    """
+    old = path.with_name(f".{path.name}.old") if path.name else path
+    return old if old.is_dir() and not path.exists() else path
+
+
+def _identity(path: Path) -> tuple[Any, ...]:
+    """Return what is another whenever the store of `path` is: its place, its folder, its manifest.
+
+    A manifest has a hash of everything else.
+    """
+    place = _place(path)
+    try:
+        return place, place.stat().st_ino, (place / "manifest.json").read_bytes()
+    except OSError:
+        return (place,)
+
+
+def _mapped(path: Path) -> np.ndarray:
+    array = np.load(path, mmap_mode="c")
+    if not isinstance(array, np.ndarray) or array.dtype != np.float32:
+        raise ValueError(f"{path.name} is no array of 32-bit numbers")
+    return array
+
+
+def _check_manifest(manifest: Any, path: Path, remedy: str) -> None:
+    """Refuse a manifest that this version cannot go by."""
+    where = shown(path / "manifest.json")
+    check(manifest, {"format": whole(0)}, where, remedy)
+    if manifest["format"] != FORMAT:
+        newer = "update the repository (git pull), or " if manifest["format"] > FORMAT else ""
+        raise UserError(
+            f"The store in {shown(path)} has format {manifest['format']}, and this version reads "
+            f"format {FORMAT}: {newer}{remedy}"
+        )
+    if manifest_hash(manifest) != manifest.get("hash"):
+        raise UserError(f"{where} is damaged: it has been edited: {remedy}")
+    changed = differences({key: manifest.get(key) for key in SETTINGS}, SETTINGS)
+    if changed:
+        raise UserError(
+            f"The store in {shown(path)} was made with other settings, {', '.join(changed)}: "
+            f"{remedy}"
+        )
+    check(manifest, _FIELDS, where, remedy)
+    try:
+        grid_cells(manifest["ch_names"])
+    except UserError as error:
+        reason = str(error).rstrip(".")
+        raise UserError(f"{where} is damaged: ch_names: {reason}; {remedy}") from None
+
+
+def _check_shapes(
+    arrays: Mapping[str, np.ndarray], manifest: Mapping[str, Any], path: Path, remedy: str
+) -> None:
+    """Refuse arrays that do not belong together, or are too short to be worked with."""
+    n_chans, n_bands = len(manifest["ch_names"]), len(BANDS)
+    n_trials, _, n_times = manifest["shapes"]["eeg"]
+    n_baselines, _, n_baseline_times = manifest["shapes"]["baseline"]
+    wanted = {
+        "eeg": [n_trials, n_chans, n_times],
+        "baseline": [n_baselines, n_chans, n_baseline_times],
+        "de": [n_trials, n_bands, n_times // WINDOW, n_chans],
+        "baseline_de": [n_baselines, n_bands, n_chans],
+    }
+    for name, array in arrays.items():
+        if not list(array.shape) == manifest["shapes"][name] == wanted[name]:
+            raise UserError(
+                f"The store in {shown(path)} is damaged: {name}.npy has the shape "
+                f"{list(array.shape)}, shapes.{name} in its manifest.json is "
+                f"{manifest['shapes'][name]}, and both must be {wanted[name]}: {remedy}"
+            )
+    if n_times % FRAME:
+        raise UserError(
+            f"Trials of {shown(path)} last {n_times / SFREQ:g} s, and must last whole seconds: cut "
+            f"them so in the source's `read`, and {remedy}"
+        )
+    if n_baseline_times < FRAME:
+        raise UserError(
+            f"Baselines of {shown(path)} last {n_baseline_times / SFREQ:g} s, and must last 1 s or "
+            f"more: give longer ones in the source's `read`, and {remedy}"
+        )
+
+
+def _check_trials(
+    columns: Mapping[str, list[str]], arrays: Mapping[str, np.ndarray], where: Path, remedy: str
+) -> None:
+    """Refuse a table of trials that does not fit the arrays."""
+    n_trials, n_baselines = len(arrays["eeg"]), len(arrays["baseline"])
+    kinds = {"trial": whole(0), "subject": TEXT, "stimulus": TEXT}
+    kinds["baseline"] = whole(0, n_baselines - 1)
+    ratings = [name for name in columns if name not in kinds]
+    found = {
+        name: column(columns, name, kind, where, remedy)
+        for name, kind in {**kinds, **dict.fromkeys(ratings, number())}.items()
+    }
+    if found["trial"] != list(range(n_trials)):
+        raise UserError(
+            f"{shown(where)} is damaged: trial must count from 0 to {n_trials - 1}, the trials of "
+            f"eeg.npy: {remedy}"
+        )
 
 
 def manifest_hash(manifest: Mapping[str, Any]) -> str:

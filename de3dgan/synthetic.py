@@ -15,6 +15,7 @@ fingerprint only.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -23,12 +24,13 @@ import numpy as np
 
 from de3dgan.cli import command_line
 from de3dgan.errors import UserError
-from de3dgan.features import BANDS
-from de3dgan.files import write_text
+from de3dgan.features import BANDS, differential_entropy
+from de3dgan.files import make_folder, sha256, write_csv, write_json, write_text
 from de3dgan.montage import DEAP_CHANNELS, GRID_SHAPE, grid_cells
 from de3dgan.paths import shown
 from de3dgan.sources import SFREQ, deap
-from de3dgan.sources.deap import BASELINE, N_CHANNELS, N_TIMES, RATINGS
+from de3dgan.sources.deap import BASELINE, MAX_TRIALS, N_CHANNELS, N_TIMES, RATINGS
+from de3dgan.store import SETTINGS, manifest_hash
 
 #: Arousal has an effect of its own, of the same strength, so that all four classes differ.
 AROUSAL_BAND = "beta"
@@ -114,6 +116,7 @@ def write_deap(
     if not 1 <= n_subjects <= 99:
         raise UserError(f"The number of subjects must be from 1 to 99, not {n_subjects}.")
     _check(signal or Signal())
+    make_folder(marker.parent)
     write_text(marker, f"Simulated EEG, not DEAP: {signal or Signal()}, {n_subjects} subjects\n")
     paths = [Path(out_dir) / f"s{subject:02d}.dat" for subject in range(1, n_subjects + 1)]
     for subject, path in enumerate(paths, 1):
@@ -167,9 +170,78 @@ def simulate_subject(subject: int, signal: Signal | None = None) -> tuple[np.nda
     return data, labels
 
 
+def write_store(
+    folder: Path,
+    n_subjects: int = 7,
+    stimuli: Sequence[str] = ("video01", "video02", "video03", "video04"),
+    ratings: Sequence[str] = ("valence", "arousal"),
+    ch_names: Sequence[str] = ("F3", "FZ", "F4", "C3", "PZ", "O2"),
+    n_frames: int = 12,
+) -> Path:
+    """Write a store of noise with short trials, on which every stage runs within seconds.
+
+    It is for trying programs, not methods: there is nothing to find in it.
+
+    Parameters
+    ----------
+    folder : Path
+        Made, and must not be there yet.
+    n_subjects : int
+        Each has a trial of every stimulus.
+    stimuli, ratings, ch_names : sequence of str
+        Columns and channels. Of two stimuli, the ratings are 0 and 1; of others, 3 and 7.
+    n_frames : int
+        Seconds of a trial.
+
+    Returns
+    -------
+    Path
+        `folder`.
+    """
+    rng = np.random.default_rng(0)
+    n_trials, n_chans = n_subjects * len(stimuli), len(ch_names)
+    eeg = rng.normal(0, 10, (n_trials, n_chans, n_frames * 128))
+    baseline = rng.normal(0, 10, (n_trials, n_chans, 3 * 128))
+    baseline_de = np.stack([differential_entropy(x).mean(1) for x in baseline])
+    de = np.stack([differential_entropy(x) for x in eeg]) - baseline_de[:, :, None]
+    arrays = {"eeg": eeg, "baseline": baseline, "de": de, "baseline_de": baseline_de}
+    folder.mkdir(parents=True)
+    for name, array in arrays.items():
+        np.save(folder / f"{name}.npy", array.astype(np.float32))
+    rows = []
+    for trial in range(n_trials):
+        subject, stimulus = divmod(trial, len(stimuli))
+        high = {name: (trial + subject) >> bit & 1 for bit, name in enumerate(ratings)}
+        if len(stimuli) == 2:
+            high = {name: stimulus for name in ratings}
+        rows.append(
+            {
+                "trial": trial,
+                "subject": f"s{subject + 1:02d}",
+                "stimulus": stimuli[stimulus],
+                "baseline": trial,
+                **{n: h if len(stimuli) == 2 else 3.0 + 4.0 * h for n, h in high.items()},
+            }
+        )
+    write_csv(folder / "trials.csv", rows)
+    manifest = {
+        **SETTINGS,
+        "source": "deap",
+        "inputs": {},
+        "ch_names": list(ch_names),
+        "trials": sha256(folder / "trials.csv"),
+        "shapes": {name: list(array.shape) for name, array in arrays.items()},
+        "versions": {},
+    }
+    write_json(folder / "manifest.json", {**manifest, "hash": manifest_hash(manifest)})
+    return folder
+
+
 def _check(signal: Signal) -> None:
-    if not 1 <= signal.n_trials <= 800:  # a string in a pickle of Python 2 has at most 2 GiB
-        raise UserError(f"The number of trials must be from 1 to 800, not {signal.n_trials}.")
+    if not 1 <= signal.n_trials <= MAX_TRIALS:
+        raise UserError(
+            f"The number of trials must be from 1 to {MAX_TRIALS}, not {signal.n_trials}."
+        )
     if not -3 <= signal.effect_strength <= 3:
         raise UserError(f"The effect must be from -3 to 3 nats, not {signal.effect_strength}.")
     if not 0 <= signal.fingerprint_strength <= 10:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from de3dgan.errors import UserError
 from de3dgan.montage import DEAP_CHANNELS
 from models.blocks import ElectrodeGrid, UNet3d
 from models.spectral import (
@@ -26,6 +27,8 @@ from models.spectral import (
 _AMPLITUDE_KNOTS = (*range(1, 15), 16, 18, 20, 23, 26, 30, 35, 40, 44, 46, 48, 50, 52, 56, 60)
 #: Hz between which correlations of electrodes are interpolated.
 _COHERENCE_KNOTS = (2, 5, 7, 9, 10, 11, 13, 16, 20, 26, 32, 38, 44, 50)
+#: Deviation, of DE in nats and of Fisher's z, below which there is but rounding, not to be scaled.
+_CONSTANT = 1e-3
 #: Windows over which DE is smoothed, 4.5 s.
 _SMOOTH = 9
 
@@ -128,6 +131,11 @@ class SpectralGenerator(nn.Module):
         Feature maps of the U-Net at each depth.
     n_positions : int
         Maps that the U-Net is given beside DE, learnt per electrode: where it is.
+
+    Raises
+    ------
+    UserError
+        If there is a single electrode, which goes together with no other.
     """
 
     def __init__(
@@ -145,6 +153,11 @@ class SpectralGenerator(nn.Module):
             "n_positions": n_positions,
         }
         n_chans, n_knots = len(ch_names), len(_AMPLITUDE_KNOTS)
+        if n_chans < 2:
+            raise UserError(
+                f"The generator learns how electrodes go together, and there is only "
+                f"{', '.join(ch_names)}: give recordings of two or more, or --method published."
+            )
         self.grid = ElectrodeGrid(ch_names)
         self.half_seconds = HalfSeconds()
         self.lock = DELock()
@@ -338,10 +351,12 @@ class SpectralGenerator(nn.Module):
             In µV.
         """
         self.mean.copy_(de.mean((0, 2, 3)))
-        self.std.copy_(de.std((0, 2, 3)))
+        std = de.std((0, 2, 3))
+        self.std.copy_(torch.where(std > _CONSTANT, std, 1))
         co_fluctuation = self.coherence.features(de)
         self.coherence.mean.copy_(co_fluctuation.mean((0, 1)))
-        self.coherence.std.copy_(co_fluctuation.std((0, 1)) + 1e-6)
+        std = co_fluctuation.std((0, 1))
+        self.coherence.std.copy_(torch.where(std > _CONSTANT, std + 1e-6, 1))
 
         # The logarithm of the power of one window lies 0.577 below that of the expected power.
         level = 0.5 * (self._power(eeg).log() + 0.5772)

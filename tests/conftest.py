@@ -17,12 +17,12 @@ import runpy  # noqa: E402
 import signal  # noqa: E402
 import subprocess  # noqa: E402
 import sys  # noqa: E402
-from collections.abc import Sequence  # noqa: E402
 from pathlib import Path  # noqa: E402
 from types import ModuleType  # noqa: E402
 
-import numpy as np  # noqa: E402
 import pytest  # noqa: E402
+
+from de3dgan.synthetic import write_store  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = {
@@ -156,62 +156,6 @@ def contents(folder: Path) -> dict[str, str]:
         else f"{hashlib.sha256(path.read_bytes()).hexdigest()} {path.stat().st_mtime_ns}"
         for path in sorted(folder.rglob("*"))
     }
-
-
-def write_store(
-    folder: Path,
-    n_subjects: int = 7,
-    stimuli: Sequence[str] = ("video01", "video02", "video03", "video04"),
-    ratings: Sequence[str] = ("valence", "arousal"),
-    ch_names: Sequence[str] = ("F3", "FZ", "F4", "C3", "PZ", "O2"),
-    n_frames: int = 12,
-) -> Path:
-    """Write a store of noise with short trials, on which every stage runs within seconds.
-
-    12 frames, not 8: those leave the U-Net's deepest layer (2, 1, 1), for which the weight gradient
-    of oneDNN's bfloat16 convolution (PyTorch 2.13, AVX-512) reads memory that nobody wrote.
-    """
-    from de3dgan.features import differential_entropy
-    from de3dgan.files import sha256, write_csv, write_json
-    from de3dgan.store import SETTINGS, manifest_hash
-
-    rng = np.random.default_rng(0)
-    n_trials, n_chans = n_subjects * len(stimuli), len(ch_names)
-    eeg = rng.normal(0, 10, (n_trials, n_chans, n_frames * 128))
-    baseline = rng.normal(0, 10, (n_trials, n_chans, 3 * 128))
-    baseline_de = np.stack([differential_entropy(x).mean(1) for x in baseline])
-    de = np.stack([differential_entropy(x) for x in eeg]) - baseline_de[:, :, None]
-    arrays = {"eeg": eeg, "baseline": baseline, "de": de, "baseline_de": baseline_de}
-    folder.mkdir(parents=True)
-    for name, array in arrays.items():
-        np.save(folder / f"{name}.npy", array.astype(np.float32))
-    rows = []
-    for trial in range(n_trials):
-        subject, stimulus = divmod(trial, len(stimuli))
-        high = {name: (trial + subject) >> bit & 1 for bit, name in enumerate(ratings)}
-        if len(stimuli) == 2:
-            high = {name: stimulus for name in ratings}
-        rows.append(
-            {
-                "trial": trial,
-                "subject": f"s{subject + 1:02d}",
-                "stimulus": stimuli[stimulus],
-                "baseline": trial,
-                **{n: h if len(stimuli) == 2 else 3.0 + 4.0 * h for n, h in high.items()},
-            }
-        )
-    write_csv(folder / "trials.csv", rows)
-    manifest = {
-        **SETTINGS,
-        "source": "deap",
-        "inputs": {},
-        "ch_names": list(ch_names),
-        "trials": sha256(folder / "trials.csv"),
-        "shapes": {name: list(array.shape) for name, array in arrays.items()},
-        "versions": {},
-    }
-    write_json(folder / "manifest.json", {**manifest, "hash": manifest_hash(manifest)})
-    return folder
 
 
 def read_lines(path: Path) -> list[dict]:

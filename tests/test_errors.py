@@ -451,7 +451,7 @@ def test_a_checkpoint_of_the_other_method_is_refused(stage, ours, theirs, little
     tiny = TINY_OF[ours][stage][0 if ours == "spectral" else 2 :]
     done = run_here(script_of(stage), *flags, *tiny, "--epochs", 1)
     assert done.returncode == 0, done.stderr
-    assert torch.load(fold / stage / "model.pt")["config"]["method"] == ours
+    assert torch.load(fold / stage / "model.pt")["settings"]["method"] == ours
 
 
 @pytest.mark.parametrize(("ours", "theirs"), [METHODS, METHODS[::-1]])

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from de3dgan import normalisation
 from de3dgan.data import Frames, batches, chunks
+from de3dgan.errors import UserError
 from de3dgan.normalisation import RobustScaler, fit_de_scaler, fit_eeg_scaler
 from tests.helpers import fake_store, split_by_trial
 
@@ -123,6 +124,51 @@ def test_denormalising_undoes_normalising_but_for_the_clipping(values, x):
     x = torch.tensor(x, dtype=torch.float64)
     back = scaler.denormalise(scaler.normalise(x))
     torch.testing.assert_close(back, x.clamp(scaler.low, scaler.high), rtol=1e-9, atol=1e-7)
+
+
+@settings(deadline=None)
+@given(
+    values=st.lists(numbers, min_size=1, max_size=60),
+    constant=st.booleans(),
+    x=st.lists(numbers, min_size=1, max_size=20),
+    dtype=st.sampled_from([torch.float32, torch.float64]),
+)
+@pytest.mark.filterwarnings("ignore:Data to be normalised are constant")
+def test_whatever_it_was_fitted_to_a_scaler_gives_numbers_and_undoes_itself(
+    values, constant, x, dtype
+):
+    """A single value, values that are all the same, or nearly: nothing is divided by zero."""
+    scaler = RobustScaler.fit(np.array(values[:1] * 50 if constant else values, np.float32))
+    x = torch.tensor(x, dtype=dtype)
+    normalised = scaler.normalise(x)
+    assert normalised.isfinite().all()
+    back, clipped = scaler.denormalise(normalised), x.clamp(scaler.low, scaler.high)
+    torch.testing.assert_close(back, clipped, rtol=1e-5, atol=1e-5 * max(1, abs(scaler.mean)))
+
+
+def test_a_band_that_does_not_vary_is_shifted_only_and_said():
+    values = np.random.default_rng(0).normal(size=(4, 500))
+    values[2] = -20  # silence
+    with pytest.warns(UserWarning, match="constant between their quantiles"):
+        scaler = RobustScaler.fit(values)
+    assert (scaler.low[2], scaler.mean[2], scaler.std[2]) == (-20, -20, 1)
+    for band in (0, 1, 3):
+        np.testing.assert_allclose(statistics(scaler, band), expected(values[band]))
+    x = torch.full((2, 4, 3, 5), -20.0)
+    assert torch.equal(scaler.normalise(x)[:, 2], torch.zeros(2, 3, 5))
+    assert torch.equal(scaler.denormalise(scaler.normalise(x))[:, 2], x[:, 2])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_data_that_are_not_finite_have_no_statistics(value):
+    store = fake_store(n_trials=6)
+    split = split_by_trial(store, val=1, test=4)
+    store.eeg[3, 1, 77] = value
+    with pytest.raises(UserError, match=f"eeg.npy is damaged: trial 3 has {value} at electrode"):
+        fit_eeg_scaler(frames_of(store), split)
+    store.de[2, 0, 0, 0] = value
+    with pytest.raises(UserError, match="not finite"):
+        fit_de_scaler(frames_of(store), split)
 
 
 @settings(deadline=None, max_examples=30)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import math
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from de3dgan.errors import UserError
-from de3dgan.files import read_json, write_json
+from de3dgan.files import read_json, write_csv, write_json
 from de3dgan.metrics import window_and_trial
 from de3dgan.results import COMPARISONS, MODELS, read_fold, read_studies
 from de3dgan.run import Run
@@ -162,6 +165,25 @@ def without_group(runs: Path) -> None:
     change(fold_dir(runs) / "classifier" / "leakage.json", test_groups={})
 
 
+def rewrite(path: Path, change_: Callable[[list[dict[str, str]]], list[dict[str, str]]]) -> None:
+    """Change the rows of a table."""
+    with open(path, newline="") as file:
+        write_csv(path, change_(list(csv.DictReader(file))))
+
+
+def other_frames(runs: Path) -> None:
+    rewrite(fold_dir(runs) / "finetune" / "predictions.csv", lambda rows: rows[:-1])
+
+
+def same_frames(runs: Path) -> None:
+    """Put the predictions and groups of fold 0 into fold 1."""
+    ours, theirs = (fold_dir(runs, fold=fold) / "classifier" for fold in (0, 1))
+    for name in ("predictions.csv", "baselines.csv"):
+        shutil.copy(ours / name, theirs)
+    groups = read_json(ours / "leakage.json")["test_groups"]
+    change(theirs / "leakage.json", test_groups=groups)
+
+
 BROKEN = {
     "another learning rate": (other_setting, "differ in lr"),
     "another store": (other_store, "differ in store"),
@@ -170,12 +192,14 @@ BROKEN = {
     "trials of no group": (without_group, "predictions.csv is damaged"),
     "a certificate of an earlier version": (
         lambda runs: change(fold_dir(runs) / "classifier" / "leakage.json", test_groups=["s01"]),
-        "predictions.csv is damaged",
+        'leakage.json is damaged: test_groups is ["s01"], and must be an object',
     ),
     "no certificate": (
         lambda runs: (fold_dir(runs) / "classifier" / "leakage.json").unlink(),
-        "leakage.json is damaged or missing",
+        "leakage.json is missing",
     ),
+    "another model's frames": (other_frames, "of the same frames and labels"),
+    "folds that test the same": (same_frames, "do not test each frame once"),
     "no baselines": (
         lambda runs: (fold_dir(runs) / "classifier" / "baselines.csv").unlink(),
         "baselines.csv is damaged or missing",
@@ -203,6 +227,102 @@ def test_what_does_not_belong_together_is_refused(name, copied):
         read_studies(copied)
     assert message in one_line(error)
     assert "rerun" in one_line(error) or "--runs-dir" in one_line(error)
+
+
+#: A field of each kind in each file, what it becomes, and what is then said.
+WRONG = [
+    ("finetune/result.json", "fold", 5, "fold is 5, and must be a whole number from 0 to 4"),
+    ("finetune/result.json", "task", None, "task is null, and must be a text"),
+    ("finetune/result.json", "protocol", "x", 'protocol is "x", and must be one of trial, video'),
+    ("finetune/result.json", "leaky", "no", 'leaky is "no", and must be true or false'),
+    ("finetune/result.json", "best_epoch", -1, "best_epoch is -1"),
+    ("finetune/result.json", "test", {"window": {"auc": 2}}, "test.window.auc is 2"),
+    ("finetune/result.json", "test", {"window": {"auc": math.nan}}, "test.window.auc is NaN"),
+    ("finetune/result.json", "anything", [{"b": math.inf}], "anything.0.b is Infinity"),
+    ("gan/result.json", "quality", [], "quality is [], and must be an object"),
+    ("gan/result.json", "quality", {"real": {}}, "quality.generated is missing"),
+    ("finetune/config.json", "settings", 3, "settings is 3"),
+    ("finetune/config.json", "versions", ["torch"], "versions is"),
+    ("finetune/config.json", "upstream", {"gan": 1}, "upstream.gan is 1"),
+    ("finetune/leakage.json", "probe", {}, "probe.balanced_accuracy is missing"),
+    ("finetune/leakage.json", "artefacts", [{"stage": "x"}], 'artefacts.0.stage is "x"'),
+    ("finetune/leakage.json", "test_groups", {"s01": ["0"]}, "test_groups.s01 is"),
+    ("finetune/leakage.json", "reasons", [None], "reasons.0 is null"),
+]
+
+
+@pytest.mark.parametrize(("name", "field", "value", "says"), WRONG)
+def test_a_field_that_is_wrong_is_named(name, field, value, says, copied):
+    path = fold_dir(copied) / name
+    path.write_text(json.dumps({**read_json(path), field: value}))
+    with pytest.raises(UserError) as error:
+        read_fold(fold_dir(copied))
+    message = one_line(error)
+    assert f"{name} is damaged: " in message and says in message
+    assert f"rerun the {path.parent.name} stage of this fold with --restart" in message
+
+
+@pytest.mark.parametrize("name", ["result.json", "config.json", "leakage.json"])
+@pytest.mark.parametrize("stage", ["gan", "classifier", "finetune"])
+def test_whatever_field_is_missing_there_is_a_sentence_or_it_is_not_needed(stage, name, copied):
+    path = fold_dir(copied) / stage / name
+    whole = read_json(path)
+    for field in whole:
+        write_json(path, {key: value for key, value in whole.items() if key != field})
+        try:
+            (study,) = read_studies(fold_dir(copied))
+        except UserError as error:
+            assert f"{field} is missing" in str(error)
+        else:
+            assert study.estimates("window") and study.comparisons()
+            unread = ("split_fingerprint", "seconds", "peak_rss_mib", "test", "majority")
+            assert field in unread or (name, field) == ("leakage.json", "protocol")
+
+
+@pytest.mark.parametrize("table", ["predictions", "baselines"])
+@pytest.mark.parametrize(
+    ("column", "value", "says"),
+    [
+        ("trial", "9999", "must be a trial that leakage.json says was tested"),
+        ("trial", "", 'trial in line 2 is ""'),
+        ("frame", "-1", "must be a whole number of 0 or more"),
+        ("frame", "1", "frame 1 of trial"),
+        ("label", "2", "must be a whole number from 0 to 1"),
+        ("label", "other", "label is not the same in all frames of trial"),
+        ("p_0", "nan", "must be a finite number from 0 to 1"),
+        ("p_0", "1.1", "must be a finite number from 0 to 1"),
+        ("p_0", "0.999", "the probabilities in line 2 do not add up to 1"),
+        ("p_1", None, "column p_1 is missing"),
+    ],
+)
+def test_a_cell_that_is_wrong_is_named(table, column, value, says, copied):
+    path = fold_dir(copied) / "classifier" / f"{table}.csv"
+
+    def change_(rows: list[dict[str, str]]) -> list[dict[str, str]]:
+        if value is None:
+            return [{name: cell for name, cell in row.items() if name != column} for row in rows]
+        rows[0][column] = str(1 - int(rows[0]["label"])) if value == "other" else value
+        if column == "p_0":
+            rows[0]["p_1"] = "0.5"
+        return rows
+
+    rewrite(path, change_)
+    with pytest.raises(UserError) as error:
+        read_fold(fold_dir(copied))
+    assert f"{table}.csv is damaged: " in one_line(error) and says in one_line(error)
+
+
+def test_trials_and_models_that_are_missing_are_named(copied):
+    folder = fold_dir(copied) / "classifier"
+    trial = read_fold(fold_dir(copied)).predictions["classifier"].trials[0]
+    table = (folder / "predictions.csv").read_text()
+    rewrite(folder / "predictions.csv", lambda rows: [r for r in rows if r["trial"] != str(trial)])
+    with pytest.raises(UserError, match=f"trial {trial} is missing"):
+        read_fold(fold_dir(copied))
+    (folder / "predictions.csv").write_text(table)
+    rewrite(folder / "baselines.csv", lambda rows: [r for r in rows if r["model"] != "linear"])
+    with pytest.raises(UserError, match="column model has majority, random, linear_absolute, svm,"):
+        read_fold(fold_dir(copied))
 
 
 def test_a_folder_without_runs_says_what_to_do(tmp_path):

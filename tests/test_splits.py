@@ -65,8 +65,8 @@ def check(split, store, labels) -> None:
 @settings(max_examples=60, deadline=None)
 @given(
     trials=TRIALS,
-    protocol=st.sampled_from(GROUPED),
-    n_classes=st.sampled_from([2, 4]),
+    protocol=st.sampled_from((*GROUPED, "window")),
+    n_classes=st.sampled_from([1, 2, 4]),
     fold=st.integers(0, 4),
     seed=st.integers(0, 2**31),
 )
@@ -80,6 +80,33 @@ def test_any_study_is_split_by_group_or_refused(trials, protocol, n_classes, fol
     except UserError:
         return
     check(split, store, labels)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    sizes=st.lists(st.integers(5, 40), min_size=2, max_size=4),
+    protocol=st.sampled_from(["trial", "window"]),
+    fold=st.integers(0, 4),
+    seed=st.integers(0, 2**31),
+)
+def test_parts_are_stratified_however_frequent_the_classes_are(sizes, protocol, fold, seed):
+    """Where nothing keeps items together, every part has its share of each class, to one item."""
+    labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(sizes)), sizes))
+    store = fake_store(len(labels), 2, ("CZ",))
+    try:
+        split = make_split(store, labels, protocol, fold, seed)
+    except UserError:
+        assert protocol == "trial" and min(sizes) < 7  # too few for three parts with each class
+        return
+    check(split, store, labels)
+    per_trial = store.n_frames if protocol == "trial" else 1
+    for label, size in enumerate(sizes):
+        train, val, test = (
+            (labels[part // store.n_frames] == label).sum() / per_trial for part in parts(split)
+        )
+        n = size if protocol == "trial" else size * store.n_frames
+        assert abs(test - n / 5) < 1
+        assert abs(val - (n - test) / 5) < 1
 
 
 @pytest.mark.parametrize("protocol", GROUPED)

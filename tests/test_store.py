@@ -13,11 +13,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import io, signal
 
 from de3dgan import preprocessing
+from de3dgan import store as store_module
 from de3dgan.errors import UserError
 from de3dgan.features import differential_entropy
+from de3dgan.files import write_csv
 from de3dgan.montage import CELLS, DEAP_CHANNELS
 from de3dgan.paths import ROOT
 from de3dgan.preprocessing import build_store, export_mat, subject_features
@@ -406,3 +410,326 @@ def test_memory_does_not_grow_with_the_number_of_subjects(tmp_path):
     (few, peak_of_few), (many, peak_of_many) = lines
     assert (few, many) == ("20", "60")
     assert float(peak_of_many) - float(peak_of_few) < 25
+
+
+# --- Fields, formats, numbers -------------------------------------------------------------------
+
+
+def reseal_trials(folder: Path, rows: list[dict[str, object]]) -> None:
+    """Write other trials, and make the manifest's hashes right again."""
+    write_csv(folder / "trials.csv", rows)
+    reseal(folder, trials=hashlib.sha256((folder / "trials.csv").read_bytes()).hexdigest())
+
+
+def refused(folder: Path) -> str:
+    """Return the sentence with which a store is refused, which says how to make it."""
+    with pytest.raises(UserError) as error:
+        Store.open(folder)
+    message = one_line(error)
+    assert "python preprocess_de.py --source deap" in message
+    return message
+
+
+@pytest.fixture
+def store(little_store, tmp_path) -> Path:
+    """Return a copy of the little store: 28 trials, 6 electrodes."""
+    return Path(shutil.copytree(little_store, tmp_path / "deap"))
+
+
+@pytest.mark.parametrize(
+    ("format_", "says"),
+    [
+        (2, "has format 2, and this version reads format 1: update the repository (git pull), or"),
+        (0, "has format 0, and this version reads format 1: make it anew with: python"),
+        ("1", 'format is "1", and must be a whole number'),
+        (None, "format is null"),
+    ],
+)
+@pytest.mark.parametrize("resealed", [True, False])  # another format may be hashed in another way
+def test_a_store_of_another_format_says_what_to_do(format_, says, resealed, store):
+    path = store / "manifest.json"
+    if resealed:
+        reseal(store, format=format_)
+    else:
+        path.write_text(json.dumps({**json.loads(path.read_text()), "format": format_}))
+    assert says in refused(store)
+
+
+def test_a_store_of_another_format_is_made_anew(mine, capsys):
+    good = content(mine / "store")
+    reseal(mine / "store", format=99)
+    rebuild(mine)
+    assert "format (99 there, 1 now)" in capsys.readouterr().out
+    assert content(mine / "store") == good
+
+
+SHAPES = {
+    "eeg": [28, 6, 1536],
+    "baseline": [28, 6, 384],
+    "de": [28, 4, 24, 6],
+    "baseline_de": [28, 4, 6],
+}
+NAMES = ["F3", "FZ", "F4", "C3", "PZ", "O2"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"ch_names": "F3 FZ"}, 'ch_names is "F3 FZ", and must be a list'),
+        ({"ch_names": []}, "ch_names is []"),
+        ({"ch_names": [*NAMES[:5], 7]}, "ch_names is "),
+        ({"ch_names": [*NAMES[:5], "X1"]}, "ch_names: Channel X1 is not on the 8x9 grid"),
+        ({"ch_names": [*NAMES[:5], "F3"]}, "ch_names: Channel F3 comes twice"),
+        ({"ch_names": NAMES[:5]}, "eeg.npy has the shape [28, 6, 1536]"),
+        ({"shapes": 3}, "shapes is 3, and must be an object"),
+        ({"shapes": {}}, "shapes.eeg is missing"),
+        ({"shapes": {**SHAPES, "de": [28, 4, 24]}}, "shapes.de is [28, 4, 24], and must be"),
+        ({"shapes": {**SHAPES, "eeg": [28, 6, 1535]}}, "both must be [28, 6, 1535]"),
+        ({"shapes": {**SHAPES, "baseline_de": [-1, 4, 6]}}, "shapes.baseline_de is [-1, 4, 6]"),
+        ({"trials": None}, "trials is null"),
+        ({"trials": "0" * 64}, "trials.csv has been edited"),
+        ({"source": ["deap"]}, 'source is ["deap"]'),
+        ({"inputs": []}, "inputs is []"),
+        ({"inputs": {"s01/s01.dat": 3}}, "inputs.s01/s01.dat is 3"),
+        ({"sfreq": "128"}, 'sfreq ("128" there, 128 now)'),
+        ({"bands": None}, "bands (null there"),
+    ],
+)
+def test_a_field_that_is_wrong_is_named_although_the_hash_is_right(changes, says, store):
+    reseal(store, **changes)
+    assert says in refused(store)
+
+
+@pytest.mark.parametrize(
+    ("column", "row", "value", "says"),
+    [
+        ("trial", 3, "4", "must count from 0 to 27"),
+        ("trial", 3, "x", 'trial in line 5 is "x", and must be a whole number'),
+        ("subject", 0, "", 'subject in line 2 is "", and must be a text'),
+        ("stimulus", 27, "", 'stimulus in line 29 is ""'),
+        (
+            "baseline",
+            1,
+            "28",
+            'baseline in line 3 is "28", and must be a whole number from 0 to 27',
+        ),
+        ("baseline", 1, "-1", 'baseline in line 3 is "-1"'),
+        ("valence", 9, "nan", 'valence in line 11 is "nan", and must be a finite number'),
+        ("valence", 9, "", 'valence in line 11 is ""'),
+        ("arousal", 9, "high", 'arousal in line 11 is "high"'),
+    ],
+)
+def test_a_cell_that_is_wrong_is_named_although_the_hash_is_right(column, row, value, says, store):
+    with open(store / "trials.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    rows[row][column] = value
+    reseal_trials(store, rows)
+    message = refused(store)
+    assert f"trials.csv is damaged: {column}" in message and says in message
+
+
+@pytest.mark.parametrize("column", ["trial", "subject", "stimulus", "baseline"])
+def test_a_column_that_is_missing_is_named(column, store):
+    with open(store / "trials.csv", newline="") as file:
+        rows = [{k: v for k, v in row.items() if k != column} for row in csv.DictReader(file)]
+    reseal_trials(store, rows)
+    assert f"column {column} is missing" in refused(store)
+
+
+def test_trials_that_are_too_few_are_refused(store):
+    with open(store / "trials.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    reseal_trials(store, rows[:-1])
+    assert "trial must count from 0 to 27" in refused(store)
+
+
+@pytest.mark.parametrize("dtype", ["f8", "i4", ">f4", "O"])
+def test_an_array_of_another_type_is_refused(dtype, store):
+    np.save(store / "de.npy", np.load(store / "de.npy").astype(dtype))
+    refused(store)
+
+
+@pytest.mark.parametrize(
+    ("n_times", "n_baseline_times", "says"),
+    [(1500, 384, "last 11.7188 s, and must last whole seconds"), (1536, 100, "must last 1 s")],
+)
+def test_trials_and_baselines_that_no_stage_can_use_are_refused(
+    n_times, n_baseline_times, says, store
+):
+    lengths = {"eeg": n_times, "baseline": n_baseline_times}
+    shapes = {name: [*SHAPES[name][:2], n] for name, n in lengths.items()}
+    shapes["de"] = [28, 4, n_times // 64, 6]
+    for name, shape in shapes.items():
+        np.save(store / f"{name}.npy", np.ones(shape, np.float32))
+    reseal(store, shapes={**SHAPES, **shapes})
+    assert says in refused(store)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize(
+    ("name", "place", "says"),
+    [
+        ("de", (5, 3, 2, 1), "de.npy is damaged: trial 5 has {} at electrode FZ"),
+        ("baseline_de", (7, 3, 5), "baseline_de.npy is damaged: baseline 7 has {} at electrode O2"),
+    ],
+)
+def test_de_that_is_not_finite_is_refused_at_once(name, place, says, value, store):
+    array = np.load(store / f"{name}.npy")
+    array[place] = value
+    np.save(store / f"{name}.npy", array)
+    assert says.format(value) in refused(store)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_eeg_that_is_not_finite_is_found_among_the_trials_asked_for(value, store):
+    for name, place in (("eeg", (5, 3, 100)), ("baseline", (8, 0, 7))):
+        array = np.load(store / f"{name}.npy")
+        array[place] = value
+        np.save(store / f"{name}.npy", array)
+    opened = Store.open(store)  # EEG is not looked at
+    opened.refuse_non_finite_eeg([0, 1, 4, 27])
+    with pytest.raises(UserError, match=f"eeg.npy is damaged: trial 5 has {value} at electrode C3"):
+        opened.refuse_non_finite_eeg(np.arange(28))
+    with pytest.raises(UserError, match=f"baseline 8 has {value} at electrode F3: .*--source deap"):
+        opened.refuse_non_finite_eeg([8])
+
+
+# --- While it is replaced -----------------------------------------------------------------------
+
+
+def test_a_store_whose_replacement_was_killed_between_its_renames_is_read(mine):
+    wanted = Store.open(mine / "store")
+    (mine / "store").rename(mine / ".store.old")
+    before = content(mine)
+    found = Store.open(mine / "store")
+    assert found.path == mine / "store" and found.hash == wanted.hash
+    np.testing.assert_array_equal(found.eeg, wanted.eeg)
+    assert content(mine) == before
+    # What is in its place counts, even if it is damaged.
+    (mine / "store").mkdir()
+    with pytest.raises(UserError, match="There is no store"):
+        Store.open(mine / "store")
+
+
+def test_that_is_where_a_killed_replacement_leaves_it(mine, monkeypatch):
+    replace = os.replace
+
+    def killed(source: Path, target: Path) -> None:
+        if Path(target).name == "store":
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    wanted = Store.open(mine / "store").hash
+    write_deap(mine / "DEAP", 1, Signal(n_trials=N_TRIALS, seed=9))
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(os, "replace", killed)
+        rebuild(mine)
+    assert not (mine / "store").exists()
+    assert Store.open(mine / "store").hash == wanted
+    assert rebuild(mine).hash != wanted
+
+
+@pytest.mark.parametrize("when", ["before the arrays", "between the arrays", "before the trials"])
+@pytest.mark.parametrize("times", [1, 99])
+def test_a_store_is_the_old_one_or_the_new_one_while_it_is_replaced(when, times, mine, monkeypatch):
+    """What is read first is of the old store, and what is read later of the new one."""
+    shutil.copytree(mine / "store", mine / "a")
+    write_deap(mine / "DEAP", 1, Signal(n_trials=N_TRIALS, seed=9))
+    rebuild(mine)
+    shutil.copytree(mine / "store", mine / "b")
+    shutil.rmtree(mine / "store")
+    shutil.copytree(mine / "a", mine / "store")
+    mapped, hashed = store_module._mapped, store_module.sha256
+    swaps = []
+
+    def swap() -> None:
+        if len(swaps) < times:
+            source = mine / ("b" if len(swaps) % 2 == 0 else "a")
+            shutil.copytree(source, mine / "next")
+            (mine / "store").rename(mine / f"gone{len(swaps)}")
+            (mine / "next").rename(mine / "store")
+            swaps.append(source)
+
+    def swap_and_map(path: Path) -> np.ndarray:
+        if path.name == {"before the arrays": "eeg.npy"}.get(when, "de.npy") and "tri" not in when:
+            swap()
+        return mapped(path)
+
+    def swap_and_hash(path: Path) -> str:
+        if when == "before the trials":
+            swap()
+        return hashed(path)
+
+    monkeypatch.setattr(store_module, "_mapped", swap_and_map)
+    monkeypatch.setattr(store_module, "sha256", swap_and_hash)
+    if times > 1:
+        with pytest.raises(UserError, match="is being replaced again and again"):
+            Store.open(mine / "store")
+        return
+    found = Store.open(mine / "store")
+    monkeypatch.undo()
+    new = Store.open(mine / "b")
+    assert found.hash == new.hash and found.hash != Store.open(mine / "a").hash
+    for name in ARRAYS:
+        np.testing.assert_array_equal(getattr(found, name), getattr(new, name))
+
+
+# --- There and back -----------------------------------------------------------------------------
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    ch_names=st.lists(st.sampled_from(DEAP_CHANNELS), min_size=1, max_size=5, unique=True),
+    n_trials=st.lists(st.integers(1, 3), min_size=1, max_size=4),
+    seconds=st.integers(1, 4),
+    ratings=st.dictionaries(
+        st.sampled_from(["valence", "arousal", "joy"]),
+        st.floats(allow_nan=False, allow_infinity=False),
+        max_size=3,
+    ),
+    one_baseline=st.booleans(),
+    seed=st.integers(0, 2**31),
+)
+def test_a_store_gives_back_what_was_put_into_it(
+    ch_names, n_trials, seconds, ratings, one_baseline, seed, tmp_path_factory
+):
+    """Any number of subjects with any number of trials; as one baseline, or one for each trial."""
+    folder = tmp_path_factory.mktemp("there and back")
+    (folder / "DEAP").mkdir()
+    rng = np.random.default_rng(seed)
+    made, n_chans = {}, len(ch_names)
+    for number, n in enumerate(n_trials, start=1):
+        name = f"s{number:02d}"
+        (folder / "DEAP" / f"{name}.dat").write_bytes(rng.bytes(8))
+        n_baselines = 1 if one_baseline else n
+        shapes = {
+            "eeg": (n, n_chans, 128 * seconds),
+            "baseline": (n_baselines, n_chans, 128),
+            "de": (n, 4, 2 * seconds, n_chans),
+            "baseline_de": (n_baselines, 4, n_chans),
+        }
+        arrays = {key: rng.normal(size=shape).astype(np.float32) for key, shape in shapes.items()}
+        rows = [
+            {"subject": name, "stimulus": f"v{t}", "baseline": 0 if one_baseline else t, **ratings}
+            for t in range(n)
+        ]
+        made[name] = (tuple(ch_names), arrays, rows)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(preprocessing, "_process", lambda source, subject, files: made[subject])
+        build_store("deap", folder / "DEAP", folder / "store", 1)
+    store = Store.open(folder / "store")
+    assert store.ch_names == ch_names and store.n_trials == sum(n_trials)
+    for name in ARRAYS:
+        wanted = np.concatenate([arrays[name] for _, arrays, _ in made.values()])
+        assert getattr(store, name).tobytes() == wanted.tobytes()
+    rows = [row for _, _, of_subject in made.values() for row in of_subject]
+    assert store.columns["subject"] == [row["subject"] for row in rows]
+    assert store.columns["stimulus"] == [row["stimulus"] for row in rows]
+    assert store.ratings == list(ratings)
+    for name, value in ratings.items():
+        assert store.rating(name).tolist() == [value] * len(rows)
+    trials = np.arange(store.n_trials)
+    whose = np.repeat(np.arange(len(n_trials)), n_trials)
+    np.testing.assert_array_equal(store.baseline_index, whose if one_baseline else trials)
+    wanted = store.de + store.baseline_de[store.baseline_index][:, :, None]
+    np.testing.assert_array_equal(store.absolute_de(trials), wanted)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -144,15 +145,27 @@ def assert_same_run(a: Path, b: Path) -> None:
 # --- stopping and going on
 
 
-def interrupt(monkeypatch, module: object, name: str, call: int) -> None:
-    """Make the `call`-th call (from 0) of a function a Ctrl-C, just before it does anything."""
+class Killed(BaseException):
+    """What nothing expects."""
+
+
+def die() -> None:
+    raise Killed
+
+
+def press_ctrl_c() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def interrupt(monkeypatch, module: object, name: str, call: int, how: Callable = die) -> None:
+    """Let `how` come in the `call`-th call (from 0) of a function, before it does anything."""
     original = getattr(module, name)
     calls = []
 
     def interrupted(*args, **kwargs):
         calls.append(None)
         if len(calls) == call + 1:
-            raise KeyboardInterrupt
+            how()
         return original(*args, **kwargs)
 
     monkeypatch.setattr(module, name, interrupted)
@@ -161,6 +174,7 @@ def interrupt(monkeypatch, module: object, name: str, call: int) -> None:
 POINTS = {
     "first step": (engine, "step", 0),
     "middle of the second epoch": (engine, "step", None),
+    "before the second validation": (engine, "_refuse_blown_up", 1),
     "after the first epoch's state": (engine, "write_text", 0),
     "after the last epoch's state": (engine, "write_text", 2),
     "after model.pt": (Run, "write_result", 0),
@@ -181,22 +195,44 @@ STOPS += [("published", "middle of the second epoch"), ("published", "after mode
 
 @pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize(("method", "point"), STOPS, indirect=["method"])
+@pytest.mark.parametrize("how", [die, press_ctrl_c])
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(
-    stage, point, method, finished, little_store, tmp_path, monkeypatch
+    how, stage, point, method, finished, little_store, tmp_path, monkeypatch
 ):
     folder = with_upstream(stage, finished, tmp_path / "runs")
     with monkeypatch.context() as patch:
         module, name, call = POINTS[point]
         call = middle_of_the_second_epoch(stage, method) if call is None else call
-        interrupt(patch, module, name, call)
-        with pytest.raises(KeyboardInterrupt):
+        interrupt(patch, module, name, call, how)
+        with pytest.raises(Killed if how is die else KeyboardInterrupt):
             run_stage(stage, little_store, tmp_path / "runs", method)
     assert not (folder / "result.json").exists()
     run_stage(stage, little_store, tmp_path / "runs", method)
     assert_same_run(folder, fold_of(finished) / stage)
     assert not list(folder.glob("*.tmp")) + list(folder.glob(".*.tmp"))
+    log = (folder / "log.txt").read_text()
     if point == "middle of the second epoch":
-        assert "Going on after epoch 1 of 3" in (folder / "log.txt").read_text()
+        assert "Going on after epoch 1 of 3" in log
+    if how is press_ctrl_c and "step" in point:  # it has been finished, and is not taken again
+        assert "Stopped after epoch 0 and step 1 of" in log
+        assert "Going on after epoch 0 of 3, step 1 of the next" in log
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_step_can_be_the_last_of_a_process(
+    stage, method, finished, little_store, tmp_path, monkeypatch
+):
+    """A run that is stopped after each single one ends as if it had not been."""
+    folder = with_upstream(stage, finished, tmp_path / "runs")
+    n_steps = 3 * (3 if stage == "gan" else 7)
+    for n in range(n_steps):
+        with monkeypatch.context() as patch:
+            interrupt(patch, engine, "step", 0, press_ctrl_c)
+            with pytest.raises(KeyboardInterrupt):
+                run_stage(stage, little_store, tmp_path / "runs", method)
+        assert load(folder / "state.pt")["n_steps"] == n % (n_steps // 3) + 1
+    run_stage(stage, little_store, tmp_path / "runs", method)
+    assert_same_run(folder, fold_of(finished) / stage)
 
 
 def test_a_run_interrupted_in_its_calibration_ends_as_an_uninterrupted_one(
@@ -205,7 +241,7 @@ def test_a_run_interrupted_in_its_calibration_ends_as_an_uninterrupted_one(
     settings = {"epochs": 2, "calibration_steps": 3}
     whole = run_stage("gan", little_store, tmp_path / "whole", **settings)
     with monkeypatch.context() as patch:
-        interrupt(patch, engine, "step", 2 * 3 + 1)
+        interrupt(patch, engine, "step", 2 * 3 + 1, press_ctrl_c)
         with pytest.raises(KeyboardInterrupt):
             run_stage("gan", little_store, tmp_path / "stopped", **settings)
     stopped = tmp_path / "stopped" / whole.relative_to(tmp_path / "whole")
@@ -219,7 +255,7 @@ def test_tensorboard_of_a_resumed_run_has_every_epoch_once(little_store, tmp_pat
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     with monkeypatch.context() as patch:
-        interrupt(patch, engine, "step", 10)
+        interrupt(patch, engine, "step", 10, press_ctrl_c)
         with pytest.raises(KeyboardInterrupt):
             run_stage("classifier", little_store, tmp_path)
     folder = run_stage("classifier", little_store, tmp_path)
@@ -254,6 +290,8 @@ def test_a_signal_stops_with_its_code_and_the_same_command_goes_on(
     assert process.returncode == code
     assert "Traceback" not in stderr
     assert stderr.splitlines()[-1].startswith("Stopped.")
+    assert f"Go on with: python {script.name} --" in (folder / "log.txt").read_text()
+    assert not list(folder.parent.glob(".*.lock"))
     assert not (folder / "result.json").exists()
 
     if number == signal.SIGTERM:
@@ -375,7 +413,7 @@ def watched(little_store, tmp_path_factory) -> dict:
     with pytest.MonkeyPatch.context() as patch:
         leave_out_figures(patch)
         original = {
-            "batches": gan.batches,
+            "batches": engine.batches,
             "step": engine.step,
             "save": checkpoints.save,
             "forward": Discriminator.forward,
@@ -409,7 +447,7 @@ def watched(little_store, tmp_path_factory) -> dict:
             if path.name == "state.pt":
                 seen["states"].append(load(path))
 
-        patch.setattr(gan, "batches", batches)
+        patch.setattr(engine, "batches", batches)
         patch.setattr(Discriminator, "forward", forward)
         patch.setattr(gan, "train", train)
         patch.setattr(engine, "step", step)
@@ -631,12 +669,12 @@ def test_settings_in_the_checkpoint_are_those_of_the_run(method, finished):
     for stage in STAGES:
         model = load(fold_of(finished) / stage / "model.pt")
         config = json.loads((fold_of(finished) / stage / "config.json").read_text())
-        assert model["config"] == config["settings"]
+        assert model["settings"] == config["settings"]
         assert model["split_fingerprint"] == config["split_fingerprint"]
         assert model["store_hash"] == config["store_hash"]
-        assert model["config"]["epochs"] == 3
+        assert model["settings"]["epochs"] == 3
         assert model["stage"] == stage
-        assert model["config"]["method"] == method
+        assert model["settings"]["method"] == method
         scalers = {"gan": {"de_scaler", "eeg_scaler"}}.get(stage, {"eeg_scaler"})
         found = {name for name in model if name.endswith("_scaler")}
         assert found == (scalers if method == "published" else set())

@@ -4,22 +4,17 @@ Its preprocessed files `sNN.dat` hold a dictionary of two arrays, pickled by Pyt
 (40, 40, 8064), which is 40 trials x (32 EEG + 8 peripheral channels) x (3 s baseline + 60 s at
 128 Hz), in µV, and ``labels`` (40, 4), each from 1 to 9.
 
-A pickle is a program, and these come from the internet. Here nothing that a file names is ever
-imported: the few names that arrays need stand for classes of this module, which keep plain numbers
-only, and any other name is refused. NumPy's own unpickling is not used either: it trusts what a
-file says of its memory.
+A pickle is a program, and these come from the internet: `array_pickle` reads them.
 """
 
 from __future__ import annotations
 
-import pickle
-import re
 import struct
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from de3dgan.array_pickle import find_arrays
 from de3dgan.errors import UserError
 from de3dgan.files import atomic
 from de3dgan.montage import DEAP_CHANNELS
@@ -34,6 +29,10 @@ RATINGS = ("valence", "arousal", "dominance", "liking")
 N_CHANNELS = 40
 BASELINE = 3 * SFREQ
 N_TIMES = BASELINE + 60 * SFREQ
+
+#: Most trials (2 GiB of them, the most that Python 2 pickles), and the largest file that is opened.
+MAX_TRIALS = 800
+_LARGEST_FILE = 2**31
 
 
 def find(data_dir: Path) -> dict[str, list[Path]]:
@@ -52,16 +51,7 @@ def find(data_dir: Path) -> dict[str, list[Path]]:
 def read(subject: str, files: list[Path]) -> Subject:
     """Read one subject's `.dat`: a recording, a baseline and a trial per video."""
     (path,) = files
-    content = _load(path)
-    data, labels = content["data"], content["labels"]
-    if data.ndim != 3 or not len(data) or data.shape[1:] != (N_CHANNELS, N_TIMES):
-        raise UserError(
-            f"{shown(path)} has data of shape {data.shape}, not (trials, {N_CHANNELS}, {N_TIMES})."
-        )
-    if labels.shape != (len(data), len(RATINGS)):
-        raise UserError(
-            f"{shown(path)} has labels of shape {labels.shape}, not {(len(data), len(RATINGS))}."
-        )
+    data, labels = _load(path)
     if not ((labels >= 1) & (labels <= 9)).all():
         raise UserError(f"{shown(path)} has labels that are not numbers from 1 to 9.")
     return Subject(
@@ -123,114 +113,36 @@ def write(path: Path, data: np.ndarray, labels: np.ndarray) -> None:
         file.write(b"u.")
 
 
-def _load(path: Path) -> dict[str, np.ndarray]:
+def _load(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Return the arrays ``data`` and ``labels`` of a `.dat`, and run nothing that it holds."""
+    if not path.is_file() or path.stat().st_size > _LARGEST_FILE:
+        raise UserError(f"{shown(path)} is no file, or one too large for a DEAP file: replace it.")
     try:
         with open(path, "rb") as file:
-            content = _ArrayUnpickler(file, path.name).load()
-    except UserError:
-        raise
-    except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(".")
-        raise UserError(f"{shown(path)} is damaged or no DEAP file: {reason}.") from None
-    content = content if isinstance(content, dict) else {}
-    arrays = {name: getattr(content.get(name), "array", None) for name in ("data", "labels")}
-    if any(array is None for array in arrays.values()):
-        raise UserError(f"{shown(path)} is no DEAP file: it lacks the arrays data and labels.")
-    return arrays
-
-
-class _ArrayUnpickler(pickle.Unpickler):
-    """An unpickler of dictionaries, lists, numbers, strings and numeric arrays, of nothing else."""
-
-    def __init__(self, file: Any, name: str):
-        # Python 2 wrote an array's bytes as a string; as Latin-1, characters and bytes are one.
-        super().__init__(file, encoding="latin1")
-        self.name = name
-
-    def find_class(self, module: str, name: str) -> Any:
-        """Return this module's stand-in for a global of the file, from a fixed table."""
-        if (module, name) not in _GLOBALS:
-            wanted = f"{module}.{name}".encode("unicode_escape").decode()[:100]
-            raise UserError(
-                f"{self.name} tries to import {wanted}: it is not a DEAP file, and was not run."
-            )
-        return _GLOBALS[module, name]
-
-    def persistent_load(self, pid: Any) -> Any:
-        """Refuse a reference to something outside the file."""
+            arrays = find_arrays(file, path.name)
+            if not {"data", "labels"} <= set(arrays):
+                raise ValueError("it lacks the arrays data and labels")
+            data, labels = arrays["data"], arrays["labels"]
+            _refuse_shapes(path, data.shape, labels.shape)
+            return data.read(file), labels.read(file)
+    except OSError as error:
+        raise UserError(f"{shown(path)} cannot be read: {error.strerror or error}.") from None
+    except MemoryError:
         raise UserError(
-            f"{self.name} refers to an object outside itself: it is not a DEAP file, "
-            "and was not run."
+            f"{shown(path)} does not fit into the memory that is free: close other programs, or "
+            "work on fewer subjects at once (--jobs)."
+        ) from None
+    except ValueError as error:
+        raise UserError(
+            f"{shown(path)} is damaged or no DEAP file ({error}): copy or download it anew."
+        ) from None
+
+
+def _refuse_shapes(path: Path, data: tuple[int, ...], labels: tuple[int, ...]) -> None:
+    if len(data) != 3 or data[1:] != (N_CHANNELS, N_TIMES) or not 1 <= data[0] <= MAX_TRIALS:
+        raise UserError(
+            f"{shown(path)} has data of shape {data}, not (trials, {N_CHANNELS}, {N_TIMES}) with "
+            f"1 to {MAX_TRIALS} trials."
         )
-
-
-class _Dtype:
-    """Stands for `numpy.dtype`, of plain numbers only: "f8" and a byte order."""
-
-    __slots__ = ("code", "order")
-
-    def __init__(self, code: str, *_: object):
-        if not re.fullmatch("[fiu][1248]", code):
-            raise TypeError(f"an array of type {code!r} holds no plain numbers")
-        self.code, self.order = code, "="
-
-    def __setstate__(self, state: tuple) -> None:
-        # (version, byte order, ...): the rest is for other types, and for NumPy's inner workings.
-        self.order = state[1]
-
-    def view(self, raw: bytes, shape: tuple[int, ...], order: str) -> np.ndarray:
-        """Return `raw` as an array, without a copy if it has this machine's byte order."""
-        dtype = np.dtype(self.code).newbyteorder(self.order)
-        array = np.frombuffer(raw, dtype).reshape(shape, order=order)
-        return array.astype(dtype.newbyteorder("="), copy=False)
-
-
-class _Array:
-    """Stands for `numpy.ndarray` as it is rebuilt: first an empty one, then its state."""
-
-    __slots__ = ("array",)
-
-    def __init__(self, *_: object):
-        pass
-
-    def __setstate__(self, state: tuple) -> None:
-        _, shape, dtype, fortran, raw = state
-        raw = raw.encode("latin1") if isinstance(raw, str) else raw
-        self.array = dtype.view(raw, shape, "F" if fortran else "C")
-
-
-class _BufferArray(_Array):
-    """The same for pickles of protocol 5, which name everything at once."""
-
-    __slots__ = ()
-
-    def __init__(self, raw: bytes, dtype: _Dtype, shape: tuple[int, ...], order: str = "C"):
-        self.array = dtype.view(raw, shape, order)
-
-
-class _Bytes:
-    """Stands for `_codecs.encode`, by which Python 3 writes bytes for Python 2 to read."""
-
-    def __new__(cls, text: str, encoding: str) -> bytes:
-        """Return `text` as bytes; other codecs than Latin-1 have no business here."""
-        if encoding != "latin1":
-            raise ValueError(f"bytes in the encoding {encoding!r}")
-        return text.encode("latin1")
-
-    def __setstate__(self, state: object) -> None:
-        raise TypeError("bytes have no state")
-
-
-#: All that a file may name, by the names of NumPy before and after its version 2. The class of an
-#: array is only handed around, so that a word can stand for it. Each class has a `__setstate__`:
-#: without one, a pickle could set attributes of the class itself.
-_GLOBALS = {
-    ("numpy", "ndarray"): "ndarray",
-    ("numpy", "dtype"): _Dtype,
-    ("numpy.core.multiarray", "_reconstruct"): _Array,
-    ("numpy._core.multiarray", "_reconstruct"): _Array,
-    ("numpy.core.numeric", "_frombuffer"): _BufferArray,
-    ("numpy._core.numeric", "_frombuffer"): _BufferArray,
-    ("_codecs", "encode"): _Bytes,
-}
+    if labels != (data[0], len(RATINGS)):
+        raise UserError(f"{shown(path)} has labels of shape {labels}, not {(data[0], 4)}.")

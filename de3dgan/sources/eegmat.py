@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
+from de3dgan.edf import check_edf
 from de3dgan.errors import UserError
 from de3dgan.paths import shown
 from de3dgan.sources import SFREQ, Segment, Subject, Trial
@@ -35,6 +36,8 @@ SHORTEST_BASELINE = 2 * SFREQ
 #: Samples at the end of a file that are filler (2 s; 1.3 to 1.96 s in the 72 files).
 FILLER = 2 * SFREQ
 
+#: Labels of electrodes; what else is in the files is none: the ear reference and the ECG.
+_EEG = re.compile("EEG (?!A2-A1)")
 #: The 10-20 system's old names for four temporal electrodes.
 RENAMED = {"T3": "T7", "T4": "T8", "T5": "P7", "T6": "P8"}
 
@@ -89,19 +92,20 @@ def _read_edf(path: Path) -> tuple[tuple[str, ...], np.ndarray]:
     import mne
 
     try:
+        check_edf(path, _EEG)
         with warnings.catch_warnings():
-            # MNE reads what there is of a truncated file, and warns: here that is an error.
             warnings.simplefilter("ignore")
-            warnings.filterwarnings("error", message="Number of records")
-            raw = mne.io.read_raw_edf(path, verbose="warning")
-            # What else is in the files is no electrode: the ear reference and the ECG.
-            raw.pick([name for name in raw.ch_names if re.match("EEG (?!A2-A1)", name)])
+            raw = mne.io.read_raw_edf(path, verbose="error")
+            raw.pick([name for name in raw.ch_names if _EEG.match(name)])
             raw.load_data(verbose="error")
             if raw.info["sfreq"] != SFREQ:
                 raw.resample(SFREQ, method="polyphase", pad="constant", verbose="error")
     except Exception as error:
         reason = " ".join(str(error).split()).split(". ")[0].rstrip(".")
-        raise UserError(f"{shown(path)} is damaged or no EDF file of EEG: {reason}.") from None
+        raise UserError(
+            f"{shown(path)} is damaged or no EDF file of EEG ({reason}): copy it anew, or leave "
+            "that subject out."
+        ) from None
     names = [name.removeprefix("EEG ").upper() for name in raw.ch_names]
     return tuple(RENAMED.get(name, name) for name in names), raw.get_data(units="uV")[:, :-FILLER]
 

@@ -1,0 +1,42 @@
+"""Ctrl-C and SIGTERM, which a cluster sends: they stop a program between steps, not in one."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import NoReturn
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def raise_interrupts() -> None:
+    """Make each of `SIGNALS` raise a `KeyboardInterrupt` that holds its number."""
+    for number in SIGNALS:
+        signal.signal(number, _interrupt)
+
+
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Hold back `SIGNALS` in the block: one that comes meanwhile interrupts at its end."""
+    received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield  # where no signal interrupts
+        return
+    handlers = {
+        number: signal.signal(number, lambda number, _: received.append(number))
+        for number in SIGNALS
+    }
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    if received:
+        raise KeyboardInterrupt(received[0])
+
+
+def _interrupt(number: int, _: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt(number)
