@@ -209,7 +209,10 @@ def predict(classifier: FrameClassifier, frames: Frames, numbers: np.ndarray) ->
         for some in chunks(numbers, _EVALUATION_BATCH):
             logits, _ = classifier(frames[some], some)
             out.append(logits.double().softmax(1).cpu().numpy())
-    return np.concatenate(out)
+    probabilities = np.concatenate(out)
+    if not np.isfinite(probabilities).all():  # because of the EEG? Else `metrics.scores` says so
+        frames.store.refuse_non_finite_eeg(np.unique(numbers // frames.n_frames).tolist())
+    return probabilities
 
 
 def finish(
@@ -226,6 +229,7 @@ def finish(
     trials = numbers // run.split.n_frames
     labels = run.labels[trials]
     probabilities = predict(classifier, frames, numbers)
+    test = metrics.window_and_trial(trials, labels, probabilities)  # refuses what is no probability
     write_csv(run.dir / "predictions.csv", _rows(run, probabilities))
     data = (run.store, run.split, run.labels, numbers)
     # They are the same for all classifiers of a fold: the first writes them all.
@@ -235,9 +239,8 @@ def finish(
         rows = ({"model": model, **row} for model, p in simple.items() for row in _rows(run, p))
         write_csv(run.dir / "baselines.csv", rows)
     _draw(run, labels, probabilities, history, best_epoch)
-    test, majority, linear = (
-        metrics.window_and_trial(trials, labels, p)
-        for p in (probabilities, simple["majority"], simple["linear"])
+    majority, linear = (
+        metrics.window_and_trial(trials, labels, simple[name]) for name in ("majority", "linear")
     )
     run.write_result(best_epoch=best_epoch, test=test, majority=majority)
     per_frame, of_linear = (of["window"]["balanced_accuracy"] for of in (test, linear))

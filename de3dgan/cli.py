@@ -11,6 +11,7 @@ import itertools
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn, TypeVar
@@ -37,6 +38,7 @@ def command_line(main: Callable[[Config], None], *config_classes: type[Config]) 
         says whose values are the defaults: those of the first, or of the one of that method.
     """
     raise_interrupts()
+    warnings.showwarning = _warn
     try:
         main(_with_defaults_at_root(_parse(_chosen(config_classes))))
     except UserError as error:
@@ -93,6 +95,11 @@ def _sentence(box: str) -> str:
     lines = [line.strip("│ ") for line in box.splitlines()[1:]]
     first = itertools.takewhile(lambda line: not line.startswith(("─", "╰")), lines)
     return f"{' '.join(first).rstrip('.')}; see --help."
+
+
+def _warn(message: Warning | str, *_: object) -> None:
+    """Show a warning as a user can read it, without the line of code that it comes from."""
+    print(f"Warning: {message}", file=sys.stderr)
 
 
 def _fail(message: str) -> NoReturn:

@@ -338,6 +338,8 @@ def _refuse_non_finite(figures: dict[str, float], run: Run, epoch: int) -> None:
 
 
 def _give_up(run: Run, epoch: int, reason: str) -> NoReturn:
+    for part in ("train", "val"):  # is it what the network was given?
+        run.store.refuse_non_finite_eeg(run.split.trials(part))
     state = run.dir / "state.pt"
     kept = f"; {shown(state)} is that of the last good epoch" if state.is_file() else ""
     raise UserError(

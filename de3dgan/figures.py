@@ -10,6 +10,7 @@ name, which returns a `matplotlib.figure.Figure` and touches neither disk nor py
 
 from __future__ import annotations
 
+import io
 import math
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +27,7 @@ from scipy import signal
 
 from de3dgan.export import mne_info
 from de3dgan.features import BANDS, FRAME
-from de3dgan.files import atomic
+from de3dgan.files import write_bytes
 from de3dgan.montage import REGIONS
 from de3dgan.sources import SFREQ
 from de3dgan.statistics import Estimate
@@ -855,10 +856,11 @@ def _write(path: str | Path, draw: Callable[..., Figure], *args: Any) -> Path:
     """Write what `draw(*args)` returns, whatever style the caller or a matplotlibrc has set."""
     with matplotlib.style.context(["default", _STYLE]):
         figure = draw(*args)
-        with atomic(path) as file:
-            heading = figure.get_suptitle().replace("\n", " ")  # which run, and whether it is leaky
-            about = {"Software": None, "Title": heading}
-            figure.savefig(file, format="png", dpi=DPI, metadata=about)
+        heading = figure.get_suptitle().replace("\n", " ")  # which run, and whether it is leaky
+        about = {"Software": None, "Title": heading}
+        png = io.BytesIO()
+        figure.savefig(png, format="png", dpi=DPI, metadata=about)
+        write_bytes(path, png.getbuffer())
     return Path(path)
 
 

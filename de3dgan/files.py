@@ -104,16 +104,16 @@ def atomic(path: str | Path, n_bytes: int | None = None) -> Iterator[BinaryIO]:
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with writing(path, n_bytes):
+    with writing(path, n_bytes):
+        try:
             with open(temporary, "wb") as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
+        finally:
+            with suppress(OSError):
+                temporary.unlink()
 
 
 def write_bytes(path: str | Path, content: bytes | memoryview) -> None:
@@ -151,8 +151,8 @@ def write_csv(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:
 def read_json(path: str | Path) -> Any:
     """Read a JSON file, or raise `UserError` naming it."""
     try:
-        return json.loads(Path(path).read_text())
-    except (ValueError, UnicodeDecodeError) as error:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
         raise UserError(
             f"{shown(path)} is not valid JSON ({error}): delete it and rerun."
         ) from None

@@ -127,7 +127,9 @@ def train_spectral(
     train_trials, val_trials = split.trials("train"), _spread(split.trials("val"), _N_VAL_TRIALS)
     mirror = torch.tensor(mirrored(run.store.ch_names), device=run.device)
     with run.ledger.by("generator"):
-        generator.start_from(*data.whole(_spread(train_trials, _N_START_TRIALS)))
+        start = _spread(train_trials, _N_START_TRIALS)
+        run.store.refuse_non_finite_eeg(start)
+        generator.start_from(*data.whole(start))
     average = engine.averaged(generator, config.averaging)
 
     def train_step(_: int, trials: np.ndarray) -> dict[str, Tensor]:

@@ -131,7 +131,7 @@ def store_of(generator: TrainedGenerator, path: str | Path | None = None) -> Sto
     """
     wanted = generator.origin["store_hash"]
     folders = (
-        [from_root(path)] if path else [p.parent for p in ROOT.glob("DE_feature/*/manifest.json")]
+        [from_root(path)] if path else [p.parent for p in ROOT.glob("DE_feature/[!.]*/manifest.json")]
     )
     found = []
     for folder in folders:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 import platform
+import warnings
+from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,7 +19,6 @@ from de3dgan import sources
 from de3dgan.errors import UserError
 from de3dgan.features import WINDOW, band_signals, windowed_de
 from de3dgan.files import (
-    atomic,
     differences,
     make_folder,
     read_json,
@@ -24,6 +26,7 @@ from de3dgan.files import (
     refuse_without_room,
     replaced_folder,
     sha256,
+    write_bytes,
     write_csv,
     write_json,
     writing,
@@ -82,10 +85,14 @@ def build_store(source_name: str, data_dir: Path, out_dir: Path, n_jobs: int) ->
         rows: list[dict[str, Any]] = []
         n_baselines = 0
         ch_names: tuple[str, ...] | None = None
-        done = Parallel(n_jobs=n_jobs, return_as="generator")(
-            delayed(_process)(source_name, subject, paths) for subject, paths in files.items()
-        )
-        with tqdm(total=len(files), unit="subject", desc="DE features") as bar:
+        tasks = (delayed(_process)(source_name, *subject) for subject in files.items())
+        with (
+            warnings.catch_warnings(),
+            closing(Parallel(n_jobs=n_jobs, return_as="generator")(tasks)) as done,
+            tqdm(total=len(files), unit="subject", desc="DE features") as bar,
+        ):
+            # Of joblib, that it stops working on other subjects if there is an error in one.
+            warnings.filterwarnings("ignore", module="joblib")
             for names, arrays, subject_rows in done:
                 if ch_names not in (None, names):
                     raise UserError(
@@ -116,6 +123,7 @@ def build_store(source_name: str, data_dir: Path, out_dir: Path, n_jobs: int) ->
             | {package: version(package) for package in ("numpy", "scipy", "mne")},
         }
         write_json(new / "manifest.json", {**manifest, "hash": manifest_hash(manifest)})
+        Store.read(out_dir, new)  # refuses what later scripts would, while the old one is there
     print(f"{shown(out_dir)}: {len(files)} subjects, {len(rows)} trials, {len(ch_names)} channels.")
     return Store.open(out_dir)
 
@@ -209,8 +217,9 @@ def export_mat(store: Store, folder: Path) -> None:
             rating = store.rating(name)
             high = rating if set(rating) <= {0.0, 1.0} else rating > 5
             content[f"{name}_labels"] = np.repeat(high[trials], n_windows).astype(np.int64)
-        with atomic(folder / f"{subject}.mat") as file:
-            savemat(file, content, do_compression=True)
+        mat = io.BytesIO()
+        savemat(mat, content, do_compression=True)
+        write_bytes(folder / f"{subject}.mat", mat.getbuffer())
     print(f"{shown(folder)}: {len(set(subjects))} .mat files.")
 
 

@@ -551,7 +551,7 @@ def _settings(study: Study, runs_dir: Path) -> Section:
     for fold in study.every_fold():
         for stage, config in fold.configs.items():
             for key, value in {
-                **config["versions"],
+                **config["environment"],
                 "features (hash)": config["store_hash"],
             }.items():
                 of_key = versions.setdefault(key, [])

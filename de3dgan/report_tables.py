@@ -166,11 +166,13 @@ class Table:
 
 
 def csv_text(table: Table) -> str:
-    """Return a table as CSV."""
+    """Return a table as CSV; what is not defined is an empty cell."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(table.records[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(table.records)
+    for record in table.records:
+        nan = {key for key, value in record.items() if value != value}
+        writer.writerow({**record, **dict.fromkeys(nan)})
     return text.getvalue()
 
 

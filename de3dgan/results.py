@@ -91,7 +91,7 @@ _FIELDS = {
         "store_hash": TEXT,
         "upstream": OBJECT,
         "upstream.*": TEXT,
-        "versions": OBJECT,
+        "environment": OBJECT,
     },
     "leakage.json": {
         "leaky": TRUTH,

@@ -349,7 +349,17 @@ class SpectralGenerator(nn.Module):
             Absolute DE in nats.
         eeg : Tensor, (B, n_chans, n_times)
             In µV.
+
+        Raises
+        ------
+        UserError
+            If they are not finite.
         """
+        if not (de.isfinite().all() and eeg.isfinite().all()):
+            raise UserError(
+                "The EEG that the generator is to start from is not finite (NaN or infinity): make "
+                "the features anew with preprocess_de.py."
+            )
         self.mean.copy_(de.mean((0, 2, 3)))
         std = de.std((0, 2, 3))
         self.std.copy_(torch.where(std > _CONSTANT, std, 1))

@@ -540,7 +540,7 @@ def test_html_escapes(real_runs, tmp_path, undrawn):
 def damage_predictions(fold: Path) -> str:
     path = fold / "finetune" / "predictions.csv"
     path.write_text(path.read_text().replace("0.", "x", 1))
-    return "predictions.csv is damaged or missing: rerun the finetune stage"
+    return "predictions.csv is damaged: p_"
 
 
 def damage_json(fold: Path) -> str:
@@ -555,7 +555,7 @@ def damage_history(fold: Path) -> str:
 
 def damage_quality(fold: Path) -> str:
     edit(fold / "gan", fold / "gan", "result.json", quality=[])
-    return "does not say how good the generated EEG is: rerun the gan stage"
+    return "result.json is damaged: quality is [], and must be an object: rerun the gan stage"
 
 
 def damage_figure(fold: Path) -> str:

@@ -101,7 +101,7 @@ def write(path: Path, data: np.ndarray, labels: np.ndarray) -> None:
     empty += integers(0) + b"\x85" + string("b") + b"\x87R"
     dtype = b"cnumpy\ndtype\n" + string("f8") + integers(0, 1) + b"\x87R"
     dtype += b"(" + integers(3) + string("<") + b"NNN" + integers(-1, -1, 0) + b"tb"
-    with atomic(path) as file:
+    with atomic(path, data.nbytes + labels.nbytes) as file:
         file.write(b"\x80\x02}(")
         for name, array in {"labels": labels, "data": data}.items():
             array = np.ascontiguousarray(array, dtype="<f8")

@@ -1,0 +1,139 @@
+"""Take the disk away from every stage, and from preprocessing, and see that nothing is lost.
+
+    .venv/bin/python benchmarks/stress_disk.py --n 10 --seed 0
+
+A stage works on a small disk of its own, which is full at some point, or from which its folder goes
+at a random moment. It must say so in a sentence that names a file and how much room it needs, must
+leave whole files, and must end with the bytes of an undisturbed run once there is room. To make
+disks, it needs Linux and user namespaces (``unshare -rm``).
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.stress_jobs import CleanRun, clean_runs, start, table, torn
+from de3dgan.cli import command_line
+
+#: Lines of the terminal that are no error: bars of progress.
+_BAR = re.compile(r"(step|subject|file)/s|s/(step|subject|file)")
+
+
+@dataclass(frozen=True)
+class Config:
+    """How often."""
+
+    n: int = 10  # times for each stage and each of the three ways
+    seed: int = 0  # draws the sizes and the moments
+    out: Path | None = None  # file to write the rows to as JSON, instead of a table
+
+
+def main(config: Config) -> None:
+    """Print the table; exit with 1 if anything was lost."""
+    rows = list(rows_of(config.n, config.seed))
+    if config.out:
+        config.out.write_text(json.dumps(rows))
+    else:
+        print(table(rows))
+    sys.exit(any(row["lost"] for row in rows))
+
+
+def run(n: int, seed: int) -> list[dict[str, object]]:
+    """Return `rows_of` from a process that may make disks; none where that is not allowed."""
+    command = ["unshare", "--map-root-user", "--mount", sys.executable, __file__]
+    with tempfile.NamedTemporaryFile("r", suffix=".json") as file:
+        command += ["--n", str(n), "--seed", str(seed), "--out", file.name]
+        try:
+            subprocess.run(command, stdout=subprocess.DEVNULL)
+        except FileNotFoundError:
+            return []
+        content = file.read()
+    return json.loads(content) if content else []
+
+
+def rows_of(n: int, seed: int) -> Iterator[dict[str, object]]:
+    """Disturb every job `n` times in each way; in a process that may mount.
+
+    Yields
+    ------
+    dict
+        Per job and way: how often it was ``tried``, how often ``refused`` (rather than finished
+        before), and how often something was ``lost``.
+    """
+    rng = random.Random(seed)
+    with tempfile.TemporaryDirectory() as folder:
+        for trial in clean_runs(Path(folder)):
+            sizes = [
+                sum(p.stat().st_size for p in at.rglob("*")) for at in (trial.before, trial.after)
+            ]
+            for how in ("disk of a random size", "no room at all", "folder removed"):
+                row = {"stage": trial.job.name, "how": how, "tried": n, "refused": 0, "lost": 0}
+                for _ in range(n):
+                    size = rng.randint(*sizes) if how == "disk of a random size" else sizes[0]
+                    size = 2**30 if how == "folder removed" else size + 2**17
+                    at = Path(folder, "at")
+                    with _disk(at, size) as make_room:
+                        shutil.copytree(trial.before, at, dirs_exist_ok=True)
+                        gone = threading.Timer(
+                            rng.uniform(0, trial.seconds),
+                            shutil.rmtree,
+                            (at / trial.job.out, True),
+                        )
+                        if how == "folder removed":
+                            gone.start()
+                        code, _ = start(trial.job, at)
+                        gone.cancel()
+                        wrong = _wrong(trial, at, code)
+                        make_room()
+                        wrong = wrong or trial.lost(at)
+                    row["refused"] += code != 0
+                    if wrong:
+                        row["lost"] += 1
+                        print(f"{trial.job.name}, {how}: {wrong}", file=sys.stderr, flush=True)
+                print(row, file=sys.stderr, flush=True)
+                yield row
+
+
+def _wrong(trial: CleanRun, at: Path, code: int) -> str | None:
+    """Return what is wrong with how a job ended, or None."""
+    log = (at / "log").read_text().replace("\r", "\n").splitlines()
+    errors = [line for line in log if line.startswith("Error: ")]
+    if code == 0:
+        return None
+    if code != 2 or len(errors) != 1 or any("Traceback" in line for line in log):
+        return f"exit code {code}: {log[-20:]}"
+    if str(at) not in errors[0]:
+        return f"no file is named: {errors[0]}"
+    if "No space" in errors[0] and not re.search(r"needs [0-9.,]+ (bytes|MiB)", errors[0]):
+        return f"how much room is needed is not said: {errors[0]}"
+    return torn(at / trial.job.out)
+
+
+@contextmanager
+def _disk(at: Path, n_bytes: int) -> Iterator[callable]:
+    """Mount a disk of a size at `at`, and give what makes it large."""
+    at.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={n_bytes}", "disk", at], check=True)
+    try:
+        yield lambda: subprocess.run(["mount", "-o", "remount,size=1g", at], check=True)
+    finally:
+        subprocess.run(["umount", "--lazy", at], check=True)
+        at.rmdir()
+
+
+if __name__ == "__main__":
+    command_line(main, Config)

@@ -1,0 +1,246 @@
+"""Jobs that the stress commands start, stop and look at: every stage, and preprocessing."""
+
+from __future__ import annotations
+
+import json
+import os
+import runpy
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+#: What the audit hook sees of files.
+_ACCESSES = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate"}
+#: Files whose bytes an interruption must not change. Not among them: what tells of time.
+_RESULTS = (
+    *("model.pt", "metrics.jsonl", "predictions.csv", "baselines.csv", "leakage.json"),
+    *("manifest.json", "trials.csv", "eeg.npy", "baseline.npy", "de.npy", "baseline_de.npy"),
+)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A command of the repository.
+
+    Attributes
+    ----------
+    name : str
+        In tables.
+    script : str
+        The script, below the repository.
+    flags : str
+        Its flags; ``{at}`` stands for the folder it works in.
+    out : str
+        The folder that it fills, below that one.
+    """
+
+    name: str
+    script: str
+    flags: str
+    out: str
+
+
+_WHERE = "--data-dir {at}/store --runs-dir {at}/runs --epochs 3"
+_FOLD = "runs/valence/trial/fold0"
+JOBS = [
+    Job(
+        "preprocessing",
+        "preprocess_de.py",
+        "--source deap --data-dir {at}/recordings --out-dir {at}/made --jobs 1",
+        "made",
+    ),
+    *(
+        Job(
+            f"{stage}, {method}",
+            f"{script}_Valence.py",
+            f"{_WHERE} --method {method} {flags}",
+            f"{_FOLD}/{stage}",
+        )
+        for method, of_gan in {
+            "spectral": "--widths 8 8 8 8 --calibration-steps 2",
+            "published": (
+                "--widths 4 4 4 4 --critic-widths 8 8 8 8 8 --critic-hidden 8 --critic-every 2"
+            ),
+        }.items()
+        for stage, script, flags in (
+            ("gan", "3D-UNet_GAN", of_gan),
+            ("classifier", "SA-ST_Net_Classifier", "--widths 8 8 8 8 8 --n-features 8"),
+            ("finetune", "Finetune_Classifier", ""),
+        )
+    ),
+]
+
+
+@dataclass(frozen=True)
+class CleanRun:
+    """A job that was not disturbed, to which those that are can be compared.
+
+    Attributes
+    ----------
+    job : Job
+        The job.
+    before, after : Path
+        The folder it works in, as it was and as it is.
+    seconds : float
+        How long it took.
+    n_accesses : int
+        How often it used its files.
+    """
+
+    job: Job
+    before: Path
+    after: Path
+    seconds: float
+    n_accesses: int
+
+    def lost(self, at: Path) -> str | None:
+        """Run the job again where it was disturbed; return what differs then, or None."""
+        code, _ = start(self.job, at)
+        if code:
+            return f"the command then failed: {(at / 'log').read_text()[-2000:]}"
+        left = [path for path in at.rglob("*") if path.suffix in (".tmp", ".lock", ".new", ".old")]
+        if left:
+            return f"{left[0].name} is left"
+        for name in _RESULTS:
+            ours, theirs = at / self.job.out / name, self.after / self.job.out / name
+            if theirs.is_file() and ours.read_bytes() != theirs.read_bytes():
+                return f"{name} is another one"
+        return None
+
+
+def clean_runs(folder: Path) -> Iterator[CleanRun]:
+    """Run every job in `folder`, each after those that it needs."""
+    # Imported once: children are copies of this process, and start within milliseconds.
+    import de3dgan.figures  # noqa: F401
+    import de3dgan.run  # noqa: F401
+
+    before, after = folder / "before", folder / "after"
+    write_data(after)
+    for job in JOBS:
+        if job.name.startswith("gan"):  # of another method than what is there
+            shutil.rmtree(after / "runs", ignore_errors=True)
+        shutil.copytree(after, before)
+        begun = time.monotonic()
+        code, n_accesses = start(job, after)
+        if code:
+            raise RuntimeError((after / "log").read_text())
+        yield CleanRun(job, before, after, time.monotonic() - begun, n_accesses)
+        shutil.rmtree(before)
+
+
+def table(rows: Sequence[Mapping[str, object]]) -> str:
+    """Return rows with the same keys as a Markdown table."""
+    lines = [list(rows[0]), ["---"] * len(rows[0]), *(row.values() for row in rows)]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+
+
+def torn(folder: Path) -> str | None:
+    """Return what is not whole of what was left, or None."""
+    from de3dgan import checkpoints
+    from de3dgan.errors import UserError
+    from de3dgan.store import Store
+
+    try:
+        for path in folder.glob("*.pt"):
+            checkpoints.load(path, "it is torn")
+        for path in folder.glob("*.json*"):
+            for line in path.read_text().splitlines() if path.suffix == ".jsonl" else [""]:
+                json.loads(line or path.read_text())
+        if folder.name == "made":
+            Store.open(folder)
+    except (UserError, ValueError) as error:
+        return str(error)
+    return None
+
+
+def write_data(folder: Path) -> None:
+    """Write recordings, a store of others that they replace, and a store to train on."""
+    if (child := os.fork()) > 0:  # the process that forks must have no threads of its own
+        os.waitpid(child, 0)
+        return
+    from de3dgan.preprocessing import build_store
+    from de3dgan.synthetic import Signal, write_deap, write_store
+
+    with _silent(os.devnull):
+        write_store(folder / "store")
+        write_deap(folder / "recordings", 1, Signal(n_trials=2, seed=1))
+        build_store("deap", folder / "recordings", folder / "made", n_jobs=1)
+        write_deap(folder / "recordings", 2, Signal(n_trials=2))
+    os._exit(0)
+
+
+def start(
+    job: Job, at: Path, stop: tuple[int, int | None] | None = None, seconds: float = 0
+) -> tuple[int, int]:
+    """Run a job in a copy of this process, and stop it as `stop` says.
+
+    Returns
+    -------
+    code : int
+        Its exit code; that of a signal is negative.
+    n_accesses : int
+        How often it used its files, if it was not stopped.
+    """
+    counter = at / "accesses"
+    child = os.fork()
+    if child == 0:
+        os._exit(_run_in_child(job, at, stop[1] if stop else None, counter))
+    if stop and stop[1] is None:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+                break
+            time.sleep(0.002)
+        os.kill(child, stop[0])
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return code, int(counter.read_text()) if counter.is_file() else 0
+
+
+def _run_in_child(job: Job, at: Path, last_access: int | None, counter: Path) -> int:
+    """Run a job's script as a user does; count accesses to its files, and die at the last one."""
+    accesses = 0
+
+    def audit(event: str, arguments: tuple[object, ...]) -> None:
+        nonlocal accesses
+        if event in _ACCESSES and any(str(at) in str(argument) for argument in arguments[:2]):
+            if accesses == last_access:
+                os.kill(os.getpid(), signal.SIGKILL)
+            accesses += 1
+
+    with _silent(at / "log"):
+        sys.addaudithook(audit)
+        sys.argv = [str(ROOT / job.script), *job.flags.format(at=at).split()]
+        try:
+            runpy.run_path(sys.argv[0], run_name="__main__")
+            code = 0
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        done = accesses
+        counter.write_text(str(done))
+    return code
+
+
+@contextmanager
+def _silent(path: str | Path) -> Iterator[None]:
+    """Send what is printed in the block, by other processes too, to a file."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved = os.dup(1), os.dup(2)
+    with open(path, "w") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for number, old in zip((1, 2), saved, strict=True):
+            os.dup2(old, number)
+            os.close(old)
