@@ -40,6 +40,7 @@ def main(config: Config) -> None:
 
     from de3dgan.errors import UserError
     from de3dgan.export import write_eeg
+    from de3dgan.files import differences
     from de3dgan.generation import load_generator, store_of
     from de3dgan.paths import from_root, shown
     from de3dgan.run import device_of
@@ -47,7 +48,17 @@ def main(config: Config) -> None:
     if config.draw < 0:
         raise UserError(f"--draw must be at least 0, and {config.draw} is not.")
     fold_dir = from_root(config.runs_dir) / config.task / config.protocol / f"fold{config.fold}"
-    generator = load_generator(fold_dir / "gan" / "model.pt", device_of(config.device))
+    path = fold_dir / "gan" / "model.pt"
+    generator = load_generator(path, device_of(config.device))
+    wanted = {name: getattr(config, name) for name in ("task", "protocol", "fold")}
+    settings = generator.origin["settings"]
+    changed = differences({name: settings[name] for name in wanted}, wanted)
+    if changed:
+        raise UserError(
+            f"{shown(path)} is of another fold or task than its folder: it differs in "
+            f"{', '.join(changed)}: put it where it belongs, or train a generator there with "
+            "the 3D-UNet_GAN script and --restart."
+        )
     store = store_of(generator, config.data_dir)
     trials = np.array(store.checked_trials(config.trials))
     eeg = generator(store.absolute_de(trials), trials, config.draw)

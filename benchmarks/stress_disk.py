@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.stress_jobs import CleanRun, clean_runs, start, table, torn
+from benchmarks.stress_jobs import JOBS, CleanRun, clean_runs, start, table, torn
 from de3dgan.cli import command_line
 
 #: Lines of the terminal that are no error: bars of progress.
@@ -38,13 +38,14 @@ class Config:
     """How often."""
 
     n: int = 10  # times for each stage and each of the three ways
+    jobs: tuple[str, ...] = tuple(job.name for job in JOBS)  # what is started
     seed: int = 0  # draws the sizes and the moments
     out: Path | None = None  # file to write the rows to as JSON, instead of a table
 
 
 def main(config: Config) -> None:
     """Print the table; exit with 1 if anything was lost."""
-    rows = list(rows_of(config.n, config.seed))
+    rows = list(rows_of(config.n, config.seed, config.jobs))
     if config.out:
         config.out.write_text(json.dumps(rows))
     else:
@@ -52,11 +53,11 @@ def main(config: Config) -> None:
     sys.exit(any(row["lost"] for row in rows))
 
 
-def run(n: int, seed: int) -> list[dict[str, object]]:
+def run(n: int, seed: int, jobs: Collection[str]) -> list[dict[str, object]]:
     """Return `rows_of` from a process that may make disks; none where that is not allowed."""
     command = ["unshare", "--map-root-user", "--mount", sys.executable, __file__]
     with tempfile.NamedTemporaryFile("r", suffix=".json") as file:
-        command += ["--n", str(n), "--seed", str(seed), "--out", file.name]
+        command += ["--n", str(n), "--seed", str(seed), "--out", file.name, "--jobs", *jobs]
         try:
             subprocess.run(command, stdout=subprocess.DEVNULL)
         except FileNotFoundError:
@@ -65,8 +66,8 @@ def run(n: int, seed: int) -> list[dict[str, object]]:
     return json.loads(content) if content else []
 
 
-def rows_of(n: int, seed: int) -> Iterator[dict[str, object]]:
-    """Disturb every job `n` times in each way; in a process that may mount.
+def rows_of(n: int, seed: int, jobs: Collection[str]) -> Iterator[dict[str, object]]:
+    """Disturb each of `jobs` `n` times in each way; in a process that may mount.
 
     Yields
     ------
@@ -76,7 +77,7 @@ def rows_of(n: int, seed: int) -> Iterator[dict[str, object]]:
     """
     rng = random.Random(seed)
     with tempfile.TemporaryDirectory() as folder:
-        for trial in clean_runs(Path(folder)):
+        for trial in clean_runs(Path(folder), jobs):
             sizes = [
                 sum(p.stat().st_size for p in at.rglob("*")) for at in (trial.before, trial.after)
             ]
@@ -124,7 +125,7 @@ def _wrong(trial: CleanRun, at: Path, code: int) -> str | None:
 
 
 @contextmanager
-def _disk(at: Path, n_bytes: int) -> Iterator[callable]:
+def _disk(at: Path, n_bytes: int) -> Iterator[Callable[[], object]]:
     """Mount a disk of a size at `at`, and give what makes it large."""
     at.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={n_bytes}", "disk", at], check=True)

@@ -9,7 +9,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,8 +115,8 @@ class CleanRun:
         return None
 
 
-def clean_runs(folder: Path) -> Iterator[CleanRun]:
-    """Run every job in `folder`, each after those that it needs."""
+def clean_runs(folder: Path, names: Collection[str]) -> Iterator[CleanRun]:
+    """Run every job in `folder`, each after those that it needs, and yield those of `names`."""
     # Imported once: children are copies of this process, and start within milliseconds.
     import de3dgan.figures  # noqa: F401
     import de3dgan.run  # noqa: F401
@@ -124,6 +124,8 @@ def clean_runs(folder: Path) -> Iterator[CleanRun]:
     before, after = folder / "before", folder / "after"
     write_data(after)
     for job in JOBS:
+        if not {job.name, job.name.replace(job.name.split(",")[0], "finetune")} & set(names):
+            continue  # neither asked for nor needed
         if job.name.startswith("gan"):  # of another method than what is there
             shutil.rmtree(after / "runs", ignore_errors=True)
         shutil.copytree(after, before)
@@ -131,7 +133,8 @@ def clean_runs(folder: Path) -> Iterator[CleanRun]:
         code, n_accesses = start(job, after)
         if code:
             raise RuntimeError((after / "log").read_text())
-        yield CleanRun(job, before, after, time.monotonic() - begun, n_accesses)
+        if job.name in names:
+            yield CleanRun(job, before, after, time.monotonic() - begun, n_accesses)
         shutil.rmtree(before)
 
 

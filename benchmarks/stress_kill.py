@@ -16,13 +16,14 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.stress_jobs import CleanRun, clean_runs, start, table, torn
+from benchmarks.stress_jobs import JOBS, CleanRun, clean_runs, start, table, torn
 from de3dgan.cli import command_line
 
 #: Ways to stop: the signal, whether it comes at a random access to a file or after a time, and how
@@ -40,18 +41,19 @@ class Config:
     """How often."""
 
     n: int = 50  # times that each stage is killed; Ctrl-C and SIGTERM come a fifth as often
+    jobs: tuple[str, ...] = tuple(job.name for job in JOBS)  # what is started
     seed: int = 0  # draws the moments
 
 
 def main(config: Config) -> None:
     """Print the table; exit with 1 if anything was lost."""
-    rows = run(config.n, config.seed)
+    rows = run(config.n, config.seed, config.jobs)
     print(table(rows))
     sys.exit(any(row["lost"] for row in rows))
 
 
-def run(n: int, seed: int) -> list[dict[str, object]]:
-    """Kill every job `n` times, and interrupt it.
+def run(n: int, seed: int, jobs: Collection[str]) -> list[dict[str, object]]:
+    """Kill each of `jobs` `n` times, and interrupt it.
 
     Returns
     -------
@@ -62,7 +64,7 @@ def run(n: int, seed: int) -> list[dict[str, object]]:
     rng = random.Random(seed)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        for trial in clean_runs(Path(folder)):
+        for trial in clean_runs(Path(folder), jobs):
             begun = time.monotonic()
             for how, (number, at_access, share) in HOWS.items():
                 tried = math.ceil(n * share)

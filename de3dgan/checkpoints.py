@@ -10,6 +10,7 @@ import hashlib
 import inspect
 import io
 import json
+import math
 import pickletools
 import re
 import sys
@@ -26,7 +27,18 @@ from de3dgan.errors import UserError
 from de3dgan.features import BANDS, FRAME
 from de3dgan.files import differences, write_bytes
 from de3dgan.paths import shown
-from de3dgan.validation import OBJECT, TEXT, Kind, check, list_of, number, one_of, whole
+from de3dgan.validation import (
+    LIST,
+    OBJECT,
+    TEXT,
+    Kind,
+    check,
+    list_of,
+    number,
+    one_of,
+    or_null,
+    whole,
+)
 
 FORMAT = 3
 
@@ -74,14 +86,14 @@ def _is_scaler(value: Any) -> bool:
     return isinstance(value, Mapping) and set(value) == {"low", "high", "mean", "std"}
 
 
-TENSOR = Kind(
+_TENSOR = Kind(
     "a tensor of finite numbers", lambda x: isinstance(x, Tensor) and bool(x.isfinite().all())
 )
-SEEN = Kind(
+_SEEN = Kind(
     "a row of true and false",
     lambda x: isinstance(x, Tensor) and x.dtype == torch.bool and x.ndim == 1,
 )
-JSON = Kind("an object as JSON has it", _holds_json)
+_JSON = Kind("an object as JSON has it", _holds_json)
 _TRIALS = Kind("a list of trials", lambda x: x == [] or list_of(whole(0)).holds(x))
 _POSITIVE = Kind("a number above 0", lambda x: number().holds(x) and x > 0)
 _RATINGS = Kind("a list of 1 to 9 names", lambda x: list_of(TEXT).holds(x) and len(x) < 10)
@@ -92,19 +104,19 @@ _NEEDS = {True: "needs one", False: "has none"}
 #: What ``model.pt`` holds.
 _FIELDS = {
     "stage": one_of(*NETWORKS),
-    "settings": JSON,
+    "settings": _JSON,
     **dict.fromkeys(("settings.task", "settings.protocol"), TEXT),
     **dict.fromkeys(("settings.fold", "settings.seed"), whole(0)),
     "settings.ratings": _RATINGS,
     "settings.method": one_of("spectral", "published"),
     "store_hash": TEXT,
     "split_fingerprint": TEXT,
-    "upstream": JSON,
+    "upstream": _JSON,
     "trials": OBJECT,
     **{f"trials.{part}": _TRIALS for part in ("train", "val", "test")},
     "best_epoch": whole(0),
     "seen": OBJECT,
-    "seen.*": SEEN,
+    "seen.*": _SEEN,
     "module": TEXT,
     "arguments": OBJECT,
     "arguments.*": _ARGUMENT,
@@ -112,7 +124,7 @@ _FIELDS = {
     "arguments.n_bands?": one_of(len(BANDS)),
     "arguments.frame?": one_of(FRAME),
     "weights": OBJECT,
-    "weights.*": TENSOR,
+    "weights.*": _TENSOR,
     **dict.fromkeys(
         ("eeg_scaler?", "de_scaler?"), Kind("an object of low, high, mean and std", _is_scaler)
     ),
@@ -124,6 +136,34 @@ _FIELDS = {
             ".std": _POSITIVE,
         }.items()
     },
+}
+
+#: What ``state.pt`` holds.
+_STATE_FIELDS = {
+    "of": _JSON,
+    "spent": OBJECT,
+    "spent.*": number(0),
+    "seen": OBJECT,
+    "seen.*": _SEEN,
+    "nets": OBJECT,
+    "nets.*": OBJECT,
+    "nets.*.*": _TENSOR,
+    "optimisers": OBJECT,
+    "history": LIST,
+    "history.*": OBJECT,
+    "history.*.*": number(),
+    "best": OBJECT,
+    "best.epoch": whole(-1),
+    "best.score": or_null(number()),
+    "best.weights": OBJECT,
+    "best.weights.*": _TENSOR,
+    "n_steps": whole(0),
+    "losses": OBJECT,
+    "losses.counts": OBJECT,
+    "losses.counts.*": whole(1),
+    "losses.sums": OBJECT,
+    "losses.sums.*": _TENSOR,
+    "rng": LIST,
 }
 
 
@@ -192,6 +232,19 @@ def load_model(path: Path, stage: str, remedy: str) -> dict[str, Any]:
     problem = _contradiction(content, network)
     if problem:
         raise UserError(f"{shown(path)} is damaged: {problem}: {remedy}")
+    return content
+
+
+def load_state(path: Path, remedy: str) -> dict[str, Any]:
+    """Read a ``state.pt``, and check its fields.
+
+    Raises
+    ------
+    UserError
+        As `load` does; or if a field is missing or holds what it cannot.
+    """
+    content = load(path, remedy)
+    check(content, _STATE_FIELDS, path, remedy)
     return content
 
 
@@ -267,7 +320,8 @@ def _refuse_odd(content: Any) -> None:
         if isinstance(value, Tensor):
             if value.layout != torch.strided or value.is_quantized or value.is_complex():
                 raise ValueError("a tensor of a kind that is never saved here")
-            if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+            n_bytes = math.prod(value.shape) * value.element_size()
+            if n_bytes > value.untyped_storage().nbytes():
                 raise ValueError("a tensor larger than its values")
         elif isinstance(value, Mapping | list | tuple):
             if value and id(value) in met:

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from de3dgan import checkpoints
 from de3dgan.data import batches
 from de3dgan.errors import UserError
-from de3dgan.files import differences, write_text
+from de3dgan.files import write_text
 from de3dgan.paths import shown
 from de3dgan.run import Run
 from de3dgan.seeds import seed_torch
@@ -104,14 +104,8 @@ class Training:
         """Go on from ``state.pt``, if there is one."""
         if not self.path.is_file():
             return
-        run, remedy = self.run, f"begin anew with: {self.run.command(self.run.stage)} --restart"
-        state = checkpoints.load(self.path, remedy)
-        changed = differences(state.get("of", {}), run.identity)
-        if changed:
-            raise UserError(
-                f"{shown(self.path)} is of another run, which differs in {', '.join(changed)}: "
-                f"{remedy}"
-            )
+        run = self.run
+        state = run.read_state()
         try:
             for name, net in self.nets.items():
                 net.load_state_dict(state["nets"][name])
@@ -129,8 +123,16 @@ class Training:
                 torch.set_rng_state(state["rng"][0])
                 if run.device.type == "cuda":
                     torch.cuda.set_rng_state_all(state["rng"][1:])
+            if state["history"]:  # which no step looks at, but the end of training
+                first = next(iter(self.nets.values())).state_dict()
+                shapes = [
+                    {name: value.shape for name, value in weights.items()}
+                    for weights in (first, self.best["weights"])
+                ]
+                if shapes[0] != shapes[1] or not 0 <= self.best["epoch"] < len(self.history):
+                    raise ValueError("the best epoch is none of these networks")
         except (LookupError, TypeError, ValueError, AttributeError, RuntimeError):
-            raise UserError(f"{shown(self.path)} is damaged; {remedy}") from None
+            raise UserError(f"{shown(self.path)} is damaged; {run.begin_anew}") from None
 
     def finish_epoch(self, figures: dict[str, float], score: float) -> None:
         """Note what an epoch gave; the network handed over is kept if `score` is the highest."""

@@ -16,7 +16,7 @@ from de3dgan.data import chunks
 from de3dgan.errors import UserError
 from de3dgan.normalisation import RobustScaler
 from de3dgan.paths import ROOT, from_root, shown
-from de3dgan.run import autocast
+from de3dgan.run import autocast, read_model
 from de3dgan.seeds import derived_rng
 from de3dgan.store import Store
 from models import Generator, SpectralGenerator
@@ -106,18 +106,20 @@ class TrainedGenerator:
 
 
 def load_generator(path: str | Path, device: torch.device | str = "cpu") -> TrainedGenerator:
-    """Load the generator in ``model.pt`` of a GAN run.
+    """Load the generator in ``model.pt`` of a GAN run; it may have been taken out of its folder.
 
     Raises
     ------
     UserError
-        If there is none, or it is not a generator's.
+        If there is none, if it is not a generator's, or if there is a ``config.json`` beside it
+        that describes another run.
     """
     path = from_root(path)
     remedy = "train one with the 3D-UNet_GAN script of its task"
     if not path.is_file():
         raise UserError(f"There is no generator in {shown(path)}: {remedy}.")
-    content = checkpoints.load_model(path, "gan", f"{remedy}.")
+    in_folder = path.with_name("config.json").is_file()
+    content = (read_model if in_folder else checkpoints.load_model)(path, "gan", f"{remedy}.")
     return TrainedGenerator.from_content(content, torch.device(device))
 
 
@@ -131,7 +133,9 @@ def store_of(generator: TrainedGenerator, path: str | Path | None = None) -> Sto
     """
     wanted = generator.origin["store_hash"]
     folders = (
-        [from_root(path)] if path else [p.parent for p in ROOT.glob("DE_feature/[!.]*/manifest.json")]
+        [from_root(path)]
+        if path
+        else [p.parent for p in ROOT.glob("DE_feature/[!.]*/manifest.json")]
     )
     found = []
     for folder in folders:

@@ -24,7 +24,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -339,28 +339,58 @@ class Run:
             )
         remedy = f"make the right one with: {command} --restart"
         file_hash = sha256(path)
-        content = checkpoints.load_model(path, stage, remedy)
+        content = read_model(path, stage, remedy)
         if sha256(path) != file_hash:
             raise UserError(f"{shown(path)} is just being replaced: run the same command again.")
-        identity = {key: content[key] for key in _IDENTITY}
-        beside = read_object(path.with_name("config.json"), remedy)
-        changed = differences(identity, {key: beside.get(key) for key in _IDENTITY})
-        if changed:
-            raise UserError(
-                f"{shown(path)} is not of the run that the config.json beside it describes; it "
-                f"differs in {', '.join(changed)}: {remedy}"
-            )
-        changed = differences(
-            _of_fold(identity, content["arguments"]["ch_names"]),
-            _of_fold(self.identity, self.store.ch_names),
-        )
+        theirs, ours = content["arguments"]["ch_names"], self.store.ch_names
+        changed = [
+            *differences(_of_fold(content), _of_fold(self.identity)),
+            *differences(dict(enumerate(theirs)), dict(enumerate(ours)), "ch_names.")[:1],
+        ]
         if changed:
             raise UserError(
                 f"{shown(path)} is of another fold or task than this run, and differs in "
                 f"{', '.join(changed)}: {remedy}"
             )
+        problem = self._other_data(content)
+        if problem:
+            raise UserError(f"{shown(path)} is not of this run's split: {problem}: {remedy}")
         self.upstream[stage] = content
         return file_hash[:16]
+
+    def _other_data(self, content: Mapping[str, Any]) -> str | None:
+        """Return in what a checkpoint's data is not what its split says, if it is not.
+
+        Its record of what it has seen must be of this split, and its statistics those of what it
+        has seen. The certificate looks at the same, but only once there is something to certify.
+        """
+        split, seen = self.split, content["seen"]
+        ours = {part: split.trials(part).tolist() for part in content["trials"]}
+        changed = differences(_parts(content["trials"]), _parts(ours), "trials.")
+        if changed:
+            return f"it differs in {changed[0]}"
+        artefacts = leakage._expected(content)
+        if set(seen) != artefacts:
+            theirs, ours = (" and ".join(sorted(names)) for names in (seen, artefacts))
+            return f"seen holds {theirs or 'nothing'}, and must hold {ours}"
+        n_frames = self.store.n_trials * self.store.n_frames
+        data = Frames(self.store, torch.device("cpu"), split.leaky)
+        for artefact, frames in seen.items():
+            if len(frames) != n_frames:
+                return f"seen.{artefact} has {len(frames)} frames, and the store {n_frames}"
+            n_tested = int(frames[split.test].sum())
+            if n_tested and not split.leaky:
+                return f"its {artefact} saw {n_tested} of the {len(split.test)} frames to test on"
+            key, recompute = leakage._SCALERS.get(artefact, (None, None))
+            if key in content:
+                numbers = np.flatnonzero(frames)
+                if not len(numbers):
+                    return f"its {artefact} saw no frame"
+                found = recompute(data, numbers)
+                if not leakage._same(found, content[key]):
+                    different = _first_difference(content[key], dataclasses.asdict(found))
+                    return f"its {artefact} is not that of the frames it saw: {key}.{different}"
+        return None
 
     def _refuse_other_run(self) -> None:
         """Refuse to go on with what another run has left in the directory."""
@@ -380,6 +410,31 @@ class Run:
                 f"{shown(self.dir)} holds a run that differs in {', '.join(changed)}: give the "
                 "same settings to go on with it, --restart to replace it, or another --runs-dir."
             )
+        if (self.dir / "state.pt").is_file() and not self._done:
+            self.read_state()  # before anything is made that takes long
+
+    @property
+    def begin_anew(self) -> str:
+        """What mends a run that cannot be gone on with."""
+        return f"begin anew with: {self.command(self.stage)} --restart"
+
+    def read_state(self) -> dict[str, Any]:
+        """Read ``state.pt``.
+
+        Raises
+        ------
+        UserError
+            If it is damaged, or of another run.
+        """
+        path = self.dir / "state.pt"
+        state = checkpoints.load_state(path, self.begin_anew)
+        changed = differences(state["of"], self.identity)
+        if changed:
+            raise UserError(
+                f"{shown(path)} is of another run, which differs in {', '.join(changed)}: "
+                f"{self.begin_anew}"
+            )
+        return state
 
     def _claim(self) -> None:
         """Make the directory this run's; it is this process's already."""
@@ -403,14 +458,52 @@ class Run:
                 )
 
 
-def _of_fold(identity: Mapping[str, Any], ch_names: Sequence[str]) -> dict[str, Any]:
+def read_model(path: Path, stage: str, remedy: str) -> dict[str, Any]:
+    """Read the ``model.pt`` of a stage's run, as `checkpoints.load_model` does.
+
+    Raises
+    ------
+    UserError
+        As that does; or if it is not of the run that the ``config.json`` beside it describes.
+    """
+    content = checkpoints.load_model(path, stage, remedy)
+    beside = read_object(path.with_name("config.json"), remedy)
+    changed = differences(
+        {key: content[key] for key in _IDENTITY}, {key: beside.get(key) for key in _IDENTITY}
+    )
+    if changed:
+        raise UserError(
+            f"{shown(path)} is not of the run that the config.json beside it describes; it "
+            f"differs in {', '.join(changed)}: {remedy}"
+        )
+    return content
+
+
+def _of_fold(identity: Mapping[str, Any]) -> dict[str, Any]:
     """Return the part of a run's identity that the stages of a fold share."""
     return {
         **{name: identity["settings"].get(name) for name in _OF_FOLD},
-        "ch_names": ch_names,
         "store_hash": identity["store_hash"],
         "split_fingerprint": identity["split_fingerprint"],
     }
+
+
+def _parts(trials: Mapping[str, Iterable[int]]) -> dict[int, str]:
+    """Return the parts of a split that each trial is in, of the trials of each part."""
+    parts: dict[int, str] = {}
+    for part in ("train", "val", "test"):
+        for trial in trials[part]:
+            parts[trial] = f"{parts[trial]}+{part}" if trial in parts else part
+    return parts
+
+
+def _first_difference(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
+    """Return the first of a scaler's statistics that differs, with both its values."""
+    for name, values in ours.items():
+        for a, b in zip(np.ravel(theirs[name]), np.ravel(values), strict=True):
+            if not np.isclose(b, a, rtol=1e-6):
+                return f"{name} ({a:.8g} there, {b:.8g} now)"
+    return "its statistics"
 
 
 def check_config(config: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import shlex
 import shutil
@@ -443,8 +444,8 @@ def test_a_checkpoint_of_the_other_method_is_refused(stage, ours, theirs, little
         assert run_here(script_of("gan"), *args, *TINY_OF[ours]["gan"]).returncode == 0
     args = ("--data-dir", little_store, "--runs-dir", runs, *TINY_OF[ours]["finetune"])
     message = refuse(runs, script_of("finetune"), *args)
-    assert f"{stage}/model.pt was made with --method {theirs}" in message
-    assert f"this run is --method {ours}" in message
+    assert f"{stage}/model.pt is of another fold or task than this run" in message
+    assert f'method ("{theirs}" there, "{ours}" now)' in message
     _, script, *flags = command_in(message[message.index("make the right one") :])
     assert Path(script).name == script_of(stage).name
     assert flags[-1] == "--restart"
@@ -589,7 +590,7 @@ def test_two_processes_do_not_write_one_store(recordings, tmp_path):
         message = sentence(
             run_here(PREPROCESS, "--source", "eegmat", "--data-dir", recordings, "--out-dir", out)
         )
-        assert "Another process" in message
+        assert f"{out} is in use by process {os.getpid()}" in message
         (new / "first").write_text("whole")
     assert [path.name for path in out.iterdir()] == ["first"]
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
@@ -609,6 +610,7 @@ def test_a_changed_array_is_made_anew(recordings, tmp_path):
 def test_a_value_beyond_32_bits_is_refused(tmp_path):
     data, labels = simulate_subject(1, Signal(n_trials=1))
     data[0, 3, 1000] = 1e200
+    (tmp_path / "in").mkdir()
     deap.write(tmp_path / "in" / "s01.dat", data, labels)
     args = ("--source", "deap", "--data-dir", tmp_path / "in", "--out-dir", tmp_path / "out")
     assert "s01" in refuse(tmp_path, PREPROCESS, *args)
@@ -641,7 +643,7 @@ def test_the_state_of_another_stage_is_refused(little_store, runs):
     fold = runs / "valence" / "trial" / "fold0"
     shutil.copy(fold / "gan" / "state.pt", fold / "classifier" / "state.pt")
     (fold / "classifier" / "result.json").unlink()
-    with pytest.raises(UserError, match="state.pt is of another run; begin anew with: python"):
+    with pytest.raises(UserError, match="state.pt is of another run.*begin anew with: python"):
         run_stage("classifier", little_store, runs, epochs=1)
 
 

@@ -327,7 +327,7 @@ def test_a_failure_leaves_what_was_there_and_nothing_else(tmp_path, monkeypatch,
     path = tmp_path / f"s01{suffix}"
     if old:
         path.write_bytes(old)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(UserError, match=rf"s01\{suffix} \(No space.*make room"):
         write_eeg(path, **deap_like(1))
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == ({path.name: old} if old else {})
 

@@ -15,7 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from de3dgan import checkpoints, classifier, gan, leakage, normalisation
+from de3dgan import checkpoints, classifier, engine, gan, leakage, normalisation
 from de3dgan.data import Frames
 from de3dgan.leakage import certificate, probe
 from de3dgan.ledger import Ledger
@@ -179,15 +179,14 @@ def plant(patch: pytest.MonkeyPatch, stage: str, artefact: str, split) -> None:
     """
     trial = split.trials("test")[:1]
     frames = trial * split.n_frames
-    module = gan if stage == "gan" else classifier
-    own = module.batches
+    own = engine.batches
     if artefact in (DE_SCALER, EEG_SCALER):
         name = "fit_de_scaler" if artefact == DE_SCALER else "fit_eeg_scaler"
         owner = gan if stage == "gan" else normalisation
         patch.setattr(owner, name, leaky_fit(getattr(normalisation, name)))
     elif artefact in ("generator", "critic", "classifier"):
         extra = trial if stage == "gan" else frames
-        patch.setattr(module, "batches", lambda items, *args: own(also(items, extra), *args))
+        patch.setattr(engine, "batches", lambda items, *args: own(also(items, extra), *args))
     elif artefact == "generator's start":
         patch.setattr(gan, "_spread", also_spread(gan._N_START_TRIALS, trial))
     elif artefact == "generator's calibration":

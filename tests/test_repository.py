@@ -84,7 +84,7 @@ def test_the_copies_of_a_stage_differ_in_values_only(stage):
         ("if run.finished:", "if not run.finished:", False),
         ("config.lr", "config.seed", False),
         ("def main(config: Config) -> None:", "def main(config: Config) -> int:", False),
-        ("    run = Run.open(", "    run = Run.close(", False),
+        ("    with Run.open(", "    with Run.close(", False),
         ("    dropout: float = 0.5", "    dropout: float = 0.4", True),  # of Published
         ("    averaging: float = 0.0  # the weights of the last step\n", "", False),
         ("class Published(Config):", "class Published:", False),

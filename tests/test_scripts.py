@@ -33,7 +33,7 @@ from tests.conftest import (
 
 ORIGIN = (
     "task stage protocol leaky fold seed split_fingerprint n_train_trials n_val_trials "
-    "n_test_trials best_epoch seconds peak_rss_mib"
+    "n_test_trials best_epoch seconds peak_rss_mib environment"
 ).split()
 METRICS = {"accuracy", "balanced_accuracy", "macro_f1", "auc", "mcc", "kappa", "ece"}
 FILES = {

@@ -1,0 +1,329 @@
+"""Files: whole whatever happens, and one process at a time."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import platform
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from de3dgan import engine, files
+from de3dgan.errors import UserError
+from de3dgan.run import Run
+from tests.conftest import (
+    ROOT,
+    STAGES,
+    TINY,
+    contents,
+    read_lines,
+    run_here,
+    run_stage,
+    script_of,
+)
+
+PREPROCESS = ROOT / "preprocess_de.py"
+
+
+@pytest.fixture(autouse=True)
+def no_figures(monkeypatch):
+    monkeypatch.setattr(Run, "figures", lambda run: None)
+
+
+@pytest.fixture(scope="module")
+def finished(little_store, tmp_path_factory) -> Path:
+    """Return a runs folder in which all three stages of fold 0 are finished."""
+    runs = tmp_path_factory.mktemp("finished") / "runs"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Run, "figures", lambda run: None)
+        for stage in STAGES:
+            run_stage(stage, little_store, runs)
+    return runs
+
+
+def fold_of(runs: Path) -> Path:
+    return runs / "valence" / "trial" / "fold0"
+
+
+def upstream_of(stage: str, finished: Path, runs: Path) -> Path:
+    """Copy what `stage` reads to `runs`, and return its folder there."""
+    for name in ["gan", "classifier"] if stage == "finetune" else []:
+        shutil.copytree(fold_of(finished) / name, fold_of(runs) / name)
+    return fold_of(runs) / stage
+
+
+# --- what the system says
+
+
+@contextmanager
+def largest_file(n_bytes: int):
+    """Let no file grow beyond a size, as on a disk that is full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_leaves_the_old_file_and_says_what_is_needed(tmp_path):
+    path = tmp_path / "model.pt"
+    files.write_bytes(path, b"old")
+    with largest_file(10_000), pytest.raises(UserError) as error:
+        files.write_bytes(path, bytes(300_000))
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+    assert str(path) in str(error.value)
+    assert "needs 300,000 bytes" in str(error.value)
+    assert "make room" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (errno.ENOSPC, "needs 2.0 MiB and finds"),
+        (errno.EDQUOT, "needs 2.0 MiB and finds"),
+        (errno.EROFS, "allow writing there"),
+        (errno.EACCES, "allow writing there"),
+        (errno.ENOENT, "see that the folder"),
+        (errno.EIO, "see that the folder"),
+    ],
+)
+def test_each_reason_has_its_remedy(number, said, tmp_path):
+    with pytest.raises(UserError) as error, files.writing(tmp_path / "x", 2**21):
+        raise OSError(number, os.strerror(number), "some temporary name")
+    message = str(error.value)
+    assert said in message
+    assert os.strerror(number) in message
+    assert str(tmp_path / "x") in message
+    assert "some temporary name" not in message
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_on_a_full_disk_says_so_and_goes_on_when_there_is_room(
+    stage, finished, little_store, tmp_path
+):
+    folder = upstream_of(stage, finished, tmp_path / "runs")
+    with largest_file(100_000), pytest.raises(UserError, match="needs [0-9,.]+ (bytes|MiB)"):
+        run_stage(stage, little_store, tmp_path / "runs")
+    assert not list(folder.rglob("*.tmp"))
+    assert not (folder / "state.pt").exists()
+    run_stage(stage, little_store, tmp_path / "runs")
+    for name in ("model.pt", "metrics.jsonl"):
+        assert (folder / name).read_bytes() == (fold_of(finished) / stage / name).read_bytes()
+
+
+def test_a_full_disk_in_mid_training_keeps_the_last_epoch(
+    finished, little_store, tmp_path, monkeypatch
+):
+    folder = fold_of(tmp_path / "runs") / "classifier"
+    original, calls = engine.write_text, []
+
+    def full(path, text):
+        calls.append(path)
+        if len(calls) == 2:
+            raise UserError("the disk is full")
+        original(path, text)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "write_text", full)
+        with pytest.raises(UserError):
+            run_stage("classifier", little_store, tmp_path / "runs")
+    run_stage("classifier", little_store, tmp_path / "runs")
+    for name in ("model.pt", "metrics.jsonl", "predictions.csv"):
+        assert (folder / name).read_bytes() == (
+            fold_of(finished) / "classifier" / name
+        ).read_bytes()
+
+
+def test_preprocessing_looks_for_room_before_it_writes(tmp_path, monkeypatch):
+    from de3dgan import preprocessing
+
+    recordings = tmp_path / "recordings"
+    recordings.mkdir()
+    for name in ("Subject00_1.edf", "Subject00_2.edf"):
+        shutil.copy(ROOT / "eeg_dataset" / "EEGMAT" / name, recordings)
+    out = tmp_path / "store"
+    args = ("--source", "eegmat", "--data-dir", recordings, "--out-dir", out, "--jobs", 1)
+    assert run_here(PREPROCESS, *args).returncode == 0
+    before = contents(out)
+    monkeypatch.setattr(files, "free_bytes", lambda path: 1_000_000)
+    monkeypatch.setattr(preprocessing._NpyWriter, "append", None)
+    for name in ("Subject01_1.edf", "Subject01_2.edf"):
+        shutil.copy(ROOT / "eeg_dataset" / "EEGMAT" / name, recordings)
+    done = run_here(PREPROCESS, *args)
+    assert done.returncode == 2
+    size = sum(path.stat().st_size for path in out.glob("*.npy"))
+    (needed,) = [
+        float(word)
+        for word in done.stderr.split()
+        if word.replace(".", "").isdigit() and "." in word
+    ]
+    assert needed == pytest.approx(2 * size / 2**20, rel=0.02)
+    assert "finds 1,000,000 bytes free" in done.stderr
+    assert contents(out) == before
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_run_directory_that_vanishes_is_not_made_anew(little_store, tmp_path, monkeypatch):
+    original, calls = engine.step, []
+
+    def step(*args, **kwargs):
+        calls.append(None)
+        if len(calls) == 10:
+            shutil.rmtree(tmp_path / "runs")
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(engine, "step", step)
+    with pytest.raises(
+        UserError, match=r"classifier/state\.pt \(No such file.*see that the folder"
+    ):
+        run_stage("classifier", little_store, tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_run_works_without_a_home_and_caches(little_store, tmp_path):
+    nowhere = "/proc/nowhere"
+    names = ("HOME", "MPLCONFIGDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "TMPDIR")
+    done = subprocess.run(
+        [sys.executable, script_of("classifier"), "--data-dir", little_store]
+        + ["--runs-dir", tmp_path, "--epochs", "1", *TINY["classifier"]],
+        env={**os.environ, **dict.fromkeys(names, nowhere)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert (fold_of(tmp_path) / "classifier" / "learning_curves.png").is_file()
+
+
+# --- one process at a time
+
+
+def test_who_holds_a_lock_is_told(tmp_path):
+    with files.held(tmp_path / "run"):
+        with pytest.raises(UserError) as error, files.held(tmp_path / "run"):
+            pass
+        message = str(error.value)
+        assert f"process {os.getpid()} on {platform.node()} since 20" in message
+        assert "wait" in message
+        with files.held(tmp_path / "another"):
+            pass
+    assert list(tmp_path.iterdir()) == []
+    with files.held(tmp_path / "run"):
+        pass
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_second_process_in_a_run_directory_is_turned_away(
+    stage, finished, little_store, tmp_path
+):
+    folder = upstream_of(stage, finished, tmp_path / "runs")
+    args = ["--data-dir", little_store, "--runs-dir", tmp_path / "runs", "--epochs", 1]
+    with files.held(folder):
+        before = contents(tmp_path)
+        done = run_here(script_of(stage), *args, *TINY[stage])
+        assert contents(tmp_path) == before
+    assert done.returncode == 2
+    assert f"{folder} is in use by process {os.getpid()} on " in done.stderr
+    # What is finished may be looked at by anyone.
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(fold_of(finished) / stage, folder)
+    settings = json.loads((folder / "config.json").read_text())["settings"]
+    with files.held(folder):
+        run_stage(stage, little_store, tmp_path / "runs")
+    assert settings
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from de3dgan.files import held
+with held(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_the_lock_of_a_dead_process_is_taken_over(how, tmp_path):
+    other = subprocess.Popen(
+        [sys.executable, "-c", HOLD, tmp_path / "run"], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    assert other.stdout.readline() == "held\n"
+    with pytest.raises(UserError, match=f"process {other.pid} on"), files.held(tmp_path / "run"):
+        pass
+    other.send_signal(how)
+    other.wait()
+    assert (tmp_path / ".run.lock").exists()
+    with files.held(tmp_path / "run"):
+        assert json.loads((tmp_path / ".run.lock").read_text())["pid"] == os.getpid()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_system_without_locks_is_used_with_a_word_of_caution(tmp_path, monkeypatch, capsys):
+    def flock(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(files.fcntl, "flock", flock)
+    with files.held(tmp_path / "run"):
+        pass
+    assert "no locks" in capsys.readouterr().out
+
+
+def test_two_folds_at_once_share_a_store(little_store, tmp_path):
+    args = ["--data-dir", little_store, "--epochs", 2, *TINY["classifier"]]
+    command = [sys.executable, script_of("classifier"), *map(str, args)]
+    both = [
+        subprocess.Popen(
+            [*command, "--runs-dir", tmp_path / "at once", "--fold", str(fold)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        for fold in (0, 1)
+    ]
+    assert [process.wait(120) for process in both] == [0, 0]
+    for fold in (0, 1):
+        done = run_here(
+            script_of("classifier"), *args, "--runs-dir", tmp_path / "alone", "--fold", fold
+        )
+        assert done.returncode == 0
+        folders = [
+            tmp_path / runs / "valence" / "trial" / f"fold{fold}" / "classifier"
+            for runs in ("at once", "alone")
+        ]
+        metrics = [read_lines(folder / "metrics.jsonl") for folder in folders]
+        assert metrics[0] == metrics[1]
+        predictions = [(folder / "predictions.csv").read_bytes() for folder in folders]
+        assert predictions[0] == predictions[1]
+
+
+# --- the stress commands, in short
+
+
+def stress(name: str, *args: str) -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "benchmarks" / f"stress_{name}.py", *args],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-5000:]
+    assert "| 0 |" in done.stdout
+
+
+def test_kill_anywhere():
+    stress("kill", "--n", "1", "--seed", "1", "--jobs", "preprocessing", "classifier, spectral")
+
+
+def test_any_disk():
+    if subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode:
+        pytest.skip("disks cannot be made here")
+    stress("disk", "--n", "1", "--seed", "1", "--jobs", "preprocessing", "classifier, spectral")
