@@ -57,7 +57,7 @@ study: .venv/installed
 	$(RUN) report.py --runs-dir $(RUNS)
 
 test: .venv/installed lint
-	$(RUN) -m pytest -n auto --dist loadfile
+	$(RUN) -m pytest -n auto --dist loadfile --cov --cov-report=term:skip-covered
 
 lint: .venv/installed
 	.venv/bin/ruff check .

@@ -85,7 +85,7 @@ _SIDES = (
     r"its weight \S+ is (.+?), and that of a network with its arguments is (.+?):",
     r"it has (an?|no) \w+_scaler, and a \w+ (needs one|has none):",
     r"(?:checkpoint|has) format (\d+), .*reads format (\d+)",
-    r"saw (\d+) of the (\d+) frames to test on",
+    r"its (.+?) saw \d+ of the (\d+) frames to test on,",
     r"has (\d+) frames, and the store (\d+)",
     r"seen holds (.+?), and must hold (.+?):",
     r"store with hash (\w+), and .+? has (\w+):",

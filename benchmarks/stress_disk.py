@@ -10,7 +10,6 @@ disks, it needs Linux and user namespaces (``unshare -rm``).
 
 from __future__ import annotations
 
-import json
 import random
 import re
 import shutil
@@ -40,33 +39,20 @@ class Config:
     n: int = 10  # times for each stage and each of the three ways
     jobs: tuple[str, ...] = tuple(job.name for job in JOBS)  # what is started
     seed: int = 0  # draws the sizes and the moments
-    out: Path | None = None  # file to write the rows to as JSON, instead of a table
+    inside: bool = False  # whether this process may make disks; else it starts one that may
 
 
 def main(config: Config) -> None:
     """Print the table; exit with 1 if anything was lost."""
-    rows = list(rows_of(config.n, config.seed, config.jobs))
-    if config.out:
-        config.out.write_text(json.dumps(rows))
-    else:
-        print(table(rows))
+    if not config.inside:
+        allowed = ["unshare", "--map-root-user", "--mount"]
+        sys.exit(subprocess.run([*allowed, sys.executable, *sys.argv, "--inside"]).returncode)
+    rows = list(run(config.n, config.seed, config.jobs))
+    print(table(rows))
     sys.exit(any(row["lost"] for row in rows))
 
 
-def run(n: int, seed: int, jobs: Collection[str]) -> list[dict[str, object]]:
-    """Return `rows_of` from a process that may make disks; none where that is not allowed."""
-    command = ["unshare", "--map-root-user", "--mount", sys.executable, __file__]
-    with tempfile.NamedTemporaryFile("r", suffix=".json") as file:
-        command += ["--n", str(n), "--seed", str(seed), "--out", file.name, "--jobs", *jobs]
-        try:
-            subprocess.run(command, stdout=subprocess.DEVNULL)
-        except FileNotFoundError:
-            return []
-        content = file.read()
-    return json.loads(content) if content else []
-
-
-def rows_of(n: int, seed: int, jobs: Collection[str]) -> Iterator[dict[str, object]]:
+def run(n: int, seed: int, jobs: Collection[str]) -> Iterator[dict[str, object]]:
     """Disturb each of `jobs` `n` times in each way; in a process that may mount.
 
     Yields

@@ -26,8 +26,8 @@ Config = TypeVar("Config")
 def command_line(main: Callable[[Config], None], *config_classes: type[Config]) -> None:
     """Parse the command line into one of `config_classes` and run `main` on it.
 
-    Exits with 2 and one sentence on a `UserError` or a file that cannot be read or written, and
-    with 130 or 143 on Ctrl-C or SIGTERM.
+    Exits with 2 and one sentence on a `UserError`, a file that cannot be read or written, or too
+    little memory, and with 130 or 143 on Ctrl-C or SIGTERM.
 
     Parameters
     ----------
@@ -47,6 +47,14 @@ def command_line(main: Callable[[Config], None], *config_classes: type[Config]) 
         if error.filename is None and error.errno is None:
             raise
         _fail(f"Cannot use {os.fsdecode(error.filename or 'a file')}: {os.strerror(error.errno)}.")
+    except (MemoryError, RuntimeError) as error:
+        # PyTorch says it in words, and in other ones for a GPU.
+        if not isinstance(error, MemoryError) and "memory" not in str(error):
+            raise
+        _fail(
+            "The memory of this machine is too small for it, or taken: close other programs and "
+            "run the same command again, or begin anew with a smaller --batch-size (or --jobs)."
+        )
     except KeyboardInterrupt as interrupt:
         signal_number = interrupt.args[0] if interrupt.args else signal.SIGINT
         print(

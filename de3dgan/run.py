@@ -352,20 +352,24 @@ class Run:
                 f"{shown(path)} is of another fold or task than this run, and differs in "
                 f"{', '.join(changed)}: {remedy}"
             )
-        problem = self._other_data(content)
+        certified = path.with_name("leakage.json")
+        admits = certified.is_file() and read_object(certified, remedy).get("leaky") is True
+        problem = self._other_data(content, admits)
         if problem:
             raise UserError(f"{shown(path)} is not of this run's split: {problem}: {remedy}")
         self.upstream[stage] = content
         return file_hash[:16]
 
-    def _other_data(self, content: Mapping[str, Any]) -> str | None:
+    def _other_data(self, content: Mapping[str, Any], admits_leak: bool) -> str | None:
         """Return in what a checkpoint's data is not what its split says, if it is not.
 
         Its record of what it has seen must be of this split, and its statistics those of what it
         has seen. The certificate looks at the same, but only once there is something to certify.
+        A checkpoint whose own certificate admits a leak may be gone on with: all that is made from
+        it is marked as leaky.
         """
         split, seen = self.split, content["seen"]
-        ours = {part: split.trials(part).tolist() for part in content["trials"]}
+        ours = {part: split.trials(part).tolist() for part in ("train", "val", "test")}
         changed = differences(_parts(content["trials"]), _parts(ours), "trials.")
         if changed:
             return f"it differs in {changed[0]}"
@@ -379,8 +383,11 @@ class Run:
             if len(frames) != n_frames:
                 return f"seen.{artefact} has {len(frames)} frames, and the store {n_frames}"
             n_tested = int(frames[split.test].sum())
-            if n_tested and not split.leaky:
-                return f"its {artefact} saw {n_tested} of the {len(split.test)} frames to test on"
+            if n_tested and not split.leaky and not admits_leak:
+                return (
+                    f"its {artefact} saw {n_tested} of the {len(split.test)} frames to test on, "
+                    "and the leakage.json beside it does not say so"
+                )
             key, recompute = leakage._SCALERS.get(artefact, (None, None))
             if key in content:
                 numbers = np.flatnonzero(frames)

@@ -9,6 +9,7 @@ import collections
 import io
 import json
 import pickle
+import shutil
 import struct
 import subprocess
 import sys
@@ -30,7 +31,7 @@ from de3dgan.errors import UserError
 from de3dgan.files import differences
 from de3dgan.montage import DEAP_CHANNELS
 from models import Generator, SASTNet
-from tests.conftest import ROOT
+from tests.conftest import ROOT, run_stage
 from tests.helpers import one_line
 
 CH_NAMES = DEAP_CHANNELS[:4]
@@ -52,6 +53,74 @@ def test_a_chain_that_does_not_fit_is_refused(method, variants):
         assert row["tried"] == row["refused"] + row["allowed"] == 1, (row["kind"], row["why"])
     assert len(rows) == 34
     assert f"| all | {len(rows)} |" in "\n".join(table(rows))
+
+
+@pytest.fixture(scope="module")
+def home(little_store, tmp_path_factory) -> Path:
+    """Return a published fold with a generator and a classifier, of an epoch each."""
+    runs = tmp_path_factory.mktemp("home") / "runs"
+    with stress_chains.quick():
+        for stage in ("gan", "classifier"):
+            fold = run_stage(stage, little_store, runs, "published", epochs=1).parent
+    return fold
+
+
+def louder(content: dict[str, Any]) -> None:
+    content["eeg_scaler"]["std"] *= 1.5
+
+
+def of_another_band(content: dict[str, Any]) -> None:
+    content["de_scaler"]["mean"][2] += 0.01
+
+
+def trains_on_a_test_trial(content: dict[str, Any]) -> None:
+    content["trials"]["train"].append(content["trials"]["test"].pop())
+
+
+def saw_a_test_trial(content: dict[str, Any]) -> None:
+    content["seen"]["generator"][:] = True
+
+
+def saw_nothing(content: dict[str, Any]) -> None:
+    content["seen"]["EEG scaler"][:] = False
+
+
+def saw_another_store(content: dict[str, Any]) -> None:
+    content["seen"]["critic"] = torch.ones(7, dtype=torch.bool)
+
+
+def forgets_its_critic(content: dict[str, Any]) -> None:
+    del content["seen"]["critic"]
+
+
+@pytest.mark.parametrize(
+    ("stage", "change", "said"),
+    [
+        ("gan", louder, r"frames it saw: eeg_scaler.std \(14\.\d+ there, 9\.\d+ now\)"),
+        ("classifier", louder, r"frames it saw: eeg_scaler.std \(14\.\d+ there, 9\.\d+ now\)"),
+        ("gan", of_another_band, r"DE statistics is not that of the frames it saw: de_scaler.mean"),
+        ("gan", trains_on_a_test_trial, r'differs in trials.\d+ \("train" there, "test" now\)'),
+        ("classifier", trains_on_a_test_trial, r'trials.\d+ \("train" there, "test" now\)'),
+        ("gan", saw_a_test_trial, r"its generator saw 72 of the 72 frames to test on"),
+        ("gan", saw_nothing, r"its EEG scaler saw no frame"),
+        ("gan", saw_another_store, r"seen.critic has 7 frames, and the store 336"),
+        ("gan", forgets_its_critic, r"seen holds .* and must hold .* and critic and"),
+    ],
+)
+def test_what_a_checkpoint_says_of_its_data_must_be_so(
+    stage, change, said, home, little_store, tmp_path
+):
+    fold = shutil.copytree(home, tmp_path / "runs" / home.relative_to(home.parents[2]))
+    path = fold / stage / "model.pt"
+    content = checkpoints.load(path, "")
+    change(content)
+    checkpoints.save(path, content)
+    with pytest.raises(UserError, match=said) as error:
+        run_stage("finetune", little_store, tmp_path / "runs", "published", epochs=1)
+    message = one_line(error)
+    assert f"{stage}/model.pt is not of this run's split" in message
+    assert "make the right one with: python" in message and message.endswith("--restart")
+    assert not (fold / "finetune").exists()
 
 
 def test_every_difference_is_in_the_matrix(tmp_path):

@@ -403,6 +403,25 @@ def test_a_store_folder_that_cannot_be_made(tmp_path):
     assert "file" in refuse(tmp_path, PREPROCESS, *args)
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+    ],
+)
+def test_too_little_memory(error, little_store, tmp_path, monkeypatch):
+    def step(*_, **__):
+        raise error
+
+    monkeypatch.setattr("de3dgan.engine.step", step)
+    args = ("--data-dir", little_store, "--runs-dir", tmp_path, *TINY["classifier"])
+    message = sentence(run_here(script_of("classifier"), *args))
+    assert "memory" in message
+    assert "--batch-size" in message
+
+
 # --- what earlier stages left
 
 
