@@ -365,6 +365,7 @@ def every_cell(
     home = folds.get(method, home_flags)
     yield from of_the_home_fold(method, home, home_flags, stores)
     for variant in variants:
+        print(f"{method}: another {variant.name}", file=sys.stderr, flush=True)
         there = folds.get(method, {**home_flags, **variant.flags})
         yield from whole_files(method, home, home_flags, variant, there)
         yield from runs_gone_on_with(method, home, home_flags, variant, there)
@@ -374,9 +375,12 @@ def every_cell(
         if pairs:
             yield from splices(method, home, home_flags, variant.name, there, 2)
     for a, b in itertools.combinations(variants, 2) if pairs else ():
-        if a.flags.keys() & b.flags.keys():
-            continue
-        both = Variant(f"{a.name} and {b.name}", {**a.flags, **b.flags}, a.own and b.own)
+        together = {**a.flags, **b.flags}
+        if a.flags.keys() & b.flags.keys() or {"spectral", "window"} <= {
+            *map(str, together.values())
+        }:
+            continue  # the spectral generator knows no windows
+        both = Variant(f"{a.name} and {b.name}", together, a.own and b.own)
         there = folds.get(method, {**home_flags, **both.flags}, ("gan", "classifier"))
         yield from whole_files(method, home, home_flags, both, there, " of two differences")
 
@@ -591,7 +595,7 @@ def splices(
 
             number = "a field" if n_fields == 1 else "two fields"
             yield Cell(f"splice of {number}, torch.save", what, plainly, *finetune, names)
-            if stage == "gan":
+            if stage == "gan" and n_fields == 1:
                 given = "generate.py", generating(flags["data-dir"])
                 kind = f"splice of {number}, torch.save, generate.py"
                 yield Cell(kind, what, plainly, *given, names)

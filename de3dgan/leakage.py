@@ -12,7 +12,7 @@ Three independent looks, all at what is there rather than at what the configurat
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -24,6 +24,7 @@ from sklearn.preprocessing import StandardScaler
 
 from de3dgan.baselines import frame_de
 from de3dgan.data import Frames
+from de3dgan.files import differences
 from de3dgan.metrics import balanced_accuracy
 from de3dgan.normalisation import (
     DE_SCALER,
@@ -126,6 +127,55 @@ def certificate(
     }
 
 
+def foreign_data(
+    content: Mapping[str, Any], frames: Frames, split: Split, admits_leak: bool
+) -> str | None:
+    """Return in what the data of a checkpoint is not that of its split, or None.
+
+    Its record of what it has seen must be of this split, and its statistics those of what it has
+    seen. `certificate` looks at the same, but only once there is something to certify; a later
+    stage asks before it begins.
+
+    Parameters
+    ----------
+    content : dict
+        That of an earlier stage's ``model.pt``.
+    frames : Frames
+        The real EEG and its store.
+    split : Split
+        The split of the later stage.
+    admits_leak : bool
+        Whether its own certificate says that it is leaky: what is made from it will be marked as
+        leaky, too, and need not be refused.
+    """
+    ours = {part: split.trials(part).tolist() for part in ("train", "val", "test")}
+    changed = differences(_parts(content["trials"]), _parts(ours), "trials.")
+    if changed:
+        return f"it differs in {changed[0]}"
+    seen, artefacts = content["seen"], _expected(content)
+    if set(seen) != artefacts:
+        theirs, ours = (" and ".join(sorted(names)) for names in (seen, artefacts))
+        return f"seen holds {theirs or 'nothing'}, and must hold {ours}"
+    for artefact, of_frames in seen.items():
+        if len(of_frames) != frames.shape[0]:
+            return f"seen.{artefact} has {len(of_frames)} frames, the store {frames.shape[0]}"
+        n_tested = int(of_frames[split.test].sum())
+        if n_tested and not split.leaky and not admits_leak:
+            return (
+                f"its {artefact} saw {n_tested} of the {len(split.test)} frames to test on, and "
+                "the leakage.json beside it does not say so"
+            )
+        key, recompute = _SCALERS.get(artefact, (None, None))
+        if key in content:
+            if not of_frames.any():
+                return f"its {artefact} saw no frame"
+            recomputed = recompute(frames, np.flatnonzero(of_frames))
+            if not _same(recomputed, content[key]):
+                changed = differences(content[key], asdict(recomputed), f"{key}.")
+                return f"its {artefact} is not that of the frames it saw: {changed[0]}"
+    return None
+
+
 def probe(store: Store, split: Split, labels: np.ndarray) -> dict[str, Any]:
     """Train and test a linear model on a split whose trials have been given classes at random.
 
@@ -193,6 +243,15 @@ def _expected(content: Mapping[str, Any]) -> set[str]:
     # Fine-tuning goes on with the scaler of the classifier, which has the record.
     scalers = {artefact for artefact, (key, _) in _SCALERS.items() if key in content}
     return networks | {"chosen epoch"} | (scalers if content["stage"] != "finetune" else set())
+
+
+def _parts(trials: Mapping[str, Iterable[int]]) -> dict[int, str]:
+    """Return the parts of a split that each trial is in, of the trials of each part."""
+    parts: dict[int, str] = {}
+    for part, of_part in trials.items():
+        for trial in of_part:
+            parts[trial] = f"{parts[trial]}+{part}" if trial in parts else part
+    return parts
 
 
 def _of_de(frames: Frames, numbers: np.ndarray) -> RobustScaler:

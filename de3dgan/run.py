@@ -24,7 +24,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -44,6 +44,7 @@ from de3dgan.files import (
     differences,
     held,
     make_folder,
+    read_json,
     read_object,
     remove_folder,
     sha256,
@@ -55,6 +56,7 @@ from de3dgan.paths import ROOT, from_root, shown
 from de3dgan.seeds import seed_torch
 from de3dgan.splits import N_FOLDS, Split, class_labels, make_split
 from de3dgan.store import Store
+from de3dgan.validation import OBJECT, TEXT, check
 
 #: Name of each stage's script, before the task's suffix.
 SCRIPTS = {
@@ -72,8 +74,12 @@ _LOWEST = {
 }
 #: Settings that a fold's three stages must agree on.
 _OF_FOLD = ("fold", "protocol", "seed", "task", "ratings", "threshold", "method")
-#: What a run's identity holds.
-_IDENTITY = ("stage", "settings", "store_hash", "split_fingerprint", "upstream")
+#: What a run's identity holds, and ``config.json``: where it was begun, too.
+_IDENTITY = {
+    **dict.fromkeys(("stage", "store_hash", "split_fingerprint"), TEXT),
+    **dict.fromkeys(("settings", "upstream"), OBJECT),
+}
+_CONFIG = {**_IDENTITY, "environment": OBJECT}
 #: Settings that say where a run happens, not what it computes.
 _PLACES = ("data_dir", "runs_dir", "device", "restart")
 #: Files by which a directory is known to hold a run.
@@ -354,50 +360,12 @@ class Run:
             )
         certified = path.with_name("leakage.json")
         admits = certified.is_file() and read_object(certified, remedy).get("leaky") is True
-        problem = self._other_data(content, admits)
+        frames = Frames(self.store, torch.device("cpu"), self.split.leaky)
+        problem = leakage.foreign_data(content, frames, self.split, admits)
         if problem:
             raise UserError(f"{shown(path)} is not of this run's split: {problem}: {remedy}")
         self.upstream[stage] = content
         return file_hash[:16]
-
-    def _other_data(self, content: Mapping[str, Any], admits_leak: bool) -> str | None:
-        """Return in what a checkpoint's data is not what its split says, if it is not.
-
-        Its record of what it has seen must be of this split, and its statistics those of what it
-        has seen. The certificate looks at the same, but only once there is something to certify.
-        A checkpoint whose own certificate admits a leak may be gone on with: all that is made from
-        it is marked as leaky.
-        """
-        split, seen = self.split, content["seen"]
-        ours = {part: split.trials(part).tolist() for part in ("train", "val", "test")}
-        changed = differences(_parts(content["trials"]), _parts(ours), "trials.")
-        if changed:
-            return f"it differs in {changed[0]}"
-        artefacts = leakage._expected(content)
-        if set(seen) != artefacts:
-            theirs, ours = (" and ".join(sorted(names)) for names in (seen, artefacts))
-            return f"seen holds {theirs or 'nothing'}, and must hold {ours}"
-        n_frames = self.store.n_trials * self.store.n_frames
-        data = Frames(self.store, torch.device("cpu"), split.leaky)
-        for artefact, frames in seen.items():
-            if len(frames) != n_frames:
-                return f"seen.{artefact} has {len(frames)} frames, and the store {n_frames}"
-            n_tested = int(frames[split.test].sum())
-            if n_tested and not split.leaky and not admits_leak:
-                return (
-                    f"its {artefact} saw {n_tested} of the {len(split.test)} frames to test on, "
-                    "and the leakage.json beside it does not say so"
-                )
-            key, recompute = leakage._SCALERS.get(artefact, (None, None))
-            if key in content:
-                numbers = np.flatnonzero(frames)
-                if not len(numbers):
-                    return f"its {artefact} saw no frame"
-                found = recompute(data, numbers)
-                if not leakage._same(found, content[key]):
-                    different = _first_difference(content[key], dataclasses.asdict(found))
-                    return f"its {artefact} is not that of the frames it saw: {key}.{different}"
-        return None
 
     def _refuse_other_run(self) -> None:
         """Refuse to go on with what another run has left in the directory."""
@@ -410,8 +378,9 @@ class Run:
                 f"{shown(self.dir)} holds {begun[0]} but no config.json to say of which run: begin "
                 "anew with --restart."
             )
-        there = read_object(path, "begin anew with --restart.")
-        changed = differences({key: there.get(key) for key in _IDENTITY}, self.identity)
+        there = read_json(path)
+        check(there, _CONFIG, path, "begin anew with --restart.")
+        changed = differences({key: there[key] for key in self.identity}, self.identity)
         if changed:
             raise UserError(
                 f"{shown(self.dir)} holds a run that differs in {', '.join(changed)}: give the "
@@ -456,8 +425,7 @@ class Run:
         elif not self._done:
             for left in self.dir.glob(".*.tmp"):  # of a process that was killed while writing
                 left.unlink(missing_ok=True)
-            there = read_object(path, "begin anew with --restart.")
-            changed = differences(there.get("environment", {}), now)
+            changed = differences(read_json(path)["environment"], now)
             if changed:
                 self.log(
                     f"This run was begun elsewhere, so that its last digits may be others than "
@@ -493,24 +461,6 @@ def _of_fold(identity: Mapping[str, Any]) -> dict[str, Any]:
         "store_hash": identity["store_hash"],
         "split_fingerprint": identity["split_fingerprint"],
     }
-
-
-def _parts(trials: Mapping[str, Iterable[int]]) -> dict[int, str]:
-    """Return the parts of a split that each trial is in, of the trials of each part."""
-    parts: dict[int, str] = {}
-    for part in ("train", "val", "test"):
-        for trial in trials[part]:
-            parts[trial] = f"{parts[trial]}+{part}" if trial in parts else part
-    return parts
-
-
-def _first_difference(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
-    """Return the first of a scaler's statistics that differs, with both its values."""
-    for name, values in ours.items():
-        for a, b in zip(np.ravel(theirs[name]), np.ravel(values), strict=True):
-            if not np.isclose(b, a, rtol=1e-6):
-                return f"{name} ({a:.8g} there, {b:.8g} now)"
-    return "its statistics"
 
 
 def check_config(config: Any) -> None:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from de3dgan import checkpoints, classifier, engine, gan, leakage, normalisation
 from de3dgan.data import Frames
+from de3dgan.errors import UserError
 from de3dgan.leakage import certificate, probe
 from de3dgan.ledger import Ledger
 from de3dgan.normalisation import DE_SCALER, EEG_SCALER, fit_de_scaler, fit_eeg_scaler
@@ -305,8 +306,15 @@ def test_a_checkpoint_is_not_believed_without_evidence(
 ):
     _, stage, change, reason = EDITS[name]
     shutil.copytree(finished, tmp_path / "runs")
-    edit(fold_of(tmp_path / "runs") / stage / "model.pt", change)
-    found, _ = read(run_stage("finetune", little_store, tmp_path / "runs", method, restart=True))
+    path = fold_of(tmp_path / "runs") / stage / "model.pt"
+    edit(path, change)
+    with pytest.raises(UserError, match=f"{stage}/model.pt is not of this run's split: "):
+        run_stage("finetune", little_store, tmp_path / "runs", method, restart=True)
+    store = Store.open(little_store)
+    labels = (store.rating("valence") > 5).astype(int)
+    split = make_split(store, labels, "trial", 0, 520)
+    frames = Frames(store, torch.device("cpu"), waveform_baseline=False)
+    found = certificate(frames, split, labels, split.test, {stage: checkpoints.load(path, "")})
     assert found["leaky"]
     assert len(found["reasons"]) == 1
     assert reason in found["reasons"][0]
