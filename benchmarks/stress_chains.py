@@ -86,7 +86,7 @@ _SIDES = (
     r"it has (an?|no) \w+_scaler, and a \w+ (needs one|has none):",
     r"(?:checkpoint|has) format (\d+), .*reads format (\d+)",
     r"its (.+?) saw \d+ of the (\d+) frames to test on,",
-    r"has (\d+) frames, and the store (\d+)",
+    r"has (\d+) frames, (?:and )?the store (\d+)",
     r"seen holds (.+?), and must hold (.+?):",
     r"store with hash (\w+), and .+? has (\w+):",
 )

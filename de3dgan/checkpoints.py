@@ -304,6 +304,9 @@ def _refuse_hostile(file: BinaryIO) -> None:
         size = file.seek(0, io.SEEK_END)
         if not stored or sum(member.file_size for member in members) > size:
             raise ValueError("members are compressed, or overlap")
+        # Before an archive may stand something else, which PyTorch would read in its place.
+        if min(member.header_offset for member in members):
+            raise ValueError("the archive does not begin with the file")
         for member in members:
             if member.filename.lower().endswith(".pkl"):
                 for opcode, argument, _ in pickletools.genops(archive.read(member)):

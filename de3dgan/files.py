@@ -185,13 +185,17 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], path: str = "") 
         if isinstance(a, Mapping) and isinstance(b, Mapping):
             found += differences(a, b, f"{path}{key}.")
         elif a != b:
-            found.append(f"{path}{key} ({_brief(a)} there, {_brief(b)} now)")
+            a, b = (json.dumps(value) for value in (a, b))
+            alike = len(os.path.commonprefix([a, b]))
+            found.append(f"{path}{key} ({_brief(a, alike)} there, {_brief(b, alike)} now)")
     return found
 
 
-def _brief(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 24 else f"{text[:20]}…"
+def _brief(text: str, alike: int) -> str:
+    """Return a part of `text` that shows what follows the first `alike` characters."""
+    start = alike - 8 if alike > 16 else 0
+    part = text[start : start + 24]
+    return f"{'…' * (start > 0)}{part}{'…' * (start + 24 < len(text))}"
 
 
 @contextmanager

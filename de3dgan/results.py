@@ -16,7 +16,7 @@ import numpy as np
 
 from de3dgan import baselines
 from de3dgan.errors import UserError
-from de3dgan.files import read_json, sha256
+from de3dgan.files import differences, read_json, sha256
 from de3dgan.metrics import by_trial, window_and_trial
 from de3dgan.paths import shown
 from de3dgan.splits import N_FOLDS, PROTOCOLS
@@ -306,10 +306,11 @@ def read_fold(fold_dir: Path) -> Fold:
         there = {
             name: _hash_of(fold_dir / name / "model.pt") for name in configs[stage]["upstream"]
         }
-        if configs[stage]["upstream"] != there:
+        changed = differences(configs[stage]["upstream"], there, "upstream.")
+        if changed:
             raise UserError(
                 f"{shown(folder)} was made from another generator or classifier than those beside "
-                "it: rerun that stage with --restart."
+                f"it, {', '.join(changed)}: rerun that stage with --restart."
             )
         config_path, result_path = folder / "config.json", folder / "result.json"
         if stage == "gan":

@@ -51,7 +51,7 @@ def test_a_chain_that_does_not_fit_is_refused(method, variants):
     rows = stress_chains.run(1, (method,), variants, limit=1)
     for row in rows:
         assert row["tried"] == row["refused"] + row["allowed"] == 1, (row["kind"], row["why"])
-    assert len(rows) == 34
+    assert len(rows) == 33
     assert f"| all | {len(rows)} |" in "\n".join(table(rows))
 
 
@@ -103,7 +103,7 @@ def forgets_its_critic(content: dict[str, Any]) -> None:
         ("classifier", trains_on_a_test_trial, r'trials.\d+ \("train" there, "test" now\)'),
         ("gan", saw_a_test_trial, r"its generator saw 72 of the 72 frames to test on"),
         ("gan", saw_nothing, r"its EEG scaler saw no frame"),
-        ("gan", saw_another_store, r"seen.critic has 7 frames, and the store 336"),
+        ("gan", saw_another_store, r"seen.critic has 7 frames, .*the store 336"),
         ("gan", forgets_its_critic, r"seen holds .* and must hold .* and critic and"),
     ],
 )
@@ -398,12 +398,22 @@ def of_dimensions(content: Any) -> bytes:
     return buffer.getvalue()
 
 
+def legacy_before_archive() -> bytes:
+    """Return what is an archive to those who look at its end, and else a pickle that grows."""
+    buffer = io.BytesIO()
+    torch.save({}, buffer, _use_new_zipfile_serialization=False)
+    head = buffer.getvalue()
+    magic = head[: head.index(b".") + 1]  # of the old format, before its pickles
+    return magic + calling("builtins", "bytearray", 2**31 - 1) + archive(b"\x80\x02}.")
+
+
 CYCLE = b"\x80\x02}q\x00X\x01\x00\x00\x00xh\x00s."
 HOSTILE = {
     "bytes by the gigabyte": lambda: archive(calling("builtins", "bytearray", 2**31 - 1)),
     "under another name": lambda: archive(
         calling("builtins", "bytearray", 2**31 - 1), name="DATA.PKL"
     ),
+    "before an archive": legacy_before_archive,
     "a tensor of a number": lambda: archive(calling("torch", "FloatTensor", 2**31 - 1)),
     "code": lambda: archive(calling("os", "abort", 0)),
     "code of PyTorch": lambda: archive(calling("torch.hub", "load", 0)),
@@ -426,8 +436,6 @@ HOSTILE = {
 
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_a_hostile_file_is_one_sentence(kind, path):
-    if kind in ("bytes by the gigabyte", "under another name"):  # read with limits below
-        return
     path.write_bytes(HOSTILE[kind]())
     assert "damaged or no checkpoint" in refused(path)
 
@@ -537,6 +545,7 @@ def test_any_flip_in_the_weights_is_noticed(whole_file, tmp_path):
     assert "weights" in refused(path)
 
 
+@pytest.mark.filterwarnings("error")
 @given(st.floats(0, 1), st.binary(max_size=20))
 @EXAMPLES
 def test_truncated_and_shifted_files_are_noticed(whole_file, tmp_path, share, extra):

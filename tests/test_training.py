@@ -190,13 +190,18 @@ def middle_of_the_second_epoch(stage: str, method: str) -> int:
 
 
 #: The loop is the same for both methods: what differs is in the epochs and after them.
-STOPS = [("spectral", point) for point in POINTS]
-STOPS += [("published", "middle of the second epoch"), ("published", "after model.pt")]
+STOPS = [("spectral", point, die) for point in POINTS]
+STOPS += [
+    ("spectral", "first step", press_ctrl_c),
+    ("spectral", "before the second validation", press_ctrl_c),
+    ("spectral", "after the last epoch's state", press_ctrl_c),
+    ("published", "middle of the second epoch", die),
+    ("published", "after model.pt", press_ctrl_c),
+]
 
 
 @pytest.mark.parametrize("stage", STAGES)
-@pytest.mark.parametrize(("method", "point"), STOPS, indirect=["method"])
-@pytest.mark.parametrize("how", [die, press_ctrl_c])
+@pytest.mark.parametrize(("method", "point", "how"), STOPS, indirect=["method"])
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(
     how, stage, point, method, finished, little_store, tmp_path, monkeypatch
 ):
