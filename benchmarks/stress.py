@@ -2,8 +2,9 @@
 
     .venv/bin/python benchmarks/stress.py
 
-Writes benchmarks/STRESS.md, and exits with 1 if anything failed. It takes hours; each of its parts
-is a command of its own, and the short form of each is in the tests.
+Writes benchmarks/STRESS.md, or the sections of some ``--parts`` anew, and exits with 1 if anything
+failed. It takes hours; each of its parts is a command of its own, and the short form of each is in
+the tests.
 """
 
 from __future__ import annotations
@@ -73,13 +74,14 @@ class Config:
 def main(config: Config) -> None:
     """Run the parts and write the page."""
     of = environment(torch.device("cpu"))
-    page = [
-        "# What it survives",
-        "",
+    head = (
+        "# What it survives\n\n"
         "Written by `python benchmarks/stress.py`: nothing lost, nothing run, nothing silently "
-        f"wrong. Python {of['python']}, PyTorch {of['torch']}, {of['platform']}, {os.cpu_count()} "
-        f"CPUs, one thread, {of['precision']}.",
-    ]
+        f"wrong. Python {of['python']}, PyTorch {of['torch']}, {os.cpu_count()} CPUs, one thread, "
+        f"{of['precision']}.\n"
+    )
+    there = config.out.read_text().split("\n## ")[1:] if config.out.is_file() else []
+    sections = {section.partition("\n")[0]: section for section in there}
     failed = False
     for number in config.parts:
         heading, command, legend = PARTS[number - 1]
@@ -95,10 +97,12 @@ def main(config: Config) -> None:
         failed |= done.returncode != 0
         minutes = (time.monotonic() - begun) / 60
         verdict = "nothing failed" if done.returncode == 0 else "**something failed**"
-        page += ["", f"## {heading}", "", legend, ""]
-        page += [f"`python benchmarks/{command}`, {minutes:.0f} minutes: {verdict}.", ""]
-        page += [done.stdout.strip()]
-    write_text(config.out, "\n".join(page) + "\n")
+        sections[heading] = (
+            f"{heading}\n\n{legend}\n\n`python benchmarks/{command}`, {minutes:.0f} minutes: "
+            f"{verdict}.\n\n{done.stdout.strip()}\n"
+        )
+        ordered = [sections[name] for name, *_ in PARTS if name in sections]
+        write_text(config.out, "\n## ".join([head, *ordered]))
     sys.exit(failed)
 
 

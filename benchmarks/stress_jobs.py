@@ -153,7 +153,7 @@ def torn(folder: Path) -> str | None:
     try:
         for path in folder.glob("*.pt"):
             checkpoints.load(path, "it is torn")
-        for path in folder.glob("*.json*"):
+        for path in folder.glob("[!.]*.json*"):
             for line in path.read_text().splitlines() if path.suffix == ".jsonl" else [""]:
                 json.loads(line or path.read_text())
         if folder.name == "made":
