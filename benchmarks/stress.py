@@ -57,8 +57,7 @@ PARTS = (
     (
         "Numbers of threads",
         "stress_threads.py",
-        "One thread against two: the largest difference of any loss or validation figure, as a "
-        "share of its size.",
+        "One thread against two: the largest difference of any loss, as a share of its size.",
     ),
 )
 

@@ -1175,18 +1175,18 @@ def edf_good(rng: np.random.Generator) -> Case:
     names += [f"EEG {name}" for name in "P3 P4 O1 O2 Fz Cz Pz".split()]
     signals = [(name, "uV", rng.integers(-9999, 9999, (n_records, n))) for name in names]
     signals += [("ECG ECG", "mV", rng.integers(-9, 9, (n_records, 7)))] * int(rng.integers(2))
-    few = True
+    good = True
     if rng.random() < 0.7:
-        signals.append(("EDF Annotations", "", annotations(rng, n_records)))
-        few = signals[-1][2].size <= 2**15  # more are refused
+        notes, good = annotations(rng, n_records)
+        signals.append(("EDF Annotations", "", notes))
     content = write_edf(signals, duration, reserved="EDF+C")
     if rng.random() < 0.3:
         content = with_field(content, "patient", "M\xfcller, J\xf6rg \xb5")
-    return edf_case(content, must_read=few)
+    return edf_case(content, must_read=good)
 
 
-def annotations(rng: np.random.Generator, n_records: int) -> np.ndarray:
-    """Return an annotation signal, (n_records, n), that is good, damaged or slow to search."""
+def annotations(rng: np.random.Generator, n_records: int) -> tuple[np.ndarray, bool]:
+    """Return an annotation signal, (n_records, n), and whether it is good: whole, and not long."""
     n = int(rng.choice([30, 300, 3000]))
     kinds = [
         b"+0\x14\x14\0+1\x14rest\x14\0".ljust(2 * n, b"\0"),
@@ -1196,8 +1196,9 @@ def annotations(rng: np.random.Generator, n_records: int) -> np.ndarray:
         rng.bytes(2 * n),
         b"+9e99\x14x\x14\0" * n,
     ]
-    raw = kinds[rng.integers(len(kinds))][: 2 * n]
-    return np.tile(np.frombuffer(raw, "<i2"), (n_records, 1))
+    kind = rng.integers(len(kinds))
+    notes = np.tile(np.frombuffer(kinds[kind][: 2 * n], "<i2"), (n_records, 1))
+    return notes, kind == 0 and notes.nbytes <= 2**16
 
 
 def edf_ranges(rng: np.random.Generator) -> Case:

@@ -4,6 +4,7 @@
 
 Every stage is trained on a small store with one thread and with two. The split must be the same,
 and losses may differ by rounding: sums are added in another order, in bfloat16 on some processors.
+(Accuracies are not compared: they move in steps, by the frames on the border of two classes.)
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from benchmarks.stress_jobs import JOBS, table, write_data
 from de3dgan.cli import command_line
 from de3dgan.files import read_json
 
-#: How much losses and validation figures may differ, as a share of their size.
+#: How much losses may differ, as a share of their size.
 TOLERANCE = 0.01
 
 
@@ -68,7 +69,7 @@ def compared(one: Path, two: Path) -> dict[str, object]:
     difference = max(
         abs(a[name] - b[name]) / max(abs(a[name]), 0.1)
         for a, b in zip(*histories, strict=True)
-        for name in a
+        for name in set(a) - {"val_balanced_accuracy"}  # which moves in steps, of a frame
     )
     return {"split": split, "difference": float(f"{difference:.1g}"), "tolerance": TOLERANCE}
 
