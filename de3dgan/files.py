@@ -232,6 +232,13 @@ def held(path: Path) -> Iterator[None]:
         os.close(lock)
 
 
+def remove_dead_lock(path: Path) -> None:
+    """Remove the lock of a process that died when it had finished `path`."""
+    if path.with_name(f".{path.name}.lock").exists():
+        with suppress(UserError), held(path):
+            pass
+
+
 def _locked(path: Path) -> int | None:
     """Return the descriptor of the lock file `path`, or None if another process has the lock."""
     while True:

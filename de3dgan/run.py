@@ -46,6 +46,7 @@ from de3dgan.files import (
     make_folder,
     read_json,
     read_object,
+    remove_dead_lock,
     remove_folder,
     sha256,
     write_json,
@@ -195,7 +196,10 @@ class Run:
         identity["upstream"].update({name: run._read_upstream(name) for name in needs})
         run._refuse_other_run()
         # What is finished is only looked at, wherever it may have been put.
-        with nullcontext() if run._done and not config.restart else held(run.dir):
+        only_looked_at = run._done and not config.restart
+        if only_looked_at:
+            remove_dead_lock(run.dir)
+        with nullcontext() if only_looked_at else held(run.dir):
             run._claim()
             seed_torch(config.seed, 0, f"{stage}: initial weights")
             yield run
@@ -419,12 +423,12 @@ class Run:
                 remove_folder(self.dir)
         self._refuse_other_run()  # in which case another process has been quicker
         path, now = self.dir / "config.json", environment(self.device)
+        for left in self.dir.glob(".*.tmp"):  # of a process that was killed while writing
+            left.unlink(missing_ok=True)
         if not path.is_file():
             make_folder(self.dir)
             write_json(path, {**self.identity, "environment": now})
         elif not self._done:
-            for left in self.dir.glob(".*.tmp"):  # of a process that was killed while writing
-                left.unlink(missing_ok=True)
             changed = differences(read_json(path)["environment"], now)
             if changed:
                 self.log(

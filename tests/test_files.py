@@ -237,10 +237,13 @@ def test_a_second_process_in_a_run_directory_is_turned_away(
     # What is finished may be looked at by anyone.
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(fold_of(finished) / stage, folder)
-    settings = json.loads((folder / "config.json").read_text())["settings"]
     with files.held(folder):
         run_stage(stage, little_store, tmp_path / "runs")
-    assert settings
+        assert (folder.parent / f".{stage}.lock").exists()
+    # The lock of a process that was killed when all was done goes with the next look.
+    (folder.parent / f".{stage}.lock").write_text("{}")
+    run_stage(stage, little_store, tmp_path / "runs")
+    assert not (folder.parent / f".{stage}.lock").exists()
 
 
 HOLD = """
@@ -304,6 +307,14 @@ def test_two_folds_at_once_share_a_store(little_store, tmp_path):
         assert metrics[0] == metrics[1]
         predictions = [(folder / "predictions.csv").read_bytes() for folder in folders]
         assert predictions[0] == predictions[1]
+
+
+def test_what_a_killed_process_was_writing_goes_with_the_next_one(little_store, tmp_path):
+    folder = fold_of(tmp_path) / "classifier"
+    folder.mkdir(parents=True)
+    (folder / ".config.json.123.tmp").write_text("{")
+    run_stage("classifier", little_store, tmp_path, epochs=1)
+    assert not list(folder.glob("*.tmp")) + list(folder.glob(".*.tmp"))
 
 
 # --- the stress commands, in short
