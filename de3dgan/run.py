@@ -422,13 +422,15 @@ class Run:
             with writing(self.dir):
                 remove_folder(self.dir)
         self._refuse_other_run()  # in which case another process has been quicker
+        if self._done:
+            return
         path, now = self.dir / "config.json", environment(self.device)
         for left in self.dir.glob(".*.tmp"):  # of a process that was killed while writing
             left.unlink(missing_ok=True)
         if not path.is_file():
             make_folder(self.dir)
             write_json(path, {**self.identity, "environment": now})
-        elif not self._done:
+        else:
             changed = differences(read_json(path)["environment"], now)
             if changed:
                 self.log(
