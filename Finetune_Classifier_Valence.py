@@ -41,6 +41,8 @@ class Config:
     fold: int = 0  # which fifth is tested on, 0 to 4
     seed: int = 520  # draws the folds and the batches; published: 520
     device: Literal["auto", "cpu", "cuda"] = "auto"  # auto: a GPU if there is one
+    precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 where the device gains from it
+    compile: Literal["auto", "on", "off"] = "auto"  # with torch.compile or without; auto: off
     restart: bool = False  # begin anew instead of going on
 
     # --- the method
@@ -85,13 +87,13 @@ def main(config: Config) -> None:
     with Run.open(config, "finetune", needs=("gan", "classifier"), variant=control) as run:
         if run.finished:
             return
-        generator = TrainedGenerator.from_content(run.upstream["gan"], run.device)
+        generator = TrainedGenerator.from_content(run.upstream["gan"], run.compute)
         trained = classifier.FrameClassifier.from_content(
-            run.upstream["classifier"], run.store, run.device
+            run.upstream["classifier"], run.store, run.compute
         )
         optimiser_class = AdamW if config.method == "spectral" else Adam
         optimiser = optimiser_class(
-            trained.net.parameters(), config.lr, weight_decay=config.weight_decay
+            trained.net.parameters(), config.lr, weight_decay=config.weight_decay, fused=True
         )
         frames = run.frames()
         with augmentation.augmented_frames(run, frames, generator, config.augmentation) as second:

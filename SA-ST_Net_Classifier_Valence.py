@@ -37,6 +37,8 @@ class Config:
     fold: int = 0  # which fifth is tested on, 0 to 4
     seed: int = 520  # draws the folds, the initial weights and the batches; published: 520
     device: Literal["auto", "cpu", "cuda"] = "auto"  # auto: a GPU if there is one
+    precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 where the device gains from it
+    compile: Literal["auto", "on", "off"] = "auto"  # with torch.compile or without; auto: off
     restart: bool = False  # begin anew instead of going on
 
     # --- the method
@@ -96,8 +98,10 @@ def main(config: Config) -> None:
         else:
             net = SASTNet(run.store.ch_names, run.n_classes, **shape)
             optimiser_class, scaler = Adam, fit_eeg_scaler(frames, run.split)
-        optimiser = optimiser_class(net.parameters(), config.lr, weight_decay=config.weight_decay)
-        trained = classifier.FrameClassifier(net.to(run.device), run.store, scaler)
+        optimiser = optimiser_class(
+            net.parameters(), config.lr, weight_decay=config.weight_decay, fused=True
+        )
+        trained = classifier.FrameClassifier(net.to(run.device), run.store, run.compute, scaler)
         loss = classifier.cross_entropy(frames, trained)
         trained, history, best_epoch = classifier.train(run, frames, trained, optimiser, loss)
         classifier.finish(run, frames, trained, history, best_epoch)

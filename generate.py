@@ -38,12 +38,12 @@ def main(config: Config) -> None:
     """Load the generator, generate, write."""
     import numpy as np
 
+    from de3dgan.compute import device_of
     from de3dgan.errors import UserError
     from de3dgan.export import write_eeg
     from de3dgan.files import differences
     from de3dgan.generation import load_generator, store_of
     from de3dgan.paths import from_root, shown
-    from de3dgan.run import device_of
 
     if config.draw < 0:
         raise UserError(f"--draw must be at least 0, and {config.draw} is not.")

@@ -37,6 +37,8 @@ class Config:
     fold: int = 0  # which fifth is tested on, 0 to 4
     seed: int = 520  # draws the folds, the initial weights and the batches; published: 520
     device: Literal["auto", "cpu", "cuda"] = "auto"  # auto: a GPU if there is one
+    precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 where the device gains from it
+    compile: Literal["auto", "on", "off"] = "auto"  # with torch.compile or without; auto: off
     restart: bool = False  # begin anew instead of going on
 
     # --- the method
@@ -86,7 +88,9 @@ def main(config: Config) -> None:
         data = gan.Trials(run)
         if config.method == "spectral":
             generator = SpectralGenerator(run.store.ch_names, widths=config.widths).to(run.device)
-            optimiser = AdamW(generator.parameters(), config.lr, weight_decay=config.weight_decay)
+            optimiser = AdamW(
+                generator.parameters(), config.lr, weight_decay=config.weight_decay, fused=True
+            )
             trained, history, best_epoch = gan.train_spectral(run, data, generator, optimiser)
         else:
             generator = Generator(run.store.ch_names, widths=config.widths).to(run.device)
@@ -95,10 +99,16 @@ def main(config: Config) -> None:
             ).to(run.device)
             optimisers = {
                 "generator": Adam(
-                    generator.parameters(), config.lr, weight_decay=config.weight_decay
+                    generator.parameters(),
+                    config.lr,
+                    weight_decay=config.weight_decay,
+                    fused=True,
                 ),
                 "critic": Adam(
-                    critic.parameters(), config.critic_lr, weight_decay=config.weight_decay
+                    critic.parameters(),
+                    config.critic_lr,
+                    weight_decay=config.weight_decay,
+                    fused=True,
                 ),
             }
             trained, history, best_epoch = gan.train(run, data, generator, critic, optimisers)

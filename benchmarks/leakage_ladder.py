@@ -30,12 +30,12 @@ from torch.nn import functional as F
 
 from de3dgan import baselines, classifier, engine
 from de3dgan.cli import command_line
+from de3dgan.compute import Compute
 from de3dgan.data import Frames, batches
 from de3dgan.features import differential_entropy
 from de3dgan.files import atomic, make_folder, write_csv, write_text
 from de3dgan.normalisation import fit_eeg_scaler
 from de3dgan.preprocessing import build_store
-from de3dgan.run import autocast
 from de3dgan.seeds import derived_rng, seed_torch
 from de3dgan.splits import N_FOLDS, Split, class_labels, group_names, make_split
 from de3dgan.statistics import Clusters, estimate
@@ -53,6 +53,7 @@ CHANCE = 0.5
 LEAK = 0.9
 PLURAL = {"trial": "trials", "stimulus": "stimuli", "subject": "subjects"}
 CPU = torch.device("cpu")
+COMPUTE = Compute(CPU)
 
 
 @dataclass(frozen=True)
@@ -175,7 +176,7 @@ def network(
     scaler = fit_eeg_scaler(frames, split)
     seed_torch(config.seed, split.fold, f"leakage ladder: {split.protocol}")
     net = SASTNet(store.ch_names)
-    trained = classifier.FrameClassifier(net, store, scaler)
+    trained = classifier.FrameClassifier(net, store, COMPUTE, scaler)
     optimiser = torch.optim.Adam(net.parameters(), lr=1e-4, weight_decay=5e-4)
     # With no epoch to choose, the validation part is there to be trained on.
     known = np.concatenate([split.train, split.val])
@@ -183,10 +184,10 @@ def network(
     for epoch in range(config.epochs):
         net.train()
         for numbers in batches(known, 64, config.seed, epoch, "leakage ladder: batches"):
-            with autocast(CPU):
+            with COMPUTE.autocast():
                 logits, _ = trained(frames[numbers], numbers)
             loss = F.cross_entropy(logits.float(), label_of[numbers // split.n_frames])
-            engine.step(optimiser, loss)
+            engine.step(optimiser, loss, len(numbers))
     return classifier.predict(trained, frames, split.test)
 
 

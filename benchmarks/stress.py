@@ -23,6 +23,7 @@ sys.path.insert(0, str(ROOT))
 import torch
 
 from de3dgan.cli import command_line
+from de3dgan.compute import Compute
 from de3dgan.files import write_text
 from de3dgan.run import environment
 
@@ -72,7 +73,7 @@ class Config:
 
 def main(config: Config) -> None:
     """Run the parts and write the page."""
-    of = environment(torch.device("cpu"))
+    of = environment(Compute(torch.device("cpu")))
     head = (
         "# What it survives\n\n"
         "Written by `python benchmarks/stress.py`: nothing lost, nothing run, nothing silently "

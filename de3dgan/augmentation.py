@@ -20,6 +20,7 @@ from contextlib import contextmanager, suppress
 
 import numpy as np
 
+from de3dgan import processes
 from de3dgan.data import Frames, chunks
 from de3dgan.features import WINDOW, band_signals, differential_entropy
 from de3dgan.files import writing
@@ -30,6 +31,8 @@ from de3dgan.store import Store
 
 #: Corrections that `de_matched_noise` makes to its gains.
 _PASSES = 5
+#: Trials whose second EEG is made at a time.
+_BATCH = 8
 
 
 @contextmanager
@@ -64,20 +67,26 @@ def augmented_frames(
         n_bytes = 4 * math.prod(shape[1:])  # of a trial
         # Written to a file that is mapped only then: a full disk is an error of the former, and
         # the end of the process by the latter.
-        with writing(path, n_bytes * len(trials)), open(path, "wb") as file:
-            header = {"descr": "<f4", "fortran_order": False, "shape": shape}
-            np.lib.format.write_array_header_1_0(file, header)
-            start = file.tell()
-            file.truncate(start + n_bytes * shape[0])
-            for rows in chunks(trials, 8):
-                for row, eeg in zip(rows.tolist(), make(rows), strict=True):
-                    file.seek(start + n_bytes * row)
-                    file.write(np.ascontiguousarray(eeg, "<f4").data)
+        with writing(path, n_bytes * len(trials)):
+            if processes.is_first():
+                with open(path, "wb") as file:
+                    header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+                    np.lib.format.write_array_header_1_0(file, header)
+                    file.truncate(file.tell() + n_bytes * shape[0])
+            processes.wait()
+            with open(path, "r+b") as file:
+                start = path.stat().st_size - n_bytes * shape[0]
+                for rows in list(chunks(trials, _BATCH))[processes.number() :: processes.count()]:
+                    for row, eeg in zip(rows.tolist(), make(rows), strict=True):
+                        file.seek(start + n_bytes * row)
+                        file.write(np.ascontiguousarray(eeg, "<f4").data)
+            processes.wait()
         eeg = np.load(path, mmap_mode="c")
         yield Frames(run.store, run.device, waveform_baseline=False, eeg=eeg, ledger=run.ledger)
     finally:
-        with suppress(OSError):
-            path.unlink()
+        if processes.is_first():
+            with suppress(OSError):
+                path.unlink()
 
 
 def de_matched_noise(rng: np.random.Generator, de: np.ndarray) -> np.ndarray:

@@ -13,12 +13,13 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
-from de3dgan import baselines, checkpoints, engine, metrics
+from de3dgan import baselines, checkpoints, engine, metrics, processes
+from de3dgan.compute import Compute
 from de3dgan.data import Frames, chunks
 from de3dgan.files import write_csv
 from de3dgan.losses import consistency_loss
 from de3dgan.normalisation import RobustScaler
-from de3dgan.run import Run, autocast
+from de3dgan.run import Run
 from de3dgan.store import Store
 from models import SASTNet, SpectralSASTNet
 
@@ -39,20 +40,25 @@ class FrameClassifier:
         The network.
     store : Store
         Where the frames' baselines are.
+    compute : Compute
+        How it computes.
     scaler : RobustScaler, optional
         The normalisation of the published network; ours takes µV.
     """
 
     def __init__(
-        self, net: SASTNet | SpectralSASTNet, store: Store, scaler: RobustScaler | None = None
+        self,
+        net: SASTNet | SpectralSASTNet,
+        store: Store,
+        compute: Compute,
+        scaler: RobustScaler | None = None,
     ):
-        self.net, self.store, self.scaler = net, store, scaler
+        self.net, self.store, self.compute, self.scaler = net, store, compute, scaler
         if isinstance(net, SpectralSASTNet):
-            device = net.log_power.tapers.device
-            self.baseline_of_trial = torch.from_numpy(store.baseline_index).to(device)
+            self.baseline_of_trial = torch.from_numpy(store.baseline_index).to(compute.device)
             some = torch.from_numpy(store.baseline).split(_BASELINE_BATCH)
             with torch.inference_mode():
-                levels = [net.level(eeg.to(device)) for eeg in some]
+                levels = [net.level(eeg.to(compute.device)) for eeg in some]
             self.baseline = torch.cat(levels).clone()
 
     def __call__(self, eeg: Tensor, numbers: np.ndarray) -> tuple[Tensor, Tensor]:
@@ -71,7 +77,7 @@ class FrameClassifier:
         feature : Tensor, (N, n_features)
         """
         if isinstance(self.net, SpectralSASTNet):
-            trials = torch.from_numpy(numbers // self.store.n_frames).to(eeg.device)
+            trials = self.compute.moved(numbers // self.store.n_frames)
             return self.net(eeg, self.baseline[self.baseline_of_trial[trials]])
         return self.net(self.scaler.normalise(eeg))
 
@@ -81,6 +87,12 @@ class FrameClassifier:
         other.net = net
         return other
 
+    def compile(self, log: Callable[[str], None]) -> None:
+        """Have the network's trunk run compiled from now on, see `Compute.compiled`."""
+        net = self.net.net if isinstance(self.net, SpectralSASTNet) else self.net
+        shape = (1, len(net.arguments["ch_names"]), net.arguments["frame"])
+        self.compute.compiled(net.trunk, torch.zeros(shape, device=self.compute.device), log)
+
     def content(self) -> dict[str, Any]:
         """Return what a checkpoint holds of it; `from_content` is the way back."""
         scaler = {"eeg_scaler": vars(self.scaler)} if self.scaler else {}
@@ -88,11 +100,11 @@ class FrameClassifier:
 
     @classmethod
     def from_content(
-        cls, content: Mapping[str, Any], store: Store, device: torch.device
+        cls, content: Mapping[str, Any], store: Store, compute: Compute
     ) -> FrameClassifier:
         """Rebuild it from a checkpoint's content."""
         scaler = RobustScaler(**content["eeg_scaler"]) if "eeg_scaler" in content else None
-        return cls(checkpoints.rebuild(content, device), store, scaler)
+        return cls(checkpoints.rebuild(content, compute.device), store, compute, scaler)
 
 
 def train(
@@ -124,19 +136,23 @@ def train(
     """
     config, split = run.config, run.split
     labels = np.repeat(run.labels, split.n_frames)
-    val_labels = labels[split.val]
-    average = engine.averaged(classifier.net, config.averaging)
+    of_device = torch.from_numpy(labels).to(run.device)
+    average = engine.Average(classifier.net, config.averaging)
     averaged = classifier.of(average.module)
+    classifier.compile(run.log)
 
     def train_step(_: int, numbers: np.ndarray) -> dict[str, Tensor]:
-        with autocast(run.device):
-            terms = batch_loss(numbers, torch.from_numpy(labels[numbers]).to(run.device))
-        engine.step(optimiser, terms["loss"])
-        average.update_parameters(classifier.net)
+        with run.compute.autocast():
+            terms = batch_loss(numbers, of_device[run.compute.moved(numbers)])
+        engine.step(optimiser, terms["loss"], len(numbers))
+        average.follow(classifier.net)
         return terms
 
     def validate() -> dict[str, float]:
-        probabilities = predict(averaged, frames, split.val)
+        # Each process predicts a part.
+        part = np.array_split(split.val, processes.count())[processes.number()]
+        parts = processes.collected(predict(averaged, frames, part))
+        probabilities, val_labels = np.concatenate(parts), labels[split.val]
         if not np.isfinite(probabilities).all():
             return {"val_loss": math.nan}  # which stops the run
         scores = metrics.scores(val_labels, probabilities)
@@ -188,8 +204,12 @@ def with_second(
         return cross_entropy(frames, classifier)
 
     def batch_loss(numbers: np.ndarray, labels: Tensor) -> dict[str, Tensor]:
-        both = torch.cat([frames[numbers], second[numbers]])
-        logits, features = classifier(both, np.tile(numbers, 2))
+        # Side by side, so that a process that has some of the items has some of the rows.
+        both = torch.stack([frames[numbers], second[numbers]], dim=1).flatten(0, 1)
+        logits, features = (
+            x.unflatten(0, (-1, 2)).transpose(0, 1).flatten(0, 1)
+            for x in classifier(both, np.repeat(numbers, 2))
+        )
         entropy, distance = consistency_loss(logits, features, labels)
         terms = {"cross_entropy": entropy, "feature_distance": distance}
         if label_weight:
@@ -205,7 +225,7 @@ def predict(classifier: FrameClassifier, frames: Frames, numbers: np.ndarray) ->
     """Return class probabilities of frames by number, float64 (len(numbers), n_classes)."""
     classifier.net.eval()
     out = []
-    with torch.inference_mode(), autocast(frames.device):
+    with torch.inference_mode(), classifier.compute.autocast():
         for some in chunks(numbers, _EVALUATION_BATCH):
             logits, _ = classifier(frames[some], some)
             out.append(logits.double().softmax(1).cpu().numpy())
@@ -222,7 +242,12 @@ def finish(
     history: list[dict[str, float]],
     best_epoch: int,
 ) -> None:
-    """Hand the classifier over, predict the test split, once, and draw figures."""
+    """Hand the classifier over, predict the test split, once, and draw figures.
+
+    Of several processes, the first does.
+    """
+    if not processes.is_first():
+        return
     content = run.hand_over(best_epoch, classifier.content())
     numbers = run.split.test
     run.certify(content, frames, numbers)

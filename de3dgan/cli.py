@@ -11,6 +11,7 @@ import itertools
 import os
 import signal
 import sys
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -18,9 +19,12 @@ from typing import NoReturn, TypeVar
 
 from de3dgan.errors import UserError
 from de3dgan.paths import ROOT
-from de3dgan.signals import raise_interrupts
+from de3dgan.signals import SIGNALS, raise_interrupts
 
 Config = TypeVar("Config")
+
+#: Seconds that the first of several processes has to say what is the matter.
+_PATIENCE = 10
 
 
 def command_line(main: Callable[[Config], None], *config_classes: type[Config]) -> None:
@@ -57,6 +61,7 @@ def command_line(main: Callable[[Config], None], *config_classes: type[Config]) 
         )
     except KeyboardInterrupt as interrupt:
         signal_number = interrupt.args[0] if interrupt.args else signal.SIGINT
+        _leave_it_to_the_first_process()
         print(
             "\nStopped. Files are as they were after the last finished step; the same command "
             "goes on from there.",
@@ -105,11 +110,23 @@ def _sentence(box: str) -> str:
     return f"{' '.join(first).rstrip('.')}; see --help."
 
 
+def _leave_it_to_the_first_process() -> None:
+    """Of processes that torchrun has started, give the first one time to say what is the matter.
+
+    They mostly meet the same, and torchrun ends the others as soon as one has ended.
+    """
+    if os.environ.get("RANK", "0") != "0":
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+        time.sleep(_PATIENCE)
+
+
 def _warn(message: Warning | str, *_: object) -> None:
     """Show a warning as a user can read it, without the line of code that it comes from."""
     print(f"Warning: {message}", file=sys.stderr)
 
 
 def _fail(message: str) -> NoReturn:
+    _leave_it_to_the_first_process()
     print(f"Error: {message}", file=sys.stderr)
     sys.exit(2)

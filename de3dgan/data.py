@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from de3dgan.compute import moved
 from de3dgan.features import FRAME
 from de3dgan.ledger import Ledger
 from de3dgan.seeds import derived_rng
-from de3dgan.store import Store
+from de3dgan.store import Store, give_back
 
 #: Share of a GPU's free memory that data may take; beyond it, data stays memory-mapped.
 _GPU_SHARE = 0.5
@@ -53,8 +54,9 @@ class Frames:
         self.ledger = ledger or Ledger(store.n_trials * store.n_frames)
         self.device = device
         self.n_frames = store.n_frames
-        eeg = torch.from_numpy(store.eeg if eeg is None else eeg)
-        self.eeg = resident(eeg, device).unflatten(2, (self.n_frames, FRAME))
+        self._array = store.eeg if eeg is None else eeg
+        eeg = resident(torch.from_numpy(self._array), device)
+        self.eeg = eeg.unflatten(2, (self.n_frames, FRAME))
         self.shape = (store.n_trials * self.n_frames, eeg.shape[1], FRAME)
         self.template = None
         if waveform_baseline:
@@ -67,12 +69,13 @@ class Frames:
     def __getitem__(self, frames: np.ndarray) -> Tensor:
         """Return frames by number, float32 (len(frames), n_chans, n_times), in µV on the device."""
         self.ledger.note(frames)
-        frames = torch.from_numpy(frames).to(self.eeg.device, non_blocking=True)
-        trial, second = frames // self.n_frames, frames % self.n_frames
+        places = np.stack(np.divmod(frames, self.n_frames))
+        trial, second = moved(torch.from_numpy(places), self.eeg.device)
         x = self.eeg[trial, :, second]
         if self.template is not None:
             x = x - self.template[trial]
-        return x.to(self.device, torch.float32, non_blocking=True)
+        give_back(self._array)
+        return moved(x, self.device)
 
     def numbers(self, trials: np.ndarray) -> np.ndarray:
         """Return the numbers of all frames of `trials`, int (len(trials) · n_frames,)."""

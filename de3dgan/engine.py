@@ -7,17 +7,17 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
+from copy import deepcopy
 from typing import Any, NoReturn
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
-from de3dgan import checkpoints
+from de3dgan import checkpoints, draws, processes
 from de3dgan.data import batches
 from de3dgan.errors import UserError
 from de3dgan.files import write_text
@@ -46,9 +46,24 @@ class Means:
             self.sums[name] = self.sums.get(name, 0) + value.detach() * n
             self.counts[name] = self.counts.get(name, 0) + n
 
+    def added(self) -> Means:
+        """Return the means over all processes."""
+        if processes.count() == 1:
+            return self
+        together = Means()
+        for sums, counts in processes.collected((self._sums_as_floats(), self.counts)):
+            for name, total in sums.items():
+                together.sums[name] = together.sums.get(name, 0) + torch.tensor(total)
+                together.counts[name] = together.counts.get(name, 0) + counts[name]
+        return together
+
     def get(self) -> dict[str, float]:
         """Return the means."""
-        return {name: float(total) / self.counts[name] for name, total in self.sums.items()}
+        sums = self._sums_as_floats()
+        return {name: total / self.counts[name] for name, total in sums.items()}
+
+    def _sums_as_floats(self) -> dict[str, float]:
+        return {name: float(total) for name, total in self.sums.items()}
 
 
 class Training:
@@ -82,19 +97,22 @@ class Training:
         self.losses = Means()
 
     def save(self) -> None:
-        """Write ``state.pt``."""
+        """Write ``state.pt``; of several processes, the first one for all of them."""
+        losses, seen = self.losses.added(), self.run.ledger.together()
+        if not processes.is_first():
+            return
         cuda = self.run.device.type == "cuda"
         rng = [torch.get_rng_state(), *(torch.cuda.get_rng_state_all() if cuda else [])]
         content = {
             "of": self.run.identity,
             "spent": self.run.spent(),
-            "seen": self.run.ledger.content(),
+            "seen": seen,
             "nets": {name: net.state_dict() for name, net in self.nets.items()},
             "optimisers": {name: opt.state_dict() for name, opt in self.optimisers.items()},
             "history": self.history,
             "best": self.best,
             "n_steps": self.n_steps,
-            "losses": vars(self.losses),
+            "losses": vars(losses),
             # Each epoch is seeded anew; only one that has begun goes on with what it has drawn.
             "rng": rng if self.n_steps else [],
         }
@@ -115,10 +133,11 @@ class Training:
             run.ledger.add(state["seen"])
             self.history, self.best = state["history"], state["best"]
             self.n_steps = state["n_steps"]
-            self.losses.counts = state["losses"]["counts"]
-            self.losses.sums = {
-                name: total.to(run.device) for name, total in state["losses"]["sums"].items()
-            }
+            if processes.is_first():  # they are those of all processes
+                self.losses.counts = state["losses"]["counts"]
+                self.losses.sums = {
+                    name: total.to(run.device) for name, total in state["losses"]["sums"].items()
+                }
             if self.n_steps:
                 torch.set_rng_state(state["rng"][0])
                 if run.device.type == "cuda":
@@ -171,7 +190,7 @@ def fit(
     purpose : str
         What the order of batches is drawn for, see `seeds`.
     train_step : callable
-        Takes a step on a batch of `items`.
+        Takes a step on a batch of `items`, or this process's share of it.
     validate : callable
         Returns validation figures, with the networks in eval mode.
     monitor : str
@@ -197,6 +216,8 @@ def fit(
     n_steps = -(-len(items) // config.batch_size)
     training = Training(run, nets, optimisers)
     training.restore()
+    for net in nets.values():
+        processes.same_everywhere(net)
     n_done = len(training.history)
     if n_done or training.n_steps:
         _write_history(run, training.history)  # a kill may have come between the two files
@@ -211,9 +232,12 @@ def fit(
         desc=f"{config.task} {run.stage}",
         unit="step",
         dynamic_ncols=True,
+        disable=not processes.is_first(),
     )
+    # Of several processes, none may stop where the others go on.
+    until_all_stop = held_back() if processes.count() > 1 else nullcontext()
     try:
-        with _tensorboard(run, n_done) as add_scalar, bar:
+        with _tensorboard(run, n_done) as add_scalar, bar, until_all_stop:
             for epoch in range(n_done, config.epochs):
                 start = time.monotonic()
                 figures = _epoch(training, items, purpose, train_step, validate, bar)
@@ -227,14 +251,16 @@ def fit(
                     bar.set_postfix({name: f"{value:.4g}" for name, value in figures.items()})
                     text = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
                     run.note(f"epoch {epoch}: {text} ({time.monotonic() - start:.1f} s)")
+                processes.interrupt_together()
     except KeyboardInterrupt:
         with held_back():
-            _refuse_blown_up(training, training.losses.get())
+            _refuse_blown_up(training, training.losses.added().get())
             training.save()
             run.log(
                 f"Stopped after epoch {len(training.history)} and step {training.n_steps} of "
                 f"{n_steps}. Go on with: {run.command(run.stage)}"
             )
+            processes.wait()
         raise
     handed_over, best_epoch = next(iter(nets.values())), training.best["epoch"]
     handed_over.load_state_dict(training.best["weights"])
@@ -260,19 +286,23 @@ def _epoch(
     for net in nets.values():
         net.train()
     # A network and the average of its weights are one artefact.
-    artefacts = {name.removesuffix(IN_TRAINING) for name in nets}
+    artefacts = dict.fromkeys(name.removesuffix(IN_TRAINING) for name in nets)
     every_batch = batches(items, config.batch_size, config.seed, epoch, purpose)
     for batch in itertools.islice(every_batch, training.n_steps, None):
-        with held_back(), run.ledger.by(*artefacts):
-            training.losses.add(len(batch), **train_step(epoch, batch))
+        with held_back(), run.ledger.by(*artefacts), processes.share_of(batch) as share:
+            losses = train_step(epoch, share)
+            # A batch that all processes compute counts once.
+            counts = draws.is_part() or processes.is_first()
+            training.losses.add(len(share) if counts else 0, **losses)
             training.n_steps += 1
             bar.update()
-    losses = training.losses.get()
+        processes.interrupt_together()
+    losses = training.losses.added().get()
     _refuse_blown_up(training, losses)
     for net in nets.values():
         net.eval()
     with torch.inference_mode(), run.ledger.by("chosen epoch"):
-        figures = {**losses, **validate()}
+        figures = processes.from_first({**losses, **validate()})
     _refuse_non_finite(figures, run, epoch)
     return figures
 
@@ -280,6 +310,9 @@ def _epoch(
 @contextmanager
 def _tensorboard(run: Run, n_epochs: int) -> Iterator[Callable[[str, float, int], None]]:
     """Give what adds a point to TensorBoard's curves; it does nothing where that is missing."""
+    if not processes.is_first():
+        yield lambda name, value, epoch: None
+        return
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
@@ -295,33 +328,76 @@ def _tensorboard(run: Run, n_epochs: int) -> Iterator[Callable[[str, float, int]
 
 
 def _write_history(run: Run, history: list[dict[str, float]]) -> None:
-    write_text(run.dir / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in history))
+    if processes.is_first():
+        lines = "".join(json.dumps(line) + "\n" for line in history)
+        write_text(run.dir / "metrics.jsonl", lines)
 
 
-def averaged(net: nn.Module, decay: float) -> AveragedModel:
-    """Return a copy of `net` whose weights follow those of `net` slowly, at `update_parameters`.
+class Average(nn.Module):
+    """A copy of a network whose weights follow the network's slowly.
 
     They are an exponential moving average, over the last 1 / (1 - `decay`) steps or so, and over
-    fewer in the beginning. It is steadier than the weights of any one step.
+    fewer in the beginning. It is steadier than the weights of any one step. PyTorch's
+    `AveragedModel` does the same, and waits for the device in every step.
+
+    Parameters
+    ----------
+    net : Module
+        The network.
+    decay : float
+        What is kept of the average in a step; at 0, it is the network itself.
+
+    Attributes
+    ----------
+    module : Module
+        The copy.
     """
 
+    def __init__(self, net: nn.Module, decay: float):
+        super().__init__()
+        self.module = deepcopy(net) if decay else net
+        self.decay = decay
+        self.register_buffer("n_averaged", torch.tensor(0))  # stays with the processor
+
     @torch.no_grad()
-    def follow(averages: list[Tensor], values: list[Tensor], n_steps: Tensor) -> None:
-        if averages[0].is_floating_point():
-            kept = min(decay, float((1 + n_steps) / (10 + n_steps)))
-            torch._foreach_lerp_(averages, values, 1 - kept)
-        else:
-            torch._foreach_copy_(averages, values)
+    def follow(self, net: nn.Module) -> None:
+        """Take a step towards the weights of `net`."""
+        n_steps = int(self.n_averaged)
+        self.n_averaged += 1
+        if not self.decay:
+            return
+        kept = min(self.decay, (1 + n_steps) / (10 + n_steps)) if n_steps else 0
+        ours, theirs = self.module.state_dict(), net.state_dict()
+        moving = [name for name, value in ours.items() if value.is_floating_point()]
+        torch._foreach_lerp_(
+            [ours.pop(name) for name in moving], [theirs.pop(name) for name in moving], 1 - kept
+        )
+        for name, count in ours.items():
+            count.copy_(theirs[name])
 
-    return AveragedModel(net, multi_avg_fn=follow, use_buffers=True)
 
+def step(optimiser: Optimizer, loss: Tensor, n_samples: int, max_norm: float | None = None) -> None:
+    """Step `optimiser` down the gradient of `loss`.
 
-def step(optimiser: Optimizer, loss: Tensor, max_norm: float | None = None) -> None:
-    """Step `optimiser` down the gradient of `loss`, cut to a length of `max_norm` if given."""
+    Parameters
+    ----------
+    optimiser : Optimizer
+        Of the networks that `loss` comes from.
+    loss : Tensor, scalar
+        A mean over samples.
+    n_samples : int
+        Their number; of several processes, each has some, and the mean is over all.
+    max_norm : float, optional
+        Length that the gradient is cut to.
+    """
+    parameters = [p for group in optimiser.param_groups for p in group["params"]]
     optimiser.zero_grad(set_to_none=True)
+    if processes.count() > 1:
+        loss = loss * (n_samples / processes.total(n_samples))
     loss.backward()
+    processes.add_gradients(parameters)
     if max_norm is not None:
-        nn.utils.clip_grad_norm_([p for g in optimiser.param_groups for p in g["params"]], max_norm)
+        nn.utils.clip_grad_norm_(parameters, max_norm)
     optimiser.step()
 
 

@@ -8,17 +8,18 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
-from de3dgan import engine
+from de3dgan import draws, engine, processes
+from de3dgan.compute import moved
 from de3dgan.data import Frames, chunks, resident
 from de3dgan.errors import UserError
-from de3dgan.features import FRAME
+from de3dgan.features import BANDS, FRAME, WINDOW
 from de3dgan.generation import TrainedGenerator
 from de3dgan.losses import critic_loss
-from de3dgan.montage import mirrored
+from de3dgan.montage import GRID_SHAPE, mirrored
 from de3dgan.normalisation import RobustScaler, fit_de_scaler, fit_eeg_scaler
 from de3dgan.paths import shown
 from de3dgan.quality import matched_noise, quality, trial_de
-from de3dgan.run import Run, autocast
+from de3dgan.run import Run
 from de3dgan.seeds import derived_rng, seed_torch
 from models import Discriminator, Generator, SpectralGenerator
 from models.spectral import band_correlations
@@ -62,8 +63,9 @@ class Trials:
             )
         self.frames = run.frames()
         self.scalers: dict[str, RobustScaler] = {}
-        self.de = resident(
-            torch.from_numpy(store.absolute_de(np.arange(store.n_trials))), run.device
+        parts = (store.de, store.baseline_de, store.baseline_index)
+        self._de, self._baseline_de, self._baseline_index = (
+            resident(torch.from_numpy(part), run.device) for part in parts
         )
         self.trained_on = np.zeros(self.frames.shape[0], bool)
         self.trained_on[self.split.train] = True
@@ -72,6 +74,12 @@ class Trials:
         """Fit the normalisation that `batch` applies."""
         self.scalers["de_scaler"] = fit_de_scaler(self.frames, self.split)
         self.scalers["eeg_scaler"] = fit_eeg_scaler(self.frames, self.split)
+
+    def de(self, trials: np.ndarray) -> Tensor:
+        """Return `Store.absolute_de` of `trials` on the device."""
+        rows = moved(torch.from_numpy(trials), self._de.device)
+        baseline = self._baseline_de[self._baseline_index[rows]]
+        return moved(self._de[rows] + baseline[:, :, None], self.frames.device)
 
     def whole(self, trials: np.ndarray) -> tuple[Tensor, Tensor]:
         """Return DE in nats and EEG in µV of `trials`.
@@ -82,9 +90,7 @@ class Trials:
             Absolute.
         eeg : Tensor, (B, n_chans, n_times)
         """
-        rows = torch.from_numpy(trials).to(self.de.device)
-        de = self.de[rows].to(self.frames.device, non_blocking=True)
-        return de, self.frames.trials(trials)
+        return self.de(trials), self.frames.trials(trials)
 
     def batch(self, trials: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
         """Return what a step of the published training needs of `trials`.
@@ -96,17 +102,15 @@ class Trials:
         real : Tensor, (N, n_chans, FRAME)
             Normalised EEG of those frames of the trials that are trained on: all of them, but in
             the leaky protocol.
-        kept : Tensor of bool, (B · n_frames,)
+        kept : Tensor of int, (N,)
             Which of the trials' frames these are.
         """
         numbers = self.frames.numbers(trials)
-        kept = self.trained_on[numbers]
+        kept = np.flatnonzero(self.trained_on[numbers])
         self.frames.ledger.note(numbers)  # of DE, which is read past the frames
-        rows = torch.from_numpy(trials).to(self.de.device)
-        de = self.de[rows].to(self.frames.device, non_blocking=True)
         real = self.scalers["eeg_scaler"].normalise(self.frames[numbers[kept]])
-        de = self.scalers["de_scaler"].normalise(de)
-        return de, real, torch.from_numpy(kept).to(self.frames.device)
+        de = self.scalers["de_scaler"].normalise(self.de(trials))
+        return de, real, moved(torch.from_numpy(kept), self.frames.device)
 
 
 def train_spectral(
@@ -130,20 +134,23 @@ def train_spectral(
         start = _spread(train_trials, _N_START_TRIALS)
         run.store.refuse_non_finite_eeg(start)
         generator.start_from(*data.whole(start))
-    average = engine.averaged(generator, config.averaging)
+    average = engine.Average(generator, config.averaging)
+    windows = (split.n_frames * FRAME // WINDOW, *GRID_SHAPE)
+    example = torch.zeros(1, generator.n_maps, *windows, device=run.device)
+    run.compute.compiled(generator.unet, example, run.log)
 
     def train_step(_: int, trials: np.ndarray) -> dict[str, Tensor]:
         de, eeg = vary(*data.whole(trials), mirror, config.loudness_sd)
-        with autocast(run.device):
+        with run.compute.autocast():
             amplitude, coherence = generator.log_likelihood(de, eeg)
-        engine.step(optimiser, -amplitude - coherence, max_norm=1.0)
-        average.update_parameters(generator)
+        engine.step(optimiser, -amplitude - coherence, len(trials), max_norm=1.0)
+        average.follow(generator)
         return {"amplitude": amplitude, "coherence": coherence}
 
     def validate() -> dict[str, float]:
         values = engine.Means()
         for trials in chunks(val_trials, config.batch_size):
-            with autocast(run.device):
+            with run.compute.autocast():
                 amplitude, coherence = average.module.log_likelihood(*data.whole(trials))
             values.add(len(trials), val_amplitude=amplitude, val_coherence=coherence)
         parts = values.get()
@@ -162,7 +169,7 @@ def train_spectral(
     )
     with run.ledger.by("generator"):
         calibrate(run, data, average.module)
-    return TrainedGenerator(average.module, {}, origin={}), history, best_epoch
+    return TrainedGenerator(average.module, {}, run.compute), history, best_epoch
 
 
 def vary(de: Tensor, eeg: Tensor, mirror: Tensor, loudness_sd: float) -> tuple[Tensor, Tensor]:
@@ -182,10 +189,11 @@ def vary(de: Tensor, eeg: Tensor, mirror: Tensor, loudness_sd: float) -> tuple[T
         Standard deviation of log gains, in nats: of the whole head, and of each electrode.
     """
     n_trials, n_chans = eeg.shape[:2]
-    gain = torch.randn(n_trials, 1, device=eeg.device) + torch.randn(
-        n_trials, n_chans, device=eeg.device
+    of_head, of_electrode = (
+        draws.rows(lambda n, n_gains=n_gains: torch.randn(n, n_gains, device=eeg.device), n_trials)
+        for n_gains in (1, n_chans)
     )
-    gain = loudness_sd * gain
+    gain = loudness_sd * (of_head + of_electrode)
     de, eeg = de + gain[:, None, None], eeg * gain.exp()[..., None]
     swap, reverse = torch.rand(2) < 0.5
     if swap:
@@ -211,7 +219,7 @@ def calibrate(run: Run, data: Trials, generator: SpectralGenerator) -> None:
 
     def made_from(de: Tensor) -> Tensor:
         noise = torch.randn(len(de), *generator.noise_shape(de.shape[2]), device=run.device)
-        with autocast(run.device):
+        with run.compute.autocast():
             return generator(de, noise)
 
     generator.requires_grad_(False)
@@ -221,7 +229,7 @@ def calibrate(run: Run, data: Trials, generator: SpectralGenerator) -> None:
         n_trials = min(len(train_trials), _N_CALIBRATION_TRIALS)
         de, real = data.whole(rng.choice(train_trials, n_trials, replace=False))
         made, real = (band_correlations(generator.lock.bands(x)) for x in (made_from(de), real))
-        engine.step(optimiser, (made - real)[..., row, column].abs().mean())
+        engine.step(optimiser, (made - real)[..., row, column].abs().mean(), n_trials)
         schedule.step()
     generator.requires_grad_(True)
 
@@ -264,29 +272,33 @@ def train(
     """
     config, split = run.config, run.split
     data.normalise()
-    trained = TrainedGenerator(generator, data.scalers, origin={})
+    trained = TrainedGenerator(generator, data.scalers, run.compute)
+    example = torch.zeros(1, len(BANDS), split.n_frames * FRAME // WINDOW, *GRID_SHAPE)
+    run.compute.compiled(generator.unet, example.to(run.device), run.log)
     train_trials, val_trials = split.trials("train"), _spread(split.trials("val"), _N_VAL_TRIALS)
 
     def train_step(epoch: int, trials: np.ndarray) -> dict[str, Tensor]:
         de, real, kept = data.batch(trials)
-        with autocast(run.device):
+        with run.compute.autocast():
             generated = to_frames(generator.generate(de).float())[kept]
         reconstruction = F.mse_loss(generated, real)
         loss = config.reconstruction_weight * reconstruction
         losses = {}
         if epoch % config.critic_every == 0:
-            with autocast(run.device):
+            n_frames = len(trials) * split.n_frames
+            ratio = draws.rows(lambda n: torch.rand(n, device=run.device), n_frames)[kept]
+            with run.compute.autocast():
                 loss_of_critic, gap = critic_loss(
-                    critic, real, generated.detach(), config.penalty_weight
+                    critic, real, generated.detach(), config.penalty_weight, ratio
                 )
-            engine.step(optimisers["critic"], loss_of_critic)
+            engine.step(optimisers["critic"], loss_of_critic, len(real))
             critic.requires_grad_(False)  # the generator's step leaves no gradient there
-            with autocast(run.device):
+            with run.compute.autocast():
                 score = critic(generated).float().mean()
             critic.requires_grad_(True)
             loss = loss - score
             losses = {"critic_gap": gap, "generated_score": score}
-        engine.step(optimisers["generator"], loss)
+        engine.step(optimisers["generator"], loss, len(real))
         return {**losses, "reconstruction": reconstruction}
 
     def validate() -> dict[str, float]:
@@ -314,7 +326,12 @@ def finish(
     history: list[dict[str, float]],
     best_epoch: int,
 ) -> None:
-    """Hand the generator over, measure it on test trials, and draw figures."""
+    """Hand the generator over, measure it on test trials, and draw figures.
+
+    Of several processes, the first does.
+    """
+    if not processes.is_first():
+        return
     store, test = run.store, run.split.trials("test")
     content = run.hand_over(best_epoch, trained.content())
     run.certify(content, data.frames, data.frames.numbers(test))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from de3dgan import checkpoints
+from de3dgan.compute import Compute
 from de3dgan.data import chunks
 from de3dgan.errors import UserError
 from de3dgan.normalisation import RobustScaler
 from de3dgan.paths import ROOT, from_root, shown
-from de3dgan.run import autocast, read_model
+from de3dgan.run import read_model
 from de3dgan.seeds import derived_rng
 from de3dgan.store import Store
 from models import Generator, SpectralGenerator
@@ -36,13 +37,16 @@ class TrainedGenerator:
         The network.
     scalers : dict of str to RobustScaler
         ``de_scaler`` and ``eeg_scaler`` of the training data, if the network needs any.
+    compute : Compute
+        How it computes.
     origin : dict
         What its checkpoint says about the run that made it; empty for one in training.
     """
 
     module: Generator | SpectralGenerator
     scalers: Mapping[str, RobustScaler]
-    origin: Mapping[str, Any]
+    compute: Compute
+    origin: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def ch_names(self) -> list[str]:
@@ -66,12 +70,11 @@ class TrainedGenerator:
         array, float32 (n_trials, n_chans, n_times)
             EEG in µV at 128 Hz.
         """
-        device = next(self.module.parameters()).device
         self.module.eval()
         out = []
-        with torch.inference_mode(), autocast(device):
+        with torch.inference_mode(), self.compute.autocast():
             for rows in chunks(np.arange(len(de)), _BATCH):
-                x = torch.from_numpy(np.asarray(de[rows], np.float32)).to(device)
+                x = self.compute.moved(np.asarray(de[rows], np.float32))
                 out.append(self._generate(x, trials[rows], draw).cpu().numpy())
         return np.concatenate(out)
 
@@ -90,12 +93,13 @@ class TrainedGenerator:
         return {**checkpoints.module_content(self.module), **scalers}
 
     @classmethod
-    def from_content(cls, content: Mapping[str, Any], device: torch.device) -> TrainedGenerator:
+    def from_content(cls, content: Mapping[str, Any], compute: Compute) -> TrainedGenerator:
         """Rebuild it from a checkpoint's content."""
         names = [name for name in ("de_scaler", "eeg_scaler") if name in content]
         return cls(
-            module=checkpoints.rebuild(content, device),
+            module=checkpoints.rebuild(content, compute.device),
             scalers={name: RobustScaler(**content[name]) for name in names},
+            compute=compute,
             origin={key: content[key] for key in ORIGIN},
         )
 
@@ -120,7 +124,7 @@ def load_generator(path: str | Path, device: torch.device | str = "cpu") -> Trai
         raise UserError(f"There is no generator in {shown(path)}: {remedy}.")
     in_folder = path.with_name("config.json").is_file()
     content = (read_model if in_folder else checkpoints.load_model)(path, "gan", f"{remedy}.")
-    return TrainedGenerator.from_content(content, torch.device(device))
+    return TrainedGenerator.from_content(content, Compute(torch.device(device)))
 
 
 def store_of(generator: TrainedGenerator, path: str | Path | None = None) -> Store:

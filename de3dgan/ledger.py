@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from de3dgan import processes
+
 
 class Ledger:
     """The frames that each artefact of a run has seen.
@@ -46,6 +48,12 @@ class Ledger:
         """Note that frames, by number, are being read."""
         for artefact in self._shaped:
             self.seen.setdefault(artefact, np.zeros(self.n_frames, bool))[frames] = True
+
+    def together(self) -> dict[str, Tensor]:
+        """Return `content` of all processes of the run."""
+        for content in processes.collected(self.content()):
+            self.add(content)
+        return self.content()
 
     def content(self) -> dict[str, Tensor]:
         """Return what a checkpoint holds of it."""

@@ -7,7 +7,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-def gradient_penalty(critic: nn.Module, real: Tensor, generated: Tensor) -> Tensor:
+def gradient_penalty(
+    critic: nn.Module, real: Tensor, generated: Tensor, ratio: Tensor | None = None
+) -> Tensor:
     """Return the mean of (‖∇critic(x)‖₂ - 1)² at random mixtures x of real and generated frames.
 
     Gulrajani et al., Improved training of Wasserstein GANs, NeurIPS 2017, equation 3.
@@ -18,19 +20,27 @@ def gradient_penalty(critic: nn.Module, real: Tensor, generated: Tensor) -> Tens
         Maps frames (N, n_chans, n_times) to scores (N,).
     real, generated : Tensor, (N, n_chans, n_times)
         Pairs are mixed at one random ratio each.
+    ratio : Tensor, (N,), optional
+        Uniform in 0 to 1; by default, drawn here.
 
     Returns
     -------
     Tensor, scalar
     """
-    ratio = torch.rand(len(real), 1, 1, device=real.device)
+    if ratio is None:
+        ratio = torch.rand(len(real), device=real.device)
+    ratio = ratio[:, None, None]
     mixed = (ratio * real + (1 - ratio) * generated).requires_grad_()
     (gradient,) = torch.autograd.grad(critic(mixed).float().sum(), mixed, create_graph=True)
     return (gradient.flatten(1).norm(dim=1) - 1).square().mean()
 
 
 def critic_loss(
-    critic: nn.Module, real: Tensor, generated: Tensor, penalty_weight: float
+    critic: nn.Module,
+    real: Tensor,
+    generated: Tensor,
+    penalty_weight: float,
+    ratio: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return the critic's WGAN-GP loss, and how much higher it scores real than generated frames.
 
@@ -42,6 +52,8 @@ def critic_loss(
         Normalised EEG; `generated` detached from its generator.
     penalty_weight : float
         Weight λ of the gradient penalty.
+    ratio : Tensor, (N,), optional
+        See `gradient_penalty`.
 
     Returns
     -------
@@ -49,7 +61,7 @@ def critic_loss(
     """
     scores = critic(torch.cat([real, generated])).float()
     gap = scores[: len(real)].mean() - scores[len(real) :].mean()
-    return penalty_weight * gradient_penalty(critic, real, generated) - gap, gap
+    return penalty_weight * gradient_penalty(critic, real, generated, ratio) - gap, gap
 
 
 def consistency_loss(logits: Tensor, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -78,10 +79,16 @@ class RobustScaler:
         _, _, mean, std = self._like(x)
         return x * std + mean
 
-    def _like(self, x: Tensor) -> list[Tensor]:
+    def _like(self, x: Tensor) -> list[Tensor | float]:
         statistics = (self.low, self.high, self.mean, self.std)
-        tensors = [torch.tensor(s, dtype=x.dtype, device=x.device) for s in statistics]
-        return [t.view(-1, 1, 1) if t.ndim else t for t in tensors]
+        return [_tensor(tuple(s), x.dtype, x.device) if np.ndim(s) else s for s in statistics]
+
+
+@lru_cache(maxsize=64)
+def _tensor(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return statistics per band as a tensor; making one anew would wait for a GPU each time."""
+    with torch.inference_mode(False):
+        return torch.tensor(values, dtype=dtype, device=device).view(-1, 1, 1)
 
 
 def fit_eeg_scaler(frames: Frames, split: Split) -> RobustScaler:

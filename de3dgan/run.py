@@ -36,7 +36,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from de3dgan import checkpoints, leakage
+from de3dgan import checkpoints, leakage, processes
+from de3dgan.compute import Compute, compute_of
 from de3dgan.data import Frames
 from de3dgan.errors import UserError
 from de3dgan.files import (
@@ -101,8 +102,8 @@ class Run:
         The run directory.
     store, labels, split
         The data, the class of each trial, int (n_trials,), and who is trained and tested on.
-    device : torch.device
-        Where networks are.
+    compute : Compute
+        How networks compute.
     ledger : Ledger
         Which frames each artefact has seen.
     identity : dict
@@ -124,7 +125,7 @@ class Run:
     store: Store
     labels: np.ndarray
     split: Split
-    device: torch.device
+    compute: Compute
     ledger: Ledger
     identity: dict[str, Any]
     upstream: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -164,6 +165,7 @@ class Run:
                 "from whole trials: choose another --protocol, or reproduce the paper with "
                 "--method published."
             )
+        compute = compute_of(config)
         store = Store.open(from_root(config.data_dir))
         labels = class_labels(store, config.ratings, config.threshold)
         absent = set(range(2 ** len(config.ratings))) - set(labels.tolist())
@@ -189,7 +191,7 @@ class Run:
             store,
             labels,
             split,
-            device_of(config.device),
+            compute,
             Ledger(store.n_trials * store.n_frames),
             identity,
         )
@@ -197,17 +199,26 @@ class Run:
         run._refuse_other_run()
         # What is finished is only looked at, wherever it may have been put.
         only_looked_at = run._done and not config.restart
-        if only_looked_at:
+        processes.join(compute.device)
+        is_first = processes.is_first()
+        if only_looked_at and is_first:
             remove_dead_lock(run.dir)
-        with nullcontext() if only_looked_at else held(run.dir):
-            run._claim()
+        with held(run.dir) if is_first and not only_looked_at else nullcontext():
+            if is_first:
+                run._claim()
+            processes.wait()
             seed_torch(config.seed, 0, f"{stage}: initial weights")
             yield run
 
     @property
+    def device(self) -> torch.device:
+        """Where networks are."""
+        return self.compute.device
+
+    @property
     def finished(self) -> bool:
         """Whether there is a result already; says so if there is."""
-        if self._done:
+        if self._done and processes.is_first():
             print(
                 f"{shown(self.dir)} is finished: see result.json and the figures there, or begin "
                 "anew with --restart."
@@ -231,12 +242,14 @@ class Run:
 
     def log(self, message: str) -> None:
         """Add a line to ``log.txt`` and to the terminal."""
-        tqdm.write(message)
+        if processes.is_first():
+            tqdm.write(message)
         self.note(message)
 
     def note(self, message: str) -> None:
         """Add a line to ``log.txt``."""
-        append_line(self.dir / "log.txt", f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {message}")
+        if processes.is_first():
+            append_line(self.dir / "log.txt", f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {message}")
 
     def spent(self) -> dict[str, float]:
         """Return the time and the memory that the run has taken, over all its processes."""
@@ -312,7 +325,7 @@ class Run:
             "n_test_trials": len(split.trials("test")),
             **figures,
             **{name: round(value, 1) for name, value in self.spent().items()},
-            "environment": environment(self.device),
+            "environment": environment(self.compute),
         }
         write_json(self.dir / "result.json", result)
 
@@ -424,7 +437,7 @@ class Run:
         self._refuse_other_run()  # in which case another process has been quicker
         if self._done:
             return
-        path, now = self.dir / "config.json", environment(self.device)
+        path, now = self.dir / "config.json", environment(self.compute)
         for left in self.dir.glob(".*.tmp"):  # of a process that was killed while writing
             left.unlink(missing_ok=True)
         if not path.is_file():
@@ -506,43 +519,21 @@ def check_config(config: Any) -> None:
             raise UserError(f"--{name} must be below 1, and {value} is not.")
 
 
-def device_of(name: str) -> torch.device:
-    """Return the device called `name`; "auto" is a GPU if there is one."""
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("There is no GPU that PyTorch can use: leave out --device cuda.")
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
-
-
-def autocast(device: torch.device) -> torch.autocast:
-    """Return a context in which networks compute in bfloat16 where the device gains from it.
-
-    GPUs do, and processors that have bfloat16 instructions; on others it is emulated, and slower.
-    """
-    return torch.autocast(device.type, torch.bfloat16, enabled=gains_from_bfloat16(device))
-
-
-def gains_from_bfloat16(device: torch.device) -> bool:
-    """Return whether networks compute in bfloat16 on `device`, see `autocast`."""
-    return device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
-
-
 def _plain(config: Any) -> dict[str, Any]:
     """Return the settings that shape a result, as JSON would hold them."""
     settings = dataclasses.asdict(config)
     return json.loads(json.dumps({k: v for k, v in settings.items() if k not in _PLACES}))
 
 
-def environment(device: torch.device) -> dict[str, Any]:
+def environment(compute: Compute) -> dict[str, Any]:
     """Return what a result depends on besides the settings and the data.
 
     Returns
     -------
     dict
-        The versions of Python and of packages; the ``platform`` and its ``device``; the number of
-        CPU ``threads``, and the ``precision`` of networks; the git ``commit`` of the code and
-        whether it was ``modified`` since, both None outside of a git checkout.
+        The versions of Python and of packages; the ``platform``; how networks ``compute``, see
+        `Compute.description`; the git ``commit`` of the code and whether it was ``modified`` since,
+        both None outside of a git checkout.
     """
     packages = ("torch", "numpy", "scipy", "scikit-learn")
     status = _git("status", "--porcelain", "--untracked-files=no")
@@ -550,9 +541,7 @@ def environment(device: torch.device) -> dict[str, Any]:
         "python": platform.python_version(),
         **{name: version(name) for name in packages},
         "platform": platform.platform(),
-        "device": _device_name(device),
-        "threads": torch.get_num_threads(),
-        "precision": "bfloat16" if gains_from_bfloat16(device) else "float32",
+        **compute.description,
         "commit": _git("rev-parse", "HEAD"),
         "modified": None if status is None else bool(status),
     }
@@ -566,7 +555,3 @@ def _git(*arguments: str) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return None if done.returncode else done.stdout.strip()
-
-
-def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()

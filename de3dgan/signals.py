@@ -11,6 +11,9 @@ from typing import NoReturn
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
+#: What has come while signals are held back; None while they are not.
+_received: list[int] | None = None
+
 
 def raise_interrupts() -> None:
     """Make each of `SIGNALS` raise a `KeyboardInterrupt` that holds its number."""
@@ -20,11 +23,15 @@ def raise_interrupts() -> None:
 
 @contextmanager
 def held_back() -> Iterator[None]:
-    """Hold back `SIGNALS` in the block: one that comes meanwhile interrupts at its end."""
-    received: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
+    """Hold back `SIGNALS` in the block: one that comes meanwhile interrupts at its end.
+
+    Of blocks within a block, at the end of the outermost.
+    """
+    global _received
+    if threading.current_thread() is not threading.main_thread() or _received is not None:
         yield  # where no signal interrupts
         return
+    received = _received = []
     handlers = {
         number: signal.signal(number, lambda number, _: received.append(number))
         for number in SIGNALS
@@ -32,10 +39,16 @@ def held_back() -> Iterator[None]:
     try:
         yield
     finally:
+        _received = None
         for number, handler in handlers.items():
             signal.signal(number, handler)
     if received:
         raise KeyboardInterrupt(received[0])
+
+
+def pending() -> list[int]:
+    """Return the signals that have come while they are held back."""
+    return _received or []
 
 
 def _interrupt(number: int, _: FrameType | None) -> NoReturn:

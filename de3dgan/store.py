@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import mmap
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -60,6 +61,8 @@ _FIELDS = {
 }
 #: Times that a store is read anew because it has been replaced meanwhile.
 _ATTEMPTS = 5
+#: Bytes of files that may be mapped at a time, PyTorch's own 150 MiB or so among them.
+_MAPPED = 512 * 2**20
 
 
 @dataclass(frozen=True)
@@ -224,6 +227,7 @@ class Store:
         """Raise `UserError` if one of `rows` of an array is not finite."""
         array = getattr(self, name)
         for row in rows:
+            give_back(array)
             bad = ~np.isfinite(array[row])
             if bad.any():
                 # The last axis of DE is that of channels, and the first one of EEG.
@@ -283,6 +287,21 @@ def _mapped(path: Path) -> np.ndarray:
     if not isinstance(array, np.ndarray) or array.dtype != np.float32:
         raise ValueError(f"{path.name} is no array of 32-bit numbers")
     return array
+
+
+def give_back(array: np.ndarray) -> None:
+    """Give back the memory that reading `array` by memory map has taken, if that has become much.
+
+    The system keeps what was read for as long as it has room, but counts it as this process's, and
+    a cluster may end a process for it. Where the system cannot tell, nothing is done.
+    """
+    try:
+        with open("/proc/self/statm", "rb") as file:
+            mapped = int(file.read().split()[2]) * mmap.PAGESIZE
+    except OSError:
+        return
+    if mapped > _MAPPED and isinstance(array.base, mmap.mmap):
+        array.base.madvise(mmap.MADV_DONTNEED)
 
 
 def _check_manifest(manifest: Any, path: Path, remedy: str) -> None:

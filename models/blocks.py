@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from de3dgan import draws
 from de3dgan.montage import GRID_SHAPE, grid_cells
 
 
@@ -63,6 +64,32 @@ class ResidualBlock3d(nn.Module):
         return F.selu(self.body(x) + self.skip(x))
 
 
+class DoubleSize3d(nn.ConvTranspose3d):
+    """A transposed 2x2x2 convolution with stride 2: (B, n_in, T, H, W) to (B, n_out, 2T, 2H, 2W).
+
+    No two of its inputs meet in an output, so that it is a matrix product per cell, which is much
+    faster than PyTorch's transposed convolution.
+
+    Parameters
+    ----------
+    n_in, n_out : int
+        Feature maps.
+    output_padding : tuple of int, length 3
+        Cells more at the end of each axis; they get the bias.
+    """
+
+    def __init__(self, n_in: int, n_out: int, output_padding: tuple[int, ...] = (0, 0, 0)):
+        super().__init__(n_in, n_out, 2, stride=2, output_padding=output_padding)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return what `torch.nn.ConvTranspose3d` does."""
+        weight = self.weight.permute(0, 2, 3, 4, 1).flatten(1)
+        y = (x.movedim(1, -1) @ weight).unflatten(-1, (2, 2, 2, -1))  # (B, T, H, W, 2, 2, 2, n_out)
+        y = y.permute(0, 1, 4, 2, 5, 3, 6, 7).flatten(1, 2).flatten(2, 3).flatten(3, 4)
+        margins = [n for padding in reversed(self.output_padding) for n in (0, padding)]
+        return (F.pad(y, (0, 0, *margins)) + self.bias.to(y.dtype)).movedim(-1, 1)
+
+
 class UNet3d(nn.Module):
     """A U-Net over (time, row, column): three halvings, and back, with skip connections.
 
@@ -90,11 +117,9 @@ class UNet3d(nn.Module):
         self.pool = nn.MaxPool3d(2)
         # Pooling rounds the grid down, 8x9 to 4x4; the last step up gives the odd column back.
         self.grow = nn.ModuleList(
-            nn.ConvTranspose3d(
+            DoubleSize3d(
                 widths[depth + 1],
                 widths[depth],
-                2,
-                stride=2,
                 output_padding=(0, *(size // 2**depth % 2 for size in GRID_SHAPE)),
             )
             for depth in reversed(range(len(widths) - 1))
@@ -129,6 +154,22 @@ class MultiScaleConv2d(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the sum over scales."""
         return sum(conv(x) for conv in self.scales)
+
+
+class Dropout(nn.Dropout):
+    """PyTorch's, with a mask that does not depend on how many processes share a batch."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return `x`, some of its values dropped in training."""
+        if not (self.training and draws.is_part()):
+            return super().forward(x)
+        kept = draws.rows(
+            lambda n: torch.empty(n, *x.shape[1:], dtype=x.dtype, device=x.device).bernoulli_(
+                1 - self.p
+            ),
+            len(x),
+        )
+        return x * (kept / (1 - self.p))
 
 
 class ChannelAttention(nn.Module):

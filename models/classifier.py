@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from de3dgan import draws
 from de3dgan.montage import DEAP_CHANNELS
-from models.blocks import SpatioTemporalTrunk
+from models.blocks import Dropout, SpatioTemporalTrunk
 from models.spectral import LogPower, float32
 
 
@@ -51,7 +52,7 @@ class SASTNet(nn.Module):
         }
         self.trunk = SpatioTemporalTrunk(ch_names, frame, widths)
         self.feature = nn.Sequential(
-            nn.Dropout(dropout), nn.Linear(self.trunk.n_features, n_features), nn.SELU()
+            Dropout(dropout), nn.Linear(self.trunk.n_features, n_features), nn.SELU()
         )
         self.head = nn.Linear(n_features, n_classes)
         self.to(memory_format=torch.channels_last)
@@ -155,5 +156,8 @@ class SpectralSASTNet(nn.Module):
         maps = torch.cat([change, change.abs(), apart.abs()], dim=-1)
         maps = self.norm(maps.flatten(0, 1)).view_as(maps)
         if self.training:
-            maps = maps + self.noise * torch.randn_like(maps)
+            noise = draws.rows(
+                lambda n: torch.randn(n, *maps.shape[1:], device=maps.device), len(maps)
+            )
+            maps = maps + self.noise * noise
         return maps

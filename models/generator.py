@@ -166,9 +166,8 @@ class SpectralGenerator(nn.Module):
             matrix = interpolation(torch.tensor(knots, dtype=torch.float32), freqs)
             self.register_buffer(f"from_{name}_knots", matrix, persistent=False)
         # Batches are few trials of few people: their own statistics would be those of the people.
-        self.unet = UNet3d(
-            3 * n_bands + n_positions, widths, lambda n: nn.GroupNorm(math.gcd(8, n), n)
-        )
+        self.n_maps = 3 * n_bands + n_positions
+        self.unet = UNet3d(self.n_maps, widths, lambda n: nn.GroupNorm(math.gcd(8, n), n))
         self.position = nn.Parameter(0.5 * torch.randn(n_positions, n_chans))
         self.residual = nn.Linear(widths[0], n_knots)
         self.linear = nn.Linear(3 * n_bands, n_knots, bias=False)

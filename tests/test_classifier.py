@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from de3dgan import classifier
 from de3dgan.classifier import FrameClassifier, with_second
+from de3dgan.compute import Compute
 from de3dgan.data import Frames, batches
 from de3dgan.normalisation import fit_eeg_scaler
 from models import SASTNet, SpectralSASTNet
@@ -39,7 +40,7 @@ def of_method(method: str, store) -> FrameClassifier:
             fit_eeg_scaler(frames, split_by_trial(store, val=1, test=4)),
         )
     net.eval()
-    return FrameClassifier(net, store, scaler)
+    return FrameClassifier(net, store, Compute(CPU), scaler)
 
 
 def test_each_frame_is_seen_against_the_baseline_of_its_own_trial(store):
@@ -73,7 +74,7 @@ def test_a_classifier_survives_being_a_checkpoints_content(method, store):
     own, numbers = of_method(method, store), np.arange(24)
     content = own.content()
     assert ("eeg_scaler" in content) == (method == "published")
-    again = FrameClassifier.from_content(content, store, CPU)
+    again = FrameClassifier.from_content(content, store, Compute(CPU))
     again.net.eval()
     assert torch.equal(again(frames[numbers], numbers)[0], own(frames[numbers], numbers)[0])
     probabilities = classifier.predict(again, frames, numbers)
@@ -109,7 +110,7 @@ def test_stage_3_minimises_what_its_weights_say(weights, store):
     numbers, labels = np.array([3, 20, 8]), torch.tensor([0, 1, 1])
     net = Linear()
     terms = with_second(real, second, net, *weights)(numbers, labels)
-    assert [n.tolist() for n in net.numbers] == [[3, 20, 8, 3, 20, 8]]
+    assert [n.tolist() for n in net.numbers] == [[3, 3, 20, 20, 8, 8]]
 
     (of_real, features), (of_second, other) = (Linear()(f[numbers], None) for f in (real, second))
     entropies = F.cross_entropy(of_real, labels), F.cross_entropy(of_second, labels)
@@ -142,6 +143,8 @@ def test_validation_and_what_is_handed_over_are_of_the_averaged_weights(decay, s
         split=split_by_trial(store, val=1, test=4),
         labels=np.array([0, 1, 0, 1, 0, 1]),
         device=CPU,
+        compute=Compute(CPU),
+        log=print,
     )
     seen = {}
 

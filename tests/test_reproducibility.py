@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from de3dgan import engine, run
+from de3dgan.compute import Compute
 from de3dgan.preprocessing import build_store
 from de3dgan.synthetic import Signal, write_deap
 from tests.conftest import METHODS, ROOT, STAGES, contents, read_lines, run_stage
@@ -50,7 +51,9 @@ def test_threads_change_the_last_digits_only(method, little_store, tmp_path):
         assert results[0]["split_fingerprint"] == results[1]["split_fingerprint"]
         for a, b in zip(*(read_lines(folder / "metrics.jsonl") for folder in folders), strict=True):
             for name in set(a) - {"val_balanced_accuracy"}:  # which moves in steps, of a frame
-                assert a[name] == pytest.approx(b[name], rel=TOLERANCE, abs=TOLERANCE / 10), name
+                # Which our method does not minimise, and which is a square.
+                rel = 3 * TOLERANCE if name == "feature_distance" else TOLERANCE
+                assert a[name] == pytest.approx(b[name], rel=rel, abs=TOLERANCE / 10), name
 
 
 def git(*arguments: str, cwd: Path = ROOT) -> str:
@@ -81,7 +84,7 @@ def test_files_say_what_shaped_a_result(little_store, tmp_path):
 
 def test_a_changed_file_makes_the_code_a_modified_one(tmp_path, monkeypatch):
     monkeypatch.setattr(run, "ROOT", tmp_path)
-    cpu = torch.device("cpu")
+    cpu = Compute(torch.device("cpu"))
     found = run.environment(cpu)
     assert (found["commit"], found["modified"]) == (None, None)
     git("init", "--quiet", cwd=tmp_path)

@@ -20,6 +20,7 @@ import pytest
 import torch
 
 from de3dgan import checkpoints, classifier, engine, figures, gan
+from de3dgan.compute import Compute
 from de3dgan.errors import UserError
 from de3dgan.montage import mirrored
 from de3dgan.quality import trial_de
@@ -438,10 +439,10 @@ def watched(little_store, tmp_path_factory) -> dict:
             trained.append((critic, optimisers))
             return original["train"](run, data, generator, critic, optimisers)
 
-        def step(optimiser, loss):
+        def step(optimiser, loss, n_samples):
             critic, optimisers = trained[0]
             before = [None if p.grad is None else p.grad.clone() for p in critic.parameters()]
-            original["step"](optimiser, loss)
+            original["step"](optimiser, loss, n_samples)
             if optimiser is optimisers["generator"]:
                 pairs = zip(before, critic.parameters(), strict=True)
                 seen["grads"].append(
@@ -707,14 +708,14 @@ def test_finetuning_starts_from_the_classifier_of_stage_2(method, finished, litt
 
 def test_averages_follow_slowly_and_faster_in_the_beginning():
     net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2))
-    average = engine.averaged(net, 0.5)
+    average = engine.Average(net, 0.5)
     wanted = None
     for n_steps in range(30):
         with torch.no_grad():
             net[0].weight.fill_(float(n_steps))
             net[1].running_mean.fill_(-float(n_steps))
             net[1].num_batches_tracked.fill_(n_steps)
-        average.update_parameters(net)
+        average.follow(net)
         kept = min(0.5, (1 + n_steps) / (10 + n_steps))
         wanted = kept * wanted + (1 - kept) * n_steps if n_steps else 0.0
         assert average.module[0].weight.mean().item() == pytest.approx(wanted, abs=1e-4)
@@ -728,7 +729,7 @@ def test_a_step_is_cut_to_a_length():
     for max_norm, length in ((None, 5.0), (1.0, 1.0), (7.0, 5.0)):
         weight = torch.nn.Parameter(torch.zeros(2))
         optimiser = torch.optim.SGD([weight], 1.0)
-        engine.step(optimiser, (weight * torch.tensor([3.0, 4.0])).sum(), max_norm)
+        engine.step(optimiser, (weight * torch.tensor([3.0, 4.0])).sum(), 1, max_norm)
         assert weight.detach().norm().item() == pytest.approx(length, abs=1e-4)
 
 
@@ -794,6 +795,7 @@ def test_calibration_brings_correlations_and_spectra_back_to_those_of_real_eeg()
         config=SimpleNamespace(calibration_steps=30, seed=1),
         split=SimpleNamespace(trials={"train": np.arange(6)}.__getitem__),
         device=torch.device("cpu"),
+        compute=Compute(torch.device("cpu")),
     )
     errors_before = errors()
     gan.calibrate(run, SimpleNamespace(whole=lambda trials: (de[trials], eeg[trials])), generator)

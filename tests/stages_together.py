@@ -1,0 +1,46 @@
+"""Runs stages in one of the processes that ``torchrun`` has started, for test_processes.py."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+from de3dgan import engine, processes, run
+from tests.conftest import run_stage
+
+
+def main() -> None:
+    """Run the stages that the command line names, in JSON, one after the other."""
+    run.Run.figures = lambda run: None
+    for job in json.loads(sys.argv[1]):
+        stop_at = job.pop("stop_at", None)
+        if stop_at is not None:
+            engine.processes.interrupt_together = stopping_at(stop_at)
+        store, runs = Path(job.pop("store")), Path(job.pop("runs"))
+        try:
+            run_stage(job.pop("stage"), store, runs, **job)
+        except KeyboardInterrupt as interrupt:
+            print(f"process {os.environ['RANK']} stopped by {interrupt.args[0]}")
+        processes.wait()  # what the first one writes, the next stage reads
+
+
+def stopping_at(n_steps: int):
+    """Return `processes.interrupt_together`, but the last process gets a signal at a step."""
+    n_taken = 0
+    original = processes.interrupt_together
+
+    def interrupt_together() -> None:
+        nonlocal n_taken
+        n_taken += 1
+        if n_taken == n_steps and processes.number() == processes.count() - 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        original()
+
+    return interrupt_together
+
+
+if __name__ == "__main__":
+    main()
