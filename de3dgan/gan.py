@@ -195,7 +195,7 @@ def vary(de: Tensor, eeg: Tensor, mirror: Tensor, loudness_sd: float) -> tuple[T
     )
     gain = loudness_sd * (of_head + of_electrode)
     de, eeg = de + gain[:, None, None], eeg * gain.exp()[..., None]
-    swap, reverse = torch.rand(2) < 0.5
+    swap, reverse = (torch.rand(2) < 0.5).tolist()
     if swap:
         de, eeg = de[..., mirror], eeg[:, mirror]
     if reverse:
@@ -234,7 +234,7 @@ def calibrate(run: Run, data: Trials, generator: SpectralGenerator) -> None:
     generator.requires_grad_(True)
 
     def level(eeg: Tensor) -> Tensor:
-        power = generator.half_seconds.analyse(eeg).abs().square().mean(2)
+        power = generator.half_seconds.power(eeg).mean(2)
         return 0.5 * power.log().mean(1).sum(0)
 
     if n_steps:

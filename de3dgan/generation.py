@@ -22,7 +22,8 @@ from de3dgan.seeds import derived_rng
 from de3dgan.store import Store
 from models import Generator, SpectralGenerator
 
-_BATCH = 8
+#: Trials generated at a time: as few as memory likes, or as many as fill a GPU.
+_BATCH = {"cpu": 2, "cuda": 16}
 #: What a checkpoint says of the run that made it, and its user may want to know.
 ORIGIN = ("settings", "store_hash", "split_fingerprint", "trials")
 
@@ -73,7 +74,7 @@ class TrainedGenerator:
         self.module.eval()
         out = []
         with torch.inference_mode(), self.compute.autocast():
-            for rows in chunks(np.arange(len(de)), _BATCH):
+            for rows in chunks(np.arange(len(de)), _BATCH[self.compute.device.type]):
                 x = self.compute.moved(np.asarray(de[rows], np.float32))
                 out.append(self._generate(x, trials[rows], draw).cpu().numpy())
         return np.concatenate(out)

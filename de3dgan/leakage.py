@@ -17,10 +17,6 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-from scipy import stats
-from sklearn.linear_model import Ridge
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from de3dgan.baselines import frame_de
 from de3dgan.data import Frames
@@ -203,6 +199,11 @@ def probe(store: Store, split: Split, labels: np.ndarray) -> dict[str, Any]:
     The model is ridge regression onto indicators of the classes, which serves all permutations
     at once; the class furthest above its frequency in training is predicted.
     """
+    from scipy import stats  # imports of a second, which training does not need
+    from sklearn.linear_model import Ridge
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     rng = derived_rng(split.seed, split.fold, "permuted classes")
     known, tested = np.concatenate([split.train, split.val]), split.test
     trained_on = np.isin(np.arange(store.n_trials), known // split.n_frames)

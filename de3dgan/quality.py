@@ -31,7 +31,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy import signal
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -236,6 +235,8 @@ def log_spectra(eeg: np.ndarray) -> np.ndarray:
     array, (n_trials, 2, n_chans, n_freqs)
         In nats; of 2-s Hann windows.
     """
+    from scipy import signal  # a second's import, which training does not need
+
     freqs = np.fft.rfftfreq(2 * SFREQ, 1 / SFREQ)
     inside = (freqs >= 4) & (freqs <= 46)
     floor = 1e-12  # µV²/Hz, so that silence has a logarithm
@@ -282,6 +283,8 @@ def passed_frames(eeg: np.ndarray) -> np.ndarray:
     array, float32 (n_trials, n_frames, n_chans, FRAME)
         In µV.
     """
+    from scipy import signal  # see `log_spectra`
+
     sos = signal.butter(FILTER_ORDER, _PASSED, "bandpass", fs=SFREQ, output="sos")
     n_trials, n_chans, n_times = eeg.shape
     out = np.empty((n_trials, n_times // FRAME, n_chans, FRAME), np.float32)

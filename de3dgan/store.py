@@ -62,7 +62,7 @@ _FIELDS = {
 #: Times that a store is read anew because it has been replaced meanwhile.
 _ATTEMPTS = 5
 #: Bytes of files that may be mapped at a time, PyTorch's own 150 MiB or so among them.
-_MAPPED = 512 * 2**20
+_MAPPED = 384 * 2**20
 
 
 @dataclass(frozen=True)

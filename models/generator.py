@@ -316,9 +316,8 @@ class SpectralGenerator(nn.Module):
         found = self.correlations(eeg)[..., row, column]
         loss = (1 - wanted**2).log() + 2 * (1 - wanted * found) / (1 - wanted**2) - 2
         # Only where DE has bands does it tell of correlations.
-        freqs = self.half_seconds.freqs
-        inside = (freqs >= 4) & (freqs <= 46)
-        return -loss[:, inside].mean()
+        lowest = self.half_seconds.lowest
+        return -loss[:, 4 - lowest : 46 - lowest + 1].mean()
 
     def correlations(self, eeg: Tensor) -> Tensor:
         """Return how electrodes are correlated at each frequency, over the windows of a trial.
@@ -335,7 +334,9 @@ class SpectralGenerator(nn.Module):
         return self._coherency(eeg).real
 
     def _coherency(self, eeg: Tensor) -> Tensor:
-        x = F.normalize(self.half_seconds.analyse(eeg), dim=2).permute(0, 3, 1, 2)
+        x = self.half_seconds.analyse(eeg)
+        power = torch.view_as_real(x).square().sum((2, 4))[:, :, None]
+        x = (x * power.clamp_min(1e-24).rsqrt()).permute(0, 3, 1, 2)
         return x @ x.mH
 
     @torch.no_grad()
@@ -392,5 +393,5 @@ class SpectralGenerator(nn.Module):
 
     def _power(self, eeg: Tensor) -> Tensor:
         """Return the power spectra of windows, (B, n_chans, n_windows, n_freqs), in no case 0."""
-        power = self.half_seconds.analyse(eeg).abs().square()
+        power = self.half_seconds.power(eeg)
         return 0.99 * power + 0.01 * power.mean(2, keepdim=True) + 1e-12

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import wraps
+from functools import lru_cache, wraps
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from de3dgan.features import EDGE, FRAME, WINDOW, edge_maps, fft_length, power_responses
+from de3dgan.features import EDGE, FRAME, WINDOW
 from de3dgan.sources import SFREQ
 
 #: Power (µV²) that stands for silence, which has no logarithm.
@@ -45,15 +45,6 @@ class DELock(nn.Module):
     within windows, a pass only comes closer, and passes are repeated. All of it is differentiable.
     """
 
-    def __init__(self):
-        super().__init__()
-        # What the filters do at the two ends of a recording, as factors of low rank.
-        for name, end in (("start", 0), ("stop", 1)):
-            for side in (0, 1):
-                factors = [torch.from_numpy(pair[end][side]).float() for pair in edge_maps()]
-                for band, factor in enumerate(factors):
-                    self.register_buffer(f"{name}_{side}_{band}", factor, persistent=False)
-
     def bands(self, eeg: Tensor) -> Tensor:
         """Split EEG (..., n_chans, n_times) into bands, (..., n_bands, n_chans, n_times).
 
@@ -61,14 +52,13 @@ class DELock(nn.Module):
         """
         eeg = eeg - eeg.mean(-1, keepdim=True)
         n_times = eeg.shape[-1]
-        n_fft = fft_length(n_times + EDGE)
+        n_fft, filters = _filters(n_times, eeg.dtype, eeg.device)
         spectrum = torch.fft.rfft(eeg, n=n_fft)
         out = []
-        for band, response in enumerate(power_responses(n_fft)):
-            response = torch.from_numpy(response).to(eeg)
+        for response, *edges in filters:
             signal = torch.fft.irfft(spectrum * response, n=n_fft)[..., :n_times]
-            start = eeg[..., :EDGE] @ self._edge("start_0", band) @ self._edge("start_1", band)
-            stop = eeg[..., -EDGE:] @ self._edge("stop_0", band) @ self._edge("stop_1", band)
+            start = eeg[..., :EDGE] @ edges[0] @ edges[1]
+            stop = eeg[..., -EDGE:] @ edges[2] @ edges[3]
             rest = n_times - EDGE
             out.append(signal + F.pad(start, (0, rest)) + F.pad(stop, (rest, 0)))
         return torch.stack(out, dim=-3)
@@ -100,8 +90,23 @@ class DELock(nn.Module):
             eeg = rest + (bands * gain).sum(-3)
         return eeg
 
-    def _edge(self, name: str, band: int) -> Tensor:
-        return getattr(self, f"{name}_{band}")
+
+@lru_cache(maxsize=8)
+def _filters(
+    n_times: int, dtype: torch.dtype, device: torch.device
+) -> tuple[int, list[list[Tensor]]]:
+    """Return the length of the Fourier transform, and what filters into each band.
+
+    That is the power response, and two factors each of what the ends of a recording need beyond it.
+    """
+    from de3dgan.filters import edge_maps, fft_length, power_responses  # see there
+
+    n_fft = fft_length(n_times + EDGE)
+    with torch.inference_mode(False):
+        return n_fft, [
+            [torch.from_numpy(x).to(device, dtype) for x in (response, *start, *stop)]
+            for response, (start, stop) in zip(power_responses(n_fft), edge_maps(), strict=True)
+        ]
 
 
 def windowed_de(bands: Tensor) -> Tensor:
@@ -170,6 +175,10 @@ class HalfSeconds(nn.Module):
         padded = F.pad(eeg, (margin, margin), mode="reflect")
         windows = padded.unfold(-1, self.length, WINDOW) * self.window
         return torch.fft.rfft(windows)[..., self.lowest : self.highest + 1]
+
+    def power(self, eeg: Tensor) -> Tensor:
+        """Return the squared magnitudes of `analyse`."""
+        return torch.view_as_real(self.analyse(eeg)).square().sum(-1)
 
     def synthesise(self, spectra: Tensor) -> Tensor:
         """Return EEG: complex (B, n_chans, n_windows + 2, n_freqs) to (B, n_chans, n_times).
@@ -347,7 +356,23 @@ class Coherence(nn.Module):
 
 def correlation_root(exponent: Tensor) -> Tensor:
     """Return R with R Rᴴ = exp(2S) scaled to a diagonal of one, for Hermitian S (..., n, n)."""
-    return F.normalize(torch.matrix_exp(exponent.contiguous()), dim=-1)
+    return F.normalize(matrix_exponential(exponent), dim=-1)
+
+
+def matrix_exponential(x: Tensor) -> Tensor:
+    """Return exp(x) of matrices (..., n, n) with a norm of up to 4, to 1e-6.
+
+    By its Taylor series of degree 6 at x / 16, squared four times. `torch.matrix_exp` looks at the
+    norm to choose a degree, for which it would wait for a GPU, and is slower.
+    """
+    x = x / 16
+    x2 = x @ x
+    x3 = x2 @ x
+    one = torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
+    y = one + x + x2 / 2 + x3 @ (one / 6 + x / 24 + x2 / 120 + x3 / 720)
+    for _ in range(4):
+        y = y @ y
+    return y
 
 
 def half_log(correlation: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ from models.spectral import (
     between_windows,
     correlation_root,
     interpolation,
+    matrix_exponential,
 )
 
 EEGMAT_CHANNELS = tuple("FP1 FP2 F3 F4 F7 F8 T7 T8 C3 C4 P7 P8 P3 P4 O1 O2 FZ CZ PZ".split())
@@ -408,3 +409,21 @@ def test_a_mirrored_head_is_one_with_left_and_right_exchanged():
     assert swapped[-3:] == ["FZ", "CZ", "PZ"]
     assert [index[i] for i in index] == list(range(19))
     assert mirrored(["F3", "F4", "C3"]) == [0, 1, 2]  # C4 is not there: no mirror image
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.complex64])
+@pytest.mark.parametrize("norm", [0.1, 1.0, 4.0])
+def test_matrix_exponentials_and_their_gradients_are_pytorchs(norm, dtype):
+    torch.manual_seed(0)
+    x = torch.randn(5, 12, 12, dtype=dtype)
+    x = x + x.mH
+    x = norm * x / torch.linalg.matrix_norm(x, 2)[:, None, None]
+    weights, gradients = torch.randn(5, 12, 12, dtype=dtype), []
+    for function in (matrix_exponential, torch.matrix_exp):
+        argument = x.clone().requires_grad_()
+        result = function(argument)
+        (result * weights).sum().abs().backward()
+        gradients.append(argument.grad)
+        scale = torch.linalg.matrix_norm(torch.matrix_exp(x), 2).max()
+        assert (result - torch.matrix_exp(x)).abs().max() < 3e-6 * scale
+    assert (gradients[0] - gradients[1]).abs().max() < 1e-5 * gradients[1].abs().max()
