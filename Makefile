@@ -1,32 +1,24 @@
 # make demo    the whole chain on real EEG, and a table of what it gives
 # make test    lint and tests
-# make study   five folds of a task with all baselines and controls, and a report:
+# make study   five folds of one or more tasks with all baselines and controls, and a report:
 #              make study TASK=workload DATA_DIR=<folder of recordings> SEEDS="520 521"
+#              make study TASK="valence arousal four_class", the paper's tasks
 #              make study METHOD=published GAN_EPOCHS=30 ..., the paper's method, for fewer epochs
+#              make study PROFILE=slurm, on a cluster
+#              make study SNAKEMAKE=--dry-run, what would be done; any options of Snakemake
 # Each sets up .venv first if that is needed. What is finished is not done again.
 
 PYTHON ?= python3
 RUN := .venv/bin/python
 DEMO := --protocol subject --fold 0 --runs-dir runs/demo
 
-TASK ?= workload
-DATA_DIR ?=
-PROTOCOL ?= subject
-SEEDS ?= 520
-METHOD ?= spectral
-# As the scripts say, unless they are given.
-GAN_EPOCHS ?=
-CLASSIFIER_EPOCHS ?=
-FINETUNE_EPOCHS ?=
-NAME_valence := Valence
-NAME_arousal := Arousal
-NAME_four_class := Four_Class
-NAME_workload := Workload
-NAME := $(NAME_$(TASK))
-FOLDER := $(if $(filter valence,$(TASK)),.,$(NAME)-main)
-SOURCE := $(if $(filter workload,$(TASK)),eegmat,deap)
-STORE := DE_feature/study-$(SOURCE)
-RUNS := runs/study$(if $(filter published,$(METHOD)),-published)
+# Settings of a study, as workflow/config.yaml has them unless they are given.
+GIVEN = $(if $($(1)),$(2)="$($(1))")
+STUDY := $(call GIVEN,TASK,tasks) $(call GIVEN,DATA_DIR,data_dir) \
+	$(call GIVEN,PROTOCOL,protocol) $(call GIVEN,SEEDS,seeds) $(call GIVEN,METHOD,method) \
+	$(call GIVEN,GAN_EPOCHS,gan_epochs) $(call GIVEN,CLASSIFIER_EPOCHS,classifier_epochs) \
+	$(call GIVEN,FINETUNE_EPOCHS,finetune_epochs) $(call GIVEN,AT_ONCE,at_once)
+PROFILE ?= default
 
 .PHONY: demo study test lint .venv
 
@@ -38,23 +30,9 @@ demo: .venv/installed
 	$(RUN) -m de3dgan.summary --fold-dir runs/demo/workload/subject/fold0
 
 study: .venv/installed
-	$(if $(NAME),,$(error There is no task "$(TASK)": give TASK=workload, valence, arousal or four_class))
-	$(RUN) preprocess_de.py --source $(SOURCE) --out-dir $(STORE) \
-		$(if $(DATA_DIR),--data-dir "$(DATA_DIR)")
-	set -e; for seed in $(SEEDS); do for fold in 0 1 2 3 4; do \
-		where="--data-dir $(STORE) --runs-dir $(RUNS)/seed$$seed --seed $$seed"; \
-		where="$$where --method $(METHOD) --protocol $(PROTOCOL) --fold $$fold"; \
-		$(RUN) $(FOLDER)/3D-UNet_GAN_$(NAME).py $$where \
-			$(if $(GAN_EPOCHS),--epochs $(GAN_EPOCHS)); \
-		$(RUN) $(FOLDER)/SA-ST_Net_Classifier_$(NAME).py $$where \
-			$(if $(CLASSIFIER_EPOCHS),--epochs $(CLASSIFIER_EPOCHS)); \
-		for augmentation in generated none noise surrogate shuffled; do \
-			$(RUN) $(FOLDER)/Finetune_Classifier_$(NAME).py $$where \
-				--augmentation $$augmentation \
-				$(if $(FINETUNE_EPOCHS),--epochs $(FINETUNE_EPOCHS)); \
-		done; \
-	done; done
-	$(RUN) report.py --runs-dir $(RUNS)
+	.venv/bin/snakemake --snakefile workflow/Snakefile \
+		--workflow-profile workflow/profiles/$(PROFILE) $(SNAKEMAKE) \
+		$(if $(strip $(STUDY)),--config $(STUDY))
 
 test: .venv/installed lint
 	$(RUN) -m pytest -n auto --dist loadfile --cov --cov-report=term:skip-covered

@@ -97,7 +97,9 @@ class Compute:
 
 def moved(x: Tensor, device: torch.device) -> Tensor:
     """Return `x` on `device`; of a GPU's work in progress nothing is waited for."""
-    return (x.pin_memory() if device.type == "cuda" else x).to(device, non_blocking=True)
+    if device.type == "cuda" and not x.is_cuda:
+        x = x.pin_memory()
+    return x.to(device, non_blocking=True)
 
 
 def compute_of(config: Any) -> Compute:

@@ -101,8 +101,10 @@ class Training:
         losses, seen = self.losses.added(), self.run.ledger.together()
         if not processes.is_first():
             return
-        cuda = self.run.device.type == "cuda"
-        rng = [torch.get_rng_state(), *(torch.cuda.get_rng_state_all() if cuda else [])]
+        device = self.run.device
+        rng = [torch.get_rng_state()]
+        if device.type == "cuda":
+            rng.append(torch.cuda.get_rng_state(device))
         content = {
             "of": self.run.identity,
             "spent": self.run.spent(),
@@ -141,7 +143,8 @@ class Training:
             if self.n_steps:
                 torch.set_rng_state(state["rng"][0])
                 if run.device.type == "cuda":
-                    torch.cuda.set_rng_state_all(state["rng"][1:])
+                    for of_gpu in state["rng"][1:]:  # of one process's; the others draw the same
+                        torch.cuda.set_rng_state(of_gpu, run.device)
             if state["history"]:  # which no step looks at, but the end of training
                 first = next(iter(self.nets.values())).state_dict()
                 shapes = [

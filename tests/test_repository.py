@@ -19,6 +19,7 @@ INDIRECT = {
     "ruff": "make lint",
     "pytest-xdist": "pytest -n, in make test",
     "pytest-cov": "pytest --cov, in make test",
+    "snakemake": "make study",
 }
 #: Modules of de3dgan that a bare GPU node need not be able to import.
 NOT_CORE = {"figures", "export", "synthetic", "cli", "preprocessing", "report", "report_tables"}
@@ -121,7 +122,7 @@ def public(node: ast.AST, prefix: str = ""):
 
 @pytest.mark.parametrize(
     "path",
-    python_files("de3dgan", "models")
+    python_files("de3dgan", "models", "workflow")
     + sorted(path for folder in {*FOLDERS.values()} for path in folder.glob("*.py")),
     ids=lambda path: str(path.relative_to(ROOT)),
 )
@@ -171,7 +172,7 @@ def test_every_requirement_is_pinned_and_says_why():
 
 def test_what_is_imported_is_required_and_the_reverse():
     declared = {line.split("==")[0] for line in requirements()}
-    own = {path.stem for path in (ROOT / "benchmarks").rglob("*.py")}
+    own = {path.stem for path in python_files("benchmarks", "workflow")}
     used = set()
     for path in tracked():
         if path.suffix == ".py":
@@ -252,7 +253,7 @@ def test_make_knows_its_targets_and_runs_what_exists(target):
         assert module_file(module), module
     expected = {
         "demo": "de3dgan.summary",
-        "study": "report.py",
+        "study": "workflow/Snakefile",
         "test": "pytest",
         ".venv": "pip install",
     }
@@ -267,31 +268,6 @@ def test_the_demos_flags_are_flags_of_the_scripts():
         source = (ROOT / script).read_text()
         for flag in re.findall(r"--([a-z-]+)", arguments):
             assert f"    {flag.replace('-', '_')}: " in source, (script, flag)
-
-
-@pytest.mark.parametrize("task", ["workload", "valence", "arousal", "four_class"])
-def test_a_study_runs_every_stage_and_control_with_flags_that_they_have(task):
-    """On what its scripts are for; another task is refused in a sentence."""
-    make = ["make", "-n", "study", f"TASK={task}", "DATA_DIR=a b", "SEEDS=1 2"]
-    shown = subprocess.run(make, cwd=ROOT, capture_output=True, text=True).stdout
-    assert '--data-dir "a b"' in shown
-    assert "for seed in 1 2; do for fold in 0 1 2 3 4" in shown
-    assert "for augmentation in generated none noise surrogate shuffled" in shown
-    scripts = re.findall(r"(\S+_\S+\.py) \$where ([^;]*);", shown.replace("\\\n", " "))
-    assert len(scripts) == 3
-    for script, arguments in scripts:
-        source = (ROOT / script).read_text()
-        assert f'task: str = "{task}"' in source
-        for flag in re.findall(r"--([a-z-]+)", arguments + shown.split("where=")[1]):
-            if flag != "augmentation" or "Finetune" in script:
-                assert f"    {flag.replace('-', '_')}: " in source, (script, flag)
-
-
-def test_a_study_of_an_unknown_task_is_refused():
-    make = ["make", "-n", "study", "TASK=sleep"]
-    done = subprocess.run(make, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 2
-    assert 'There is no task "sleep"' in done.stderr
 
 
 def test_outputs_are_ignored_by_git():

@@ -1,0 +1,418 @@
+"""The workflow: its graph, a small study in full, what stopping and mistakes do, its profiles."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from snakemake.common.configfile import load_configfile
+
+from de3dgan.errors import UserError
+from de3dgan.splits import N_FOLDS
+from de3dgan.synthetic import write_store
+from tests.conftest import FOLDERS, ROOT, TINY, contents
+from tests.helpers import one_line
+
+sys.path.append(str(ROOT / "workflow"))
+
+import study  # noqa: E402
+
+PROFILES = ROOT / "workflow" / "profiles"
+AUGMENTATIONS = ("", "-none", "-noise", "-surrogate", "-shuffled")
+FOLD = "seed1/valence/trial/fold0"
+#: A study that takes seconds per stage.
+SMALL = {
+    "tasks": "valence",
+    "protocol": "trial",
+    "seeds": 1,
+    "folds": 0,
+    "augmentations": "generated none",
+    **{f"{stage}_epochs": 1 for stage in TINY},
+    **{f"{stage}_flags": " ".join(flags) for stage, flags in TINY.items()},
+}
+
+
+def command(folder: Path, *options: object, **settings: object) -> list[str]:
+    """Return the command of a study in `folder`, as make study has it."""
+    settings = {"runs": folder / "runs", "features": folder / "features", **settings}
+    return [
+        *(sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "workflow" / "Snakefile")),
+        *("--cores", "1", *map(str, options)),
+        *("--config", *(f"{name}={value}" for name, value in settings.items())),
+    ]
+
+
+def snakemake(
+    folder: Path, *options: object, **settings: object
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(folder, *options, **settings),
+        cwd=folder,  # not the repository: it works from anywhere
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def default_config() -> dict:
+    return load_configfile(ROOT / "workflow" / "config.yaml")
+
+
+# --- the graph
+
+
+@pytest.fixture(scope="module")
+def graph(tmp_path_factory) -> tuple[dict[str, str], dict[str, set[str]]]:
+    """Return the paper's study with two seeds: the label of each job, and what it waits for."""
+    folder = tmp_path_factory.mktemp("graph")
+    done = snakemake(folder, "--dag", tasks="valence arousal four_class", seeds="1 2")
+    assert done.returncode == 0, done.stderr
+    labels = dict(re.findall(r'^\t(\d+)\[label = "(.*?)"', done.stdout, re.M))
+    needs = {job: set() for job in labels}
+    for before, after in re.findall(r"^\t(\d+) -> (\d+)$", done.stdout, re.M):
+        needs[after].add(before)
+    return labels, needs
+
+
+def test_the_papers_study_has_as_many_jobs_as_arithmetic_says(graph):
+    labels, _ = graph
+    folds = 3 * 5 * 2  # tasks, folds, seeds
+    assert Counter(label.split("\\n")[0] for label in labels.values()) == {
+        "preprocess": 1,
+        "gan": folds,
+        "classifier": folds,
+        "finetune": folds * 5,
+        "report": 1,
+        "study": 1,
+    }
+
+
+def test_a_stage_waits_for_the_checkpoints_of_its_own_fold_and_for_nothing_else(graph):
+    labels, needs = graph
+
+    def named(job: str) -> tuple[str, tuple[str, ...]]:
+        rule, *wildcards = labels[job].split("\\n")
+        return rule, tuple(wildcards)
+
+    store = next(job for job in labels if named(job)[0] == "preprocess")
+    tuned = Counter()
+    for job in labels:
+        rule, wildcards = named(job)
+        if rule in ("gan", "classifier"):
+            assert needs[job] == {store}
+            assert [w.split(":")[0] for w in wildcards] == ["fold", "protocol", "seed", "task"]
+        elif rule == "finetune":
+            (_, of_gan), (_, of_classifier) = sorted(
+                named(before) for before in needs[job] - {store}
+            )
+            assert {named(b)[0] for b in needs[job]} == {"preprocess", "gan", "classifier"}
+            assert of_gan == of_classifier
+            tuned[of_gan, wildcards] += 1
+        elif rule == "report":
+            assert len(needs[job]) == 30 * 7
+    assert len(tuned) == 30 * 5
+    assert {w for _, w in tuned} == {(f"control: {name}",) for name in AUGMENTATIONS}
+
+
+# --- a small study, in full
+
+
+@pytest.fixture(scope="module")
+def studied(tmp_path_factory) -> Path:
+    """Return the folder of a finished study; not to be changed."""
+    folder = tmp_path_factory.mktemp("study")
+    write_store(folder / "features" / "study-deap")
+    (folder / "runs").mkdir()
+    (folder / "runs" / "store-deap.cksum").write_text("as if made of recordings\n")
+    done = snakemake(folder, data_dir=folder / "none", **SMALL)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+@pytest.fixture
+def again(studied, tmp_path) -> dict[str, object]:
+    """Return the settings of that study, with a copy of its runs that may be changed."""
+    runs = shutil.copytree(studied / "runs", tmp_path / "runs")
+    return {
+        **SMALL,
+        "data_dir": studied / "none",
+        "features": studied / "features",
+        "runs": runs,
+    }
+
+
+def test_a_study_ends_with_a_report_and_is_not_done_again(studied, again, tmp_path):
+    runs = again["runs"]
+    assert "Task valence, protocol trial" in (runs / "report" / "report.html").read_text()
+    stages = {path.parent.name for path in runs.glob(f"{FOLD}/*/result.json")}
+    assert stages == {"gan", "classifier", "finetune", "finetune-none"}
+    before = contents(runs / "seed1")
+    done = snakemake(tmp_path, **again)
+    assert done.returncode == 0
+    assert "Nothing to be done" in done.stderr
+    assert contents(runs / "seed1") == before
+
+
+def test_other_settings_are_refused_again_and_again_and_change_nothing(again, tmp_path):
+    runs = again["runs"]
+    before = without_checksums(runs)
+    for _ in range(2):
+        done = snakemake(tmp_path, **{**again, "finetune_epochs": 2})
+        assert done.returncode == 1
+        assert "Error: " in done.stderr
+        assert "differs in settings.epochs (1 there, 2 now)" in done.stderr
+    assert without_checksums(runs) == before
+
+
+def test_what_was_finished_without_the_workflow_is_taken_over(again, tmp_path):
+    runs = again["runs"]
+    before = without_checksums(runs)
+    shutil.rmtree(runs / ".snakemake")
+    for path in runs.glob(f"{FOLD}/*/*.cksum"):
+        path.unlink()
+    done = snakemake(tmp_path, f"{FOLD}/classifier/model.cksum", **again)
+    assert done.returncode == 0, done.stderr
+    assert "classifier is finished: " in done.stdout
+    assert without_checksums(runs) == before
+
+
+def test_a_checkpoint_that_is_made_anew_is_noticed_by_what_was_made_of_the_old_one(again, tmp_path):
+    shutil.rmtree(again["runs"] / FOLD / "classifier")
+    done = snakemake(tmp_path, **{**again, "classifier_epochs": 2})
+    assert done.returncode == 1
+    assert "Finished jobid" in done.stderr
+    assert "differs in upstream.classifier" in done.stderr
+
+
+def test_a_store_is_made_of_recordings_once_and_again_if_there_are_more(deap_dir, tmp_path):
+    recordings = shutil.copytree(deap_dir, tmp_path / "recordings")
+    settings = {**SMALL, "data_dir": recordings}
+    first = snakemake(tmp_path, "store-deap.cksum", **settings)
+    assert first.returncode == 0, first.stderr
+    assert (tmp_path / "features" / "study-deap" / "manifest.json").is_file()
+    edge = tmp_path / "runs" / "store-deap.cksum"
+    made = edge.read_text()
+    assert "Nothing to be done" in snakemake(tmp_path, edge.name, **settings).stderr
+
+    shutil.copy(recordings / "s01.dat", recordings / "s20.dat")
+    more = snakemake(tmp_path, edge.name, **settings)
+    assert more.returncode == 0, more.stderr
+    assert edge.read_text() != made
+
+
+def without_checksums(runs: Path) -> dict[str, str]:
+    """Return the contents of runs less those of the graph's edges, and folders' names."""
+    return {
+        name: content
+        for name, content in contents(runs / "seed1").items()
+        if not name.endswith(".cksum")
+    }
+
+
+# --- stopping
+
+
+@pytest.mark.parametrize(
+    ("stop", "control"),
+    [(signal.SIGKILL, "noise"), (signal.SIGINT, "surrogate"), (signal.SIGTERM, "shuffled")],
+)
+def test_a_stopped_study_goes_on_where_it_was_and_redoes_nothing(stop, control, again, tmp_path):
+    """The signal comes to all processes, as from a terminal or a cluster."""
+    fold = again["runs"] / FOLD
+    finished = {stage: contents(fold / stage) for stage in ("gan", "classifier")}
+    settings = {**again, "augmentations": control, "finetune_epochs": 5000}
+    metrics = fold / f"finetune-{control}" / "metrics.jsonl"
+
+    def run_until(n_epochs: int, signal_number: int) -> str:
+        """Run the study, stop it when there are so many epochs, and return what it said."""
+        with open(tmp_path / "log", "w") as log:
+            process = subprocess.Popen(
+                command(tmp_path, **settings),
+                cwd=tmp_path,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        try:
+            wait_for(lambda: metrics.is_file() and n_lines(metrics) >= n_epochs, process)
+        finally:
+            os.killpg(process.pid, signal_number)
+        assert process.wait(60) != 0
+        return (tmp_path / "log").read_text()
+
+    run_until(3, stop)
+    if stop != signal.SIGKILL:  # the script saves, and then it gives its lock back
+        wait_for(lambda: not (fold / f".finetune-{control}.lock").exists())
+    so_far = metrics.read_text()
+    output = run_until(n_lines(metrics) + 3, signal.SIGKILL)
+    assert metrics.read_text().startswith(so_far)
+    assert f"Going on after epoch {n_lines_of(so_far)} of 5000" in output
+    assert "generator" not in output and "fold 0: classifier" not in output
+    assert {stage: contents(fold / stage) for stage in finished} == finished
+
+
+def n_lines(path: Path) -> int:
+    return n_lines_of(path.read_text())
+
+
+def n_lines_of(text: str) -> int:
+    return text.count("\n")
+
+
+def wait_for(condition, process: subprocess.Popen | None = None, seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it does not happen"
+        assert process is None or process.poll() is None, "it has ended"
+        time.sleep(0.02)
+
+
+# --- settings
+
+
+def test_a_mistake_in_the_settings_is_one_sentence(tmp_path):
+    done = snakemake(tmp_path, "--dry-run", tasks="sleep")
+    assert done.returncode == 1
+    output = done.stdout + done.stderr
+    assert 'There is no task "sleep": choose from ' in output
+    assert "Traceback" not in output
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"task": "valence"}, 'no setting "task": choose from tasks, '),
+        ({"tasks": ["valence", "sleep"]}, 'no task "sleep": choose from arousal, four_class, '),
+        ({"tasks": ""}, "at least one of its tasks"),
+        ({"folds": []}, "at least one of its folds"),
+        ({"folds": "0 5"}, "folds must be a whole number, 0 to 4, and '5' is not"),
+        ({"folds": 1.5}, "folds must be a whole number"),
+        ({"seeds": None}, "at least one of its seeds"),
+        ({"seeds": "a"}, "seeds must be a whole number, 0 to 4294967295, and 'a' is not"),
+        ({"protocol": "person"}, 'no protocol "person": choose from subject, trial, video, win'),
+        ({"method": "ours"}, 'no method "ours": choose from published, spectral'),
+        ({"device": "tpu"}, 'no device "tpu"'),
+        ({"augmentations": "mixup"}, 'no augmentation "mixup"'),
+        ({"gan_epochs": 0}, "gan_epochs must be a whole number, 1 or more, and 0 is not"),
+        ({"at_once": 0}, "at_once must be a whole number"),
+        ({"source": "seed"}, 'no source "seed": choose from deap, eegmat'),
+        ({"tasks": "valence workload", "data_dir": "x"}, "data_dir is the folder of one source"),
+    ],
+)
+def test_settings_that_cannot_be_meant_are_refused(settings, sentence):
+    with pytest.raises(UserError) as error:
+        study.Study({**default_config(), **settings})
+    assert sentence in one_line(error)
+
+
+def test_settings_are_those_that_are_documented():
+    assert set(default_config()) == set(study.SETTINGS)
+    assert study.N_FOLDS == N_FOLDS
+    whole = study.Study(default_config())
+    assert whole.folds == list(range(N_FOLDS))
+    assert whole.stages == ["gan", "classifier", *(f"finetune{name}" for name in AUGMENTATIONS)]
+    assert whole.runs == ROOT / "runs" / "study"
+    assert whole.store("eegmat") == ROOT / "DE_feature" / "study-eegmat"
+    published = study.Study({**default_config(), "method": "published"})
+    assert published.runs == ROOT / "runs" / "study-published"
+    assert published.flags["gan"] == "--method published"
+
+
+def test_tasks_are_those_that_have_scripts_and_a_copy_is_one(tmp_path, monkeypatch):
+    tasks = study.find_tasks()
+    assert set(tasks) == {name.lower() for name in FOLDERS}
+    assert {name: task.source for name, task in tasks.items() if name != "workload"} == {
+        name: "deap" for name in ("valence", "arousal", "four_class")
+    }
+    assert tasks["workload"].source == "eegmat"
+    for name, folder in FOLDERS.items():
+        for stage in study.SCRIPTS:
+            assert tasks[name.lower()].script(stage).is_file()
+            assert tasks[name.lower()].script(stage).parent == folder
+
+    copy = tmp_path / "Dominance-main"
+    copy.mkdir()
+    for path in FOLDERS["Arousal"].glob("*.py"):
+        text = path.read_text().replace("arousal", "dominance")
+        (copy / path.name.replace("Arousal", "Dominance")).write_text(text)
+    monkeypatch.setattr(study, "ROOT", tmp_path)
+    own = study.Study({**default_config(), "tasks": "dominance"})
+    assert own.tasks["dominance"].script("finetune").is_file()
+    assert own.sources == ["deap"]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ([], []),
+        (["TASK=valence arousal four_class"], ['tasks="valence arousal four_class"']),
+        (
+            ["TASK=workload", "DATA_DIR=a b", "SEEDS=1 2", "PROTOCOL=trial", "AT_ONCE=3"],
+            'tasks="workload" data_dir="a b" protocol="trial" seeds="1 2" at_once="3"'.split(),
+        ),
+        (
+            "METHOD=published GAN_EPOCHS=3 CLASSIFIER_EPOCHS=2 FINETUNE_EPOCHS=1".split(),
+            'method="published" gan_epochs="3" classifier_epochs="2" finetune_epochs="1"'.split(),
+        ),
+    ],
+)
+def test_make_study_hands_its_settings_over(given, expected):
+    make = ["make", "-n", "study", *given]
+    shown = subprocess.run(make, cwd=ROOT, capture_output=True, text=True).stdout
+    assert "--workflow-profile workflow/profiles/default" in shown
+    config = shown.partition("--config")[2].split()
+    assert config == " ".join(expected).split()
+    for name in re.findall(r"(\w+)=", " ".join(config)):
+        assert name in study.SETTINGS
+
+
+# --- profiles
+
+
+def test_both_profiles_agree_on_what_is_done_again_and_slurm_has_resources_for_each_rule():
+    here, slurm = (
+        load_configfile(PROFILES / name / "config.yaml") for name in ("default", "slurm")
+    )
+    common = ("rerun-triggers", "rerun-incomplete", "nolock", "scheduler", "quiet")
+    assert {name: here[name] for name in common} == {name: slurm[name] for name in common}
+    rules = set(
+        re.findall(r"^rule (\w+):", (ROOT / "workflow" / "Snakefile").read_text(), re.M)
+    ) - {"study"}
+    assert set(slurm["set-resources"]) == rules
+    for rule, resources in slurm["set-resources"].items():
+        expected = {"mem_mb", "runtime"} | ({"gpu"} if rule in study.SCRIPTS else set())
+        assert set(resources) == expected, rule
+    assert set(slurm["set-threads"]) == rules - {"report"}
+    assert (
+        f"snakemake-executor-plugin-slurm=={plugin_version()}" in (ROOT / "README.md").read_text()
+    )
+
+
+def plugin_version() -> str:
+    text = (PROFILES / "slurm" / "config.yaml").read_text()
+    return re.search(r"pip install snakemake-executor-plugin-slurm==([\d.]+\d)", text)[1]
+
+
+def test_the_slurm_profile_is_one_that_snakemake_reads(tmp_path):
+    """With its executor if that is installed, which it need not be here."""
+    executor = [] if has_plugin() else ["--executor", "local"]
+    done = snakemake(
+        tmp_path, "--dry-run", "--workflow-profile", PROFILES / "slurm", *executor, folds=0
+    )
+    assert done.returncode == 0, done.stderr
+    assert "finetune          5" in done.stdout
+
+
+def has_plugin() -> bool:
+    from importlib.util import find_spec
+
+    return find_spec("snakemake_executor_plugin_slurm") is not None

@@ -1,0 +1,182 @@
+"""What the Snakefile asks about a study: its settings, checked, and the tasks that there are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from de3dgan import sources
+from de3dgan.errors import UserError
+from de3dgan.paths import ROOT
+
+#: Name of each stage's script, before the task's suffix.
+SCRIPTS = {
+    "gan": "3D-UNet_GAN",
+    "classifier": "SA-ST_Net_Classifier",
+    "finetune": "Finetune_Classifier",
+}
+#: The settings that config.yaml explains.
+SETTINGS = (
+    *("tasks", "protocol", "seeds", "folds", "method", "augmentations"),
+    *(f"{stage}_{kind}" for stage in SCRIPTS for kind in ("epochs", "flags")),
+    *("source", "data_dir", "features", "runs", "device", "at_once"),
+)
+N_FOLDS = 5
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task: three scripts in a folder.
+
+    Attributes
+    ----------
+    folder : Path
+        Where they lie.
+    suffix : str
+        How their names end.
+    source : str
+        The source of the recordings that they read, unless they are told otherwise.
+    """
+
+    folder: Path
+    suffix: str
+    source: str
+
+    def script(self, stage: str) -> Path:
+        """Return the script of a stage."""
+        return self.folder / f"{SCRIPTS[stage]}_{self.suffix}.py"
+
+
+class Study:
+    """The settings of a study.
+
+    Parameters
+    ----------
+    config : dict
+        Those of config.yaml, which explains them. Several values are a list, or a text of words.
+
+    Raises
+    ------
+    UserError
+        If a setting cannot be meant, naming it.
+    """
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        for name in set(config) - set(SETTINGS):
+            raise UserError(f'There is no setting "{name}": choose from {", ".join(SETTINGS)}.')
+        there = find_tasks()
+        self.tasks = {
+            name: there[_one_of("task", name, there)] for name in _several(config, "tasks")
+        }
+        # The scripts say what a flag can be; those of all tasks say the same.
+        scripts = next(iter(self.tasks.values()))
+        self.protocol = _one_of("protocol", config["protocol"], _choices(scripts, "protocol"))
+        self.method = _one_of("method", config["method"], _choices(scripts, "method"))
+        self.device = _one_of("device", config["device"], _choices(scripts, "device"))
+        known = _choices(scripts, "augmentation")
+        self.augmentations = [
+            _one_of("augmentation", name, known) for name in _several(config, "augmentations")
+        ]
+        self.seeds = [_whole("seeds", seed, 0, 2**32 - 1) for seed in _several(config, "seeds")]
+        self.folds = [_whole("folds", fold, 0, N_FOLDS - 1) for fold in _several(config, "folds")]
+        self.at_once = _whole("at_once", config["at_once"], 1, 10)
+        #: By stage: what its script is told beside the fold and the places.
+        self.flags = {stage: self._flags(config, stage) for stage in SCRIPTS}
+
+        self._source = config["source"]
+        for source in self.sources:
+            _one_of("source", source, sources.names())
+        self._data_dir = config["data_dir"]
+        if self._data_dir is not None and len(self.sources) > 1:
+            raise UserError(
+                f"data_dir is the folder of one source, and the tasks {', '.join(self.tasks)} have "
+                f"{len(self.sources)}: leave it out, or make two studies of it."
+            )
+        self.features = ROOT / Path(str(config["features"])).expanduser()
+        published = "-published" if self.method == "published" else ""
+        self.runs = ROOT / Path(str(config["runs"] or f"runs/study{published}")).expanduser()
+
+    def _flags(self, config: Mapping[str, Any], stage: str) -> str:
+        flags = f"--method {self.method}"
+        if config[f"{stage}_epochs"] is not None:
+            flags += f" --epochs {_whole(f'{stage}_epochs', config[f'{stage}_epochs'], 1)}"
+        return f"{flags} {config[f'{stage}_flags'] or ''}".rstrip()
+
+    @property
+    def sources(self) -> list[str]:
+        """The sources of all tasks, each once."""
+        return list(dict.fromkeys(self.source(task) for task in self.tasks))
+
+    def source(self, task: str) -> str:
+        """Return the source of a task's recordings."""
+        return self._source or self.tasks[task].source
+
+    def data_dir(self, source: str) -> Path:
+        """Return the folder of a source's recordings."""
+        return ROOT / Path(self._data_dir or sources.load(source).DEFAULT_DIR).expanduser()
+
+    def recordings(self, source: str) -> list[Path]:
+        """Return the recordings of a source, none if something is wrong: preprocessing says so."""
+        try:
+            subjects = sources.load(source).find(self.data_dir(source))
+        except UserError:
+            return []
+        return [path for files in subjects.values() for path in files]
+
+    @property
+    def stages(self) -> list[str]:
+        """The folders of a fold: its stages, and stage 3 once for each augmentation."""
+        tuned = [
+            "finetune" if name == "generated" else f"finetune-{name}" for name in self.augmentations
+        ]
+        return ["gan", "classifier", *tuned]
+
+    def store(self, source: str) -> Path:
+        """Return the folder of a source's store."""
+        return self.features / f"study-{source}"
+
+
+def find_tasks() -> dict[str, Task]:
+    """Return every task that has scripts, yours too, by the name that they give it."""
+    tasks = {}
+    for path in (*ROOT.glob(f"{SCRIPTS['gan']}_*.py"), *ROOT.glob(f"*-main/{SCRIPTS['gan']}_*.py")):
+        text = path.read_text(encoding="utf-8")
+        name = re.search(r'^    task: str = "(.+?)"', text, re.M)
+        store = re.search(r'^    data_dir: Path = Path\("DE_feature/(.+?)"\)', text, re.M)
+        if name and store:
+            suffix = path.stem.removeprefix(f"{SCRIPTS['gan']}_")
+            tasks[name[1]] = Task(path.parent, suffix, store[1])
+    return tasks
+
+
+def _choices(task: Task, flag: str) -> list[str]:
+    """Return the values that a flag can have: those that stage 3's script lists."""
+    text = task.script("finetune").read_text(encoding="utf-8")
+    return re.findall(r'"(\w+)"', re.search(rf"^    {flag}: Literal\[(.+)\]", text, re.M)[1])
+
+
+def _several(config: Mapping[str, Any], name: str) -> list[Any]:
+    """Return the values of a setting, each once."""
+    value = config[name]
+    values = value.split() if isinstance(value, str) else value
+    values = values if isinstance(values, list) else [] if values is None else [values]
+    if not values:
+        raise UserError(f"A study needs at least one of its {name}, and there is none.")
+    return list(dict.fromkeys(values))
+
+
+def _one_of(kind: str, value: Any, known: Iterable[str]) -> str:
+    if value not in known:
+        raise UserError(f'There is no {kind} "{value}": choose from {", ".join(sorted(known))}.')
+    return value
+
+
+def _whole(name: str, value: Any, lowest: int, highest: int | None = None) -> int:
+    """Return a whole number, which the command line may have left as text."""
+    if not re.fullmatch(r"\d+", str(value)) or not lowest <= int(value) <= (highest or int(value)):
+        upper = "or more" if highest is None else f"to {highest}"
+        raise UserError(f"{name} must be a whole number, {lowest} {upper}, and {value!r} is not.")
+    return int(value)
