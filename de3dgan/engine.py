@@ -397,7 +397,7 @@ def step(optimiser: Optimizer, loss: Tensor, n_samples: int, max_norm: float | N
     optimiser.zero_grad(set_to_none=True)
     if processes.count() > 1:
         loss = loss * (n_samples / processes.total(n_samples))
-    loss.backward()
+    loss.backward(inputs=parameters)  # nothing for other networks, or for what they are given
     processes.add_gradients(parameters)
     if max_norm is not None:
         nn.utils.clip_grad_norm_(parameters, max_norm)

@@ -292,10 +292,8 @@ def train(
                     critic, real, generated.detach(), config.penalty_weight, ratio
                 )
             engine.step(optimisers["critic"], loss_of_critic, len(real))
-            critic.requires_grad_(False)  # the generator's step leaves no gradient there
             with run.compute.autocast():
                 score = critic(generated).float().mean()
-            critic.requires_grad_(True)
             loss = loss - score
             losses = {"critic_gap": gap, "generated_score": score}
         engine.step(optimisers["generator"], loss, len(real))
