@@ -68,7 +68,7 @@ def main(config: Config) -> None:
         "# Precision and compilation",
         "",
         "Made by `.venv/bin/python benchmarks/precision.py --data-dir <store of all EEGMAT>` on "
-        f"{environment['device']} with {environment['threads']} threads, torch "
+        f"{environment['device']} with {environment['threads']} thread(s), torch "
         f"{environment['torch']}: task workload, protocol `subject`, folds {folds}, seeds "
         f"{' '.join(map(str, config.seeds))}. `--precision auto` is bf16 where the device gains "
         "from it, `--compile auto` is off.",
@@ -80,7 +80,8 @@ def main(config: Config) -> None:
         "|---|---|---|---|---|",
         *(classifier_row(config, arm) for arm in ARMS),
         "",
-        "The other stages, means over folds " + " and ".join(map(str, config.all_stages)) + ":",
+        f"The other stages, seed {config.seeds[0]}, mean of folds "
+        f"{' '.join(map(str, config.all_stages))}:",
         "",
         "| | told from real EEG | log spectrum distance | DE error (nats) "
         "| stage 3: balanced accuracy per frame | seconds per epoch, stage 1 | stage 3 |",

@@ -61,8 +61,8 @@ _FIELDS = {
 }
 #: Times that a store is read anew because it has been replaced meanwhile.
 _ATTEMPTS = 5
-#: Bytes of files that may be mapped at a time, PyTorch's own 150 MiB or so among them.
-_MAPPED = 384 * 2**20
+#: Bytes that a process may have in memory before it gives back what it has read of files.
+_RESIDENT = 1400 * 2**20
 
 
 @dataclass(frozen=True)
@@ -290,17 +290,17 @@ def _mapped(path: Path) -> np.ndarray:
 
 
 def give_back(array: np.ndarray) -> None:
-    """Give back the memory that reading `array` by memory map has taken, if that has become much.
+    """Give back the memory that reading `array` by memory map has taken, if the process has much.
 
     The system keeps what was read for as long as it has room, but counts it as this process's, and
     a cluster may end a process for it. Where the system cannot tell, nothing is done.
     """
     try:
         with open("/proc/self/statm", "rb") as file:
-            mapped = int(file.read().split()[2]) * mmap.PAGESIZE
+            resident = int(file.read().split()[1]) * mmap.PAGESIZE
     except OSError:
         return
-    if mapped > _MAPPED and isinstance(array.base, mmap.mmap):
+    if resident > _RESIDENT and isinstance(array.base, mmap.mmap):
         array.base.madvise(mmap.MADV_DONTNEED)
 
 

@@ -160,7 +160,7 @@ def test_files_that_were_read_are_given_back(tmp_path, monkeypatch):
     frames = Frames(in_memory, CPU, waveform_baseline=False, eeg=array)
     numbers = np.arange(64 * 20)
     wanted = frames[numbers]
-    monkeypatch.setattr(store, "_MAPPED", 0)
+    monkeypatch.setattr(store, "_RESIDENT", 0)
     mapped = resident_kib(tmp_path / "eeg.npy")
     assert mapped > array.nbytes / 1024 / 2
     store.give_back(array)

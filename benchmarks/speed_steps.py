@@ -1,0 +1,299 @@
+"""Training steps of all stages, ours and the published-style loop's: time, FLOPs, memory.
+
+Ours are the steps of the scripts themselves: `de3dgan.engine.fit` is replaced by something that
+takes and times steps, and then ends the script. The published-style loop (`published_loop`) takes
+its steps in turns with those of ``--method published``, on the same batches, so that whatever else
+the machine does hits both.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import runpy
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks import published_loop
+from de3dgan import checkpoints
+from de3dgan.preprocessing import build_store
+from de3dgan.run import SCRIPTS
+from de3dgan.synthetic import Signal, write_deap
+from models import Discriminator, Generator, SASTNet
+
+ROOT = Path(__file__).resolve().parents[1]
+#: Each method, and what its configuration is called in the scripts.
+METHODS = {"published": "Published", "spectral": "Config"}
+#: What the rows of a table are called that are not a method of ours.
+PUBLISHED_STYLE = "published-style loop"
+#: Seconds that steps are taken for, to time one.
+_BLOCK = 0.4
+#: Sides of the matrices that the peak is searched with, and seconds for each.
+_SIZES = {"cpu": (512, 1024, 2048, 4096), "cuda": (2048, 4096, 8192)}
+_PEAK_SECONDS = 0.4
+_DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
+
+#: Takes a training step in an epoch, on items.
+Step = Callable[[int, np.ndarray], Any]
+
+
+def measure(device: str, repeats: int) -> dict[str, Any]:
+    """Return the peak of matrix products, and a row per stage, loop and kind of epoch.
+
+    Parameters
+    ----------
+    device : str
+        "cpu" or "cuda".
+    repeats : int
+        Times that each is measured; the median is kept.
+    """
+    peaks = [peak(torch.device(device))]
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        recordings, store = Path(folder, "recordings"), Path(folder, "store")
+        write_deap(recordings, n_subjects=1, signal=Signal(n_trials=25))
+        build_store("deap", recordings, store, n_jobs=1)
+        for (method, recipe), (stage, script) in itertools.product(
+            METHODS.items(), SCRIPTS.items()
+        ):
+            path = ROOT / f"{script}_Valence.py"
+            names = runpy.run_path(str(path))
+            where = {"data_dir": store, "runs_dir": Path(folder, method), "device": device}
+            timed = TimedFit(stage, method, repeats)
+            sys.argv[0] = str(path)
+            with patch("de3dgan.engine.fit", timed), contextlib.suppress(Measured):
+                names["main"](names[recipe](**where, restart=True))
+            rows += timed.rows
+            if stage != "finetune":  # what the next stages read
+                quickly = {"epochs": 1, **({"calibration_steps": 1} if stage == "gan" else {})}
+                names["main"](names[recipe](**where, **quickly, restart=True))
+    peaks.append(peak(torch.device(device)))
+    # The better of before and after, since something else may have kept the machine busy.
+    best = {name: max(p[name] for p in peaks) for name in peaks[0]}
+    return {"peak_flops": best, "steps": rows}
+
+
+class Measured(Exception):
+    """Ends a stage's script once its steps have been timed."""
+
+
+@dataclass
+class TimedFit:
+    """Takes the place of `de3dgan.engine.fit`: takes steps on full batches and times them.
+
+    Attributes
+    ----------
+    stage, method : str
+        Whose script it is called by.
+    repeats : int
+        Blocks of steps that are timed of each kind.
+    rows : list of dict
+        What was found.
+    """
+
+    stage: str
+    method: str
+    repeats: int
+
+    def __call__(
+        self,
+        run: Any,
+        nets: Mapping[str, Any],
+        optimisers: Any,
+        items: np.ndarray,
+        purpose: str,
+        train_step: Step,
+        *_: Any,
+        **__: Any,
+    ) -> None:
+        """Time steps."""
+        for net in nets.values():
+            net.train()
+
+        def ours(epoch: int, batch: np.ndarray) -> None:
+            with run.ledger.by(*nets):
+                train_step(epoch, batch)
+
+        loops: dict[str, tuple[Step, str]] = {}
+        precision = "bfloat16" if run.compute.bfloat16 else "float32"
+        if self.method == "published":
+            loops[PUBLISHED_STYLE] = (published_step(run, self.stage), "float32")
+        loops[self.method] = (ours, precision)
+        # The published critic steps on every fifth epoch.
+        kinds = {"critic steps": 0, "critic rests": 1} if "critic" in nets else {"": 0}
+        batch = full_batches(items, run.config.batch_size)
+        self.rows = []
+        counts = {}
+        for (loop, (step, _)), (kind, epoch) in itertools.product(loops.items(), kinds.items()):
+            step(epoch, next(batch))  # warms up
+            counts[loop, kind] = {
+                **counted(lambda s=step, e=epoch: s(e, next(batch))),
+                **profiled(lambda s=step, e=epoch: s(e, next(batch)), run.device),
+            }
+        times: dict[tuple[str, str], list[float]] = {key: [] for key in counts}
+        memory: dict[tuple[str, str], float | None] = {}
+        for _ in range(self.repeats):
+            for loop, kind in counts:
+                step, epoch = loops[loop][0], kinds[kind]
+                with gpu_peak(run.device) as found:
+                    seconds = block(lambda s=step, e=epoch: s(e, next(batch)), run.device)
+                times[loop, kind].append(seconds)
+                memory[loop, kind] = found.get("mib")
+        for loop, kind in counts:
+            self.rows.append(
+                {
+                    "stage": self.stage,
+                    "loop": loop,
+                    "kind": kind,
+                    "batch": run.config.batch_size,
+                    "unit": "trials" if self.stage == "gan" else "frames",
+                    "precision": loops[loop][1],
+                    "threads": torch.get_num_threads(),
+                    "seconds": statistics.median(times[loop, kind]),
+                    "spread": [min(times[loop, kind]), max(times[loop, kind])],
+                    **counts[loop, kind],
+                    "gpu_mib": memory[loop, kind],
+                }
+            )
+        raise Measured
+
+
+def published_step(run: Any, stage: str) -> published_loop.Step:
+    """Return the published-style step of a stage, with the networks of its run."""
+    batches = published_loop.HostBatches(run.store, run.labels, run.device)
+    config, names = run.config, run.store.ch_names
+    if stage == "gan":
+        generator = Generator(names, widths=config.widths)
+        critic = Discriminator(names, widths=config.critic_widths, n_hidden=config.critic_hidden)
+        pair = generator.to(run.device), critic.to(run.device)
+        return published_loop.gan_step(batches, *pair, config)
+    if stage == "classifier":
+        net = SASTNet(
+            names,
+            run.n_classes,
+            widths=config.widths,
+            n_features=config.n_features,
+            dropout=config.dropout,
+        )
+        return published_loop.classifier_step(batches, net.to(run.device), config)
+    net, generator = (
+        checkpoints.rebuild(run.upstream[name], run.device) for name in ("classifier", "gan")
+    )
+    return published_loop.finetune_step(batches, net, generator, config)
+
+
+def full_batches(items: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    """Yield random batches of `size` items without end."""
+    rng = np.random.default_rng(0)
+    while True:
+        yield rng.permutation(items)[:size]
+
+
+def block(step: Callable[[], Any], device: torch.device) -> float:
+    """Return the seconds that a step takes, the mean over as many as `_BLOCK` allows."""
+    synchronise(device)
+    start, n_steps = time.perf_counter(), 0
+    while True:
+        step()
+        n_steps += 1
+        if time.perf_counter() - start > _BLOCK:
+            synchronise(device)
+            return (time.perf_counter() - start) / n_steps
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait until a GPU has done what it was asked for."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+@contextlib.contextmanager
+def gpu_peak(device: torch.device) -> Iterator[dict[str, float]]:
+    """Give a dict that holds, after the block, the ``mib`` a GPU had allocated at most."""
+    found: dict[str, float] = {}
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    yield found
+    if device.type == "cuda":
+        found["mib"] = torch.cuda.max_memory_allocated(device) / 2**20
+
+
+def counted(step: Callable[[], Any]) -> dict[str, float]:
+    """Return the FLOPs of a step: of convolutions and matrix products, forwards and backwards.
+
+    A compiled network is counted as it was written, since the counter cannot look into it.
+    """
+    counter = FlopCounterMode(display=False)
+    # It would also tell modules apart, and cannot within the gradient penalty's `autograd.grad`.
+    nothing = {"__enter__": lambda: None, "__exit__": lambda: None}
+    counter.mod_tracker = SimpleNamespace(parents={"Global"}, **nothing)
+    with torch.compiler.set_stance("force_eager"), counter:
+        step()
+    return {"flops": counter.get_total_flops()}
+
+
+def profiled(step: Callable[[], Any], device: torch.device) -> dict[str, float]:
+    """Return the share of a step's time that is spent in convolutions and matrix products."""
+    from torch.autograd import DeviceType
+    from torch.profiler import ProfilerActivity, profile
+
+    gpu = device.type == "cuda"
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if gpu else [])]
+    with profile(activities=activities, acc_events=True) as profiler:
+        step()
+        synchronise(device)
+    of_products, total = 0.0, 0.0
+    for event in profiler.key_averages():
+        if event.device_type != DeviceType.CPU:  # a GPU's work, which counts as its operator's
+            continue
+        spent = event.self_device_time_total if gpu else event.self_cpu_time_total
+        total += spent
+        if any(name in event.key for name in ("conv", "mm", "gemm", "linear")):
+            of_products += spent
+    return {"share_in_products": of_products / total}
+
+
+def peak(device: torch.device) -> dict[str, float]:
+    """Return the FLOP/s of square matrix products, per precision, at their best.
+
+    They are asked for as products and as 1x1 convolutions, for which PyTorch goes to other
+    libraries on some processors.
+    """
+    found = {}
+    for name, dtype in _DTYPES.items():
+        rates = []
+        for size in _SIZES[device.type]:
+            a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+            image = a.view(-1, 4, 4, size).movedim(3, 1)  # its values lie in memory as those of a
+            for product in (
+                lambda a=a, b=b: a @ b,
+                lambda a=image, b=b: F.conv2d(a, b[..., None, None]),
+            ):
+                rates.append(2 * size**3 / quickest(product, device))
+        found[name] = max(rates)
+    return found
+
+
+def quickest(product: Callable[[], Any], device: torch.device) -> float:
+    """Return the seconds that a product takes, at least."""
+    times, until = [], time.perf_counter() + _PEAK_SECONDS
+    while len(times) < 2 or time.perf_counter() < until:
+        synchronise(device)
+        start = time.perf_counter()
+        product()
+        synchronise(device)
+        times.append(time.perf_counter() - start)
+    return min(times)

@@ -1,0 +1,136 @@
+"""Memory does not grow with the data: they are read where they lie, and given back."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.scaling import watched
+from de3dgan.files import read_json, sha256, write_csv, write_json
+from de3dgan.montage import DEAP_CHANNELS
+from de3dgan.store import ARRAYS, Store, manifest_hash
+from de3dgan.synthetic import write_store
+from tests.conftest import ROOT, TINY, run_script, script_of
+
+#: Runs a script with limits that are reached with little data: of memory, and of the frames of the
+#: support vector machine, which takes more of it up to its own limit.
+_LIMITED = (
+    "import runpy, sys; "
+    "from de3dgan import baselines, store; "
+    "store._RESIDENT, baselines._N_SVM_FRAMES = 0, 500; "
+    "sys.argv[:1] = []; "
+    "runpy.run_path(sys.argv[0], run_name='__main__')"
+)
+#: Reads all EEG of a store in random order, and prints by how many KiB what is mapped has grown.
+_READING = """
+import resource, sys
+import numpy as np, torch
+from de3dgan import store
+from de3dgan.data import Frames
+
+def resident():
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("VmRSS"))
+
+opened = store.Store.open(sys.argv[1])
+frames = Frames(opened, torch.device("cpu"), waveform_baseline=False)
+before = resident()
+store._RESIDENT = (before << 10) + (16 << 20)
+most = 0
+for some in np.array_split(np.random.default_rng(0).permutation(frames.shape[0]), 500):
+    frames[some]
+    most = max(most, resident())
+for trial in range(opened.n_trials):
+    frames.trials(np.array([trial]))
+    most = max(most, resident())
+print(most - before)
+"""
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory) -> dict[int, Path]:
+    """Return stores of 24 trials, and of twelve times as many, by their number of trials."""
+    folder = tmp_path_factory.mktemp("stores")
+    small = write_store(folder / "small", n_subjects=6, ch_names=DEAP_CHANNELS, n_frames=60)
+    return {24: small, 288: repeated(small, folder / "large", 12)}
+
+
+def repeated(store: Path, folder: Path, times: int) -> Path:
+    """Write a store that has the trials of another one several times, of other subjects."""
+    opened = Store.open(store)
+    folder.mkdir()
+    for name in ARRAYS:
+        array = getattr(opened, name)
+        np.save(folder / f"{name}.npy", np.concatenate([array] * times))
+    n_trials = opened.n_trials
+    rows = [
+        {name: values[trial] for name, values in opened.columns.items()}
+        | {"trial": n_trials * n + trial, "baseline": n_trials * n + trial}
+        | {"subject": f"{opened.columns['subject'][trial]}-{n}"}
+        for n in range(times)
+        for trial in range(n_trials)
+    ]
+    write_csv(folder / "trials.csv", rows)
+    manifest = read_json(store / "manifest.json")
+    shapes = {name: [times * n, *rest] for name, (n, *rest) in manifest["shapes"].items()}
+    manifest |= {"shapes": shapes, "trials": sha256(folder / "trials.csv")}
+    write_json(folder / "manifest.json", {**manifest, "hash": manifest_hash(manifest)})
+    return folder
+
+
+def seen_from_outside(*arguments: object) -> dict[str, float]:
+    """Return what a process of Python took, started by a small one.
+
+    A process begins with the peak memory of the one that starts it, and that of tests is large.
+    """
+    look = (
+        "import json, sys; from benchmarks.scaling import watched; "
+        "print(json.dumps(watched([sys.executable, *sys.argv[1:]])))"
+    )
+    done = run_script("-c", look, *arguments)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_memory_and_time_of_a_process_are_seen_from_outside():
+    code = "import time; x = b'1' * (200 << 20); time.sleep(0.3)"
+    found = seen_from_outside("-c", code)
+    assert 200 < found["peak_mib"] < 260
+    assert found["seconds"] > 0.3
+    if sys.platform == "linux":
+        assert 200 < found["peak_anonymous_mib"] < 260
+    with pytest.raises(RuntimeError, match="ZeroDivisionError"):
+        watched([sys.executable, "-c", "1 / 0"])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_what_was_read_of_eeg_is_given_back(stores):
+    path = stores[288]
+    done = run_script("-c", _READING, path)
+    assert done.returncode == 0, done.stderr
+    grown = int(done.stdout) / 2**10
+    size = (path / "eeg.npy").stat().st_size / 2**20
+    assert size > 200
+    assert grown < 0.25 * size
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere, what is mapped is not given back")
+def test_a_stage_takes_far_less_memory_than_there_is_data(stores, tmp_path):
+    """The classifier, on 24 trials and on 288: from reading to figures."""
+    peaks, sizes = [], []
+    for n_trials, path in stores.items():
+        flags = ["--data-dir", path, "--runs-dir", tmp_path / str(n_trials), "--epochs", 1]
+        flags += [*TINY["classifier"], "--batch-size", 32]
+        found = seen_from_outside("-c", _LIMITED, script_of("classifier"), *flags)
+        peaks.append(found["peak_mib"])
+        sizes.append((path / "eeg.npy").stat().st_size / 2**20)
+    assert peaks[1] - peaks[0] < 0.6 * (sizes[1] - sizes[0]), (peaks, sizes)
+
+
+def test_what_looks_at_processes_from_outside_is_small_itself():
+    code = "import sys, benchmarks.scaling; print('torch' in sys.modules, 'numpy' in sys.modules)"
+    assert run_script("-c", code, cwd=ROOT).stdout.split() == ["False", "False"]
