@@ -83,10 +83,17 @@ def epoch_line(rows: Sequence[Found], key: tuple[str, str]) -> dict[str, float]:
 
 
 def per_subject(rows: Sequence[Found], key: tuple[str, str], name: str, less: str = "") -> float:
-    """Return by how much a figure grows per subject; of it, `less` is no part."""
+    """Return by how much a figure grows per subject; of it, `less` is no part.
+
+    That is between the two largest numbers of subjects: what is looked at up to some number of
+    trials only, such as the quality of EEG, has stopped growing there.
+    """
     of_stage = [row for row in rows if (row["stage"], row["method"]) == key]
-    values = [(row[name] or 0) - (row[less] if less else 0) for row in of_stage]
-    return line([row["n_subjects"] for row in of_stage], values)["slope"]
+    before, last = sorted(of_stage, key=lambda row: row["n_subjects"])[-2:]
+    grown = (last[name] or 0) - (before[name] or 0)
+    if less:
+        grown -= last[less] - before[less]
+    return max(grown / (last["n_subjects"] - before["n_subjects"]), 0.0)
 
 
 def line(x: Sequence[float], y: Sequence[float]) -> dict[str, float]:

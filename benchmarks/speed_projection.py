@@ -49,7 +49,7 @@ def projection_lines(found: Found) -> Iterator[str]:
     yield (
         "3. **Memory of what looks at all DE at once**, the linear models and the certificate's "
         f"probe. DE of {frames:,} frames is {features:.2g} GiB, and they hold it two or three "
-        f"times. Of the stages measured, {_called(hungriest)} grows fastest, by "
+        f"times. Of the stages measured, {_called(hungriest)} grows fastest at the end, by "
         f"{growth[hungriest]:.2g} MiB per subject with {_CHANNELS} electrodes, pages of files "
         f"aside: by {growth[hungriest] * _MANY_SUBJECTS / 1024:.2g} GiB. They should then be "
         "fitted in passes, from sums over parts of the data, or on some of the frames, as the "
@@ -66,8 +66,8 @@ def projection_lines(found: Found) -> Iterator[str]:
     start = max(per_subject(rows, key, "to_first_step", "second_eeg") for key in keys)
     second = max(per_subject(rows, key, "second_eeg") for key in keys)
     yield (
-        f"5. **The start.** A subject adds {1000 * max(start, 0):.0f} ms to it, since all DE is "
-        f"looked at: {max(start, 0) * _MANY_SUBJECTS:.0f} s. The second EEG of fine-tuning adds "
+        f"5. **The start.** A subject adds {1000 * start:.0f} ms to it, since all DE is "
+        f"looked at: {start * _MANY_SUBJECTS:.0f} s. The second EEG of fine-tuning adds "
         f"{second:.2g} s per subject, {second * _MANY_SUBJECTS / 3600:.2g} hours, and as much disk "
         "as the EEG that is trained on. It should then be made once and kept, for all classifiers "
         "of a fold."

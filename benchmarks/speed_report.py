@@ -74,7 +74,7 @@ def device_lines(found: Found, device: str) -> Iterator[str]:
     yield (
         f"{machine['cores']} cores ({machine['architecture']}, {bf16} bfloat16 instructions), "
         f"{machine['memory_gib']:.0f} GiB of memory{gpu}; torch {machine['torch']}, "
-        f"{machine['threads']} threads of it."
+        f"{machine['threads']} threads."
     )
     yield ""
     rows = [(t.name, t.wanted, t.figure, t.verdict) for t in targets(found, device)]
