@@ -136,7 +136,8 @@ def study_minutes(found: Found, method: str, n_epochs: int | None = None) -> flo
     All stages of all tasks and folds, one after another, each for `n_epochs` or, by default, for as
     many as its recipe says.
     """
-    keys = stage_keys(found.get("scaling", {}).get("rows", []))
+    rows = found.get("scaling", {}).get("rows", [])
+    keys = stage_keys([row for row in rows if row["n_subjects"] == largest_size(rows)])
     if not all((stage, method) in keys for stage in STAGES):
         return None
     epochs = found["recipe_epochs"][method]

@@ -190,7 +190,8 @@ def scaling_lines(found: Found) -> Iterator[str]:
     at = {(row["stage"], row["method"], row["n_subjects"]): row for row in rows}
 
     def of_sizes(key: tuple[str, str], text: object) -> tuple[str, ...]:
-        return (_called(key[0]), key[1], *(text(at[*key, size]) for size in sizes))
+        found = (text(at[*key, size]) if (*key, size) in at else "-" for size in sizes)
+        return (_called(key[0]), key[1], *found)
 
     heads = ("stage", "method", *(f"{size} subjects" for size in sizes))
     yield "### The number of subjects"
@@ -227,10 +228,11 @@ def scaling_lines(found: Found) -> Iterator[str]:
     yield ""
     yield from table(heads, [of_sizes(key, _start) for key in stages])
     features = max(at["preprocess", "both", size]["disk_mib"] / size for size in sizes)
-    runs = [f"{_called(*k)} {at[*k, sizes[-1]]['disk_mib']:.0f}" for k in stages]
+    runs = {key: row["disk_mib"] for row in rows for key in [(row["stage"], row["method"])]}
+    runs = [f"{_called(stage)}, {method}: {runs[stage, method]:.0f}" for stage, method in stages]
     yield (
-        f"Disk: {features:.1f} MiB of features per subject. Run directories, MiB with {sizes[-1]} "
-        f"subjects: {'; '.join(runs)}."
+        f"Disk: {features:.1f} MiB of features per subject. Run directories, MiB: "
+        f"{'; '.join(runs)}."
     )
     yield ""
     yield from study_lines(found)

@@ -62,7 +62,7 @@ _FIELDS = {
 #: Times that a store is read anew because it has been replaced meanwhile.
 _ATTEMPTS = 5
 #: Bytes that a process may have in memory before it gives back what it has read of files.
-_RESIDENT = 1400 * 2**20
+_RESIDENT = 1200 * 2**20
 
 
 @dataclass(frozen=True)

@@ -345,6 +345,11 @@ def test_a_line_is_fitted():
     assert bent["residual"] > 0.05
 
 
+def test_growth_is_that_between_the_largest_numbers_of_subjects():
+    rows = [scaling_row("gan", n, peak_mib=float(mib)) for n, mib in ((1, 0), (4, 90), (8, 110))]
+    assert speed_figures.per_subject(rows, ("gan", "published"), "peak_mib") == pytest.approx(5)
+
+
 def test_the_page_in_the_repository_is_made_of_the_figures_beside_it():
     page = speed.Config().out
     kept = json.loads(speed.figures_beside(page).read_text())
