@@ -1,18 +1,19 @@
 """The training steps as the published code writes them, which ours are timed against.
 
-They train this repository's own networks, with the same loss, batch size and widths, so that the
-work is the same. What differs is how it is done:
+They train this repository's own networks, with the same batch size and widths. What differs is how
+it is done:
 
 - float32 throughout, feature maps contiguous rather than channels last, and PyTorch's own
   transposed convolution;
 - the generator's head at all 120 half-seconds and all 72 cells of the grid, halved in time after;
-- the critic's loss, gradient penalty included, computed in every step, and thrown away in the four
-  of five epochs in which the critic rests; its score in the generator's loss in all of them;
 - EEG and DE normalised by the statistics of each batch, in NumPy, and copied from there;
 - losses fetched from the device after each step;
-- in fine-tuning, EEG generated anew in every step.
+- in fine-tuning, EEG generated anew in every step;
+- the critic's loss, gradient penalty included, computed in every step, and thrown away in the four
+  of five epochs in which the critic rests; its score in the generator's loss in all of them.
 
-Where the published code can be read in two ways, it is given the faster one.
+In the last point the losses differ as well: ours leaves the score out where the critic rests. Where
+the published code can be read in two ways otherwise, it is given the faster one.
 """
 
 from __future__ import annotations

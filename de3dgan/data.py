@@ -16,6 +16,8 @@ from de3dgan.store import Store, give_back
 
 #: Share of a GPU's free memory that data may take; beyond it, data stays memory-mapped.
 _GPU_SHARE = 0.5
+#: Frames that are gathered at a time where very many are asked for.
+_AT_ONCE = 64
 
 
 class Frames:
@@ -97,7 +99,9 @@ class Frames:
 
     def cpu(self, frames: np.ndarray) -> np.ndarray:
         """Return frames by number as an array."""
-        return self[frames].cpu().numpy()
+        # Some at a time: each touches a page of the file per channel, and its neighbours.
+        some = chunks(frames, _AT_ONCE)
+        return np.concatenate([self[numbers].cpu().numpy() for numbers in some])
 
 
 def resident(x: Tensor, device: torch.device) -> Tensor:
