@@ -91,6 +91,7 @@ class Frames:
     def trials(self, trials: np.ndarray) -> Tensor:
         """Return the EEG of whole trials, (len(trials), n_chans, n_times) in µV on the device."""
         frames = self[self.numbers(trials)].unflatten(0, (len(trials), self.n_frames))
+        give_back(self._array, share=0.5)
         return frames.transpose(1, 2).flatten(2)
 
     def continuous(self, trials: np.ndarray) -> np.ndarray:

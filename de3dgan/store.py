@@ -62,7 +62,7 @@ _FIELDS = {
 #: Times that a store is read anew because it has been replaced meanwhile.
 _ATTEMPTS = 5
 #: Bytes that a process may have in memory before it gives back what it has read of files.
-_RESIDENT = 1200 * 2**20
+_RESIDENT = 1400 * 2**20
 
 
 @dataclass(frozen=True)
@@ -289,18 +289,26 @@ def _mapped(path: Path) -> np.ndarray:
     return array
 
 
-def give_back(array: np.ndarray) -> None:
+def give_back(array: np.ndarray, share: float = 1.0) -> None:
     """Give back the memory that reading `array` by memory map has taken, if the process has much.
 
     The system keeps what was read for as long as it has room, but counts it as this process's, and
     a cluster may end a process for it. Where the system cannot tell, nothing is done.
+
+    Parameters
+    ----------
+    array : array
+        A file's memory map.
+    share : float
+        Of what a process may have in memory, how much it may have before. Less where what was read
+        lies together: it costs little to be read again.
     """
     try:
         with open("/proc/self/statm", "rb") as file:
             resident = int(file.read().split()[1]) * mmap.PAGESIZE
     except OSError:
         return
-    if resident > _RESIDENT and isinstance(array.base, mmap.mmap):
+    if resident > share * _RESIDENT and isinstance(array.base, mmap.mmap):
         array.base.madvise(mmap.MADV_DONTNEED)
 
 
