@@ -21,6 +21,7 @@ from de3dgan.paths import shown
 from de3dgan.quality import matched_noise, quality, trial_de
 from de3dgan.run import Run
 from de3dgan.seeds import derived_rng, seed_torch
+from de3dgan.store import give_back
 from models import Discriminator, Generator, SpectralGenerator
 from models.spectral import band_correlations
 
@@ -79,6 +80,7 @@ class Trials:
         """Return `Store.absolute_de` of `trials` on the device."""
         rows = moved(torch.from_numpy(trials), self._de.device)
         baseline = self._baseline_de[self._baseline_index[rows]]
+        give_back(self.frames.store.de, share=0.5)
         return moved(self._de[rows] + baseline[:, :, None], self.frames.device)
 
     def whole(self, trials: np.ndarray) -> tuple[Tensor, Tensor]:
