@@ -366,7 +366,7 @@ def test_tasks_are_those_that_have_scripts_and_a_copy_is_one(tmp_path, monkeypat
     ],
 )
 def test_make_study_hands_its_settings_over(given, expected):
-    make = ["make", "-n", "study", *given]
+    make = ["make", "--no-print-directory", "-n", "study", *given]
     shown = subprocess.run(make, cwd=ROOT, capture_output=True, text=True).stdout
     assert "--workflow-profile workflow/profiles/default" in shown
     config = shown.partition("--config")[2].split()
