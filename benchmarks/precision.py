@@ -25,7 +25,7 @@ import numpy as np
 from benchmarks.training_size import pooled
 from de3dgan.cli import command_line
 from de3dgan.files import write_text
-from de3dgan.paths import from_root
+from de3dgan.paths import SCRIPTS, from_root
 from de3dgan.results import read_fold
 from de3dgan.statistics import Clusters, compare, estimate
 
@@ -33,11 +33,6 @@ ARMS = {
     "fp32": {"precision": "fp32"},
     "bf16": {"precision": "bf16"},
     "bf16, compiled": {"precision": "bf16", "compile": "on"},
-}
-SCRIPTS = {
-    "gan": "3D-UNet_GAN",
-    "classifier": "SA-ST_Net_Classifier",
-    "finetune": "Finetune_Classifier",
 }
 
 

@@ -27,12 +27,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from de3dgan.cli import command_line
+from de3dgan.paths import SCRIPTS
 
-STAGES = {
-    "gan": "3D-UNet_GAN",
-    "classifier": "SA-ST_Net_Classifier",
-    "finetune": "Finetune_Classifier",
-}
 METHODS = ("spectral", "published")
 #: Epochs of each stage: in the first the published critic steps, in the second it rests; and the
 #: first warms up.
@@ -80,7 +76,7 @@ def of_subjects(
     rows = [{"stage": "preprocess", "method": "both", **script_run("preprocess_de.py", flags, at)}]
     rows[0]["disk_mib"] = disk_mib(store)
     for method in methods:
-        for stage, name in STAGES.items():
+        for stage, name in SCRIPTS.items():
             flags = [
                 *("--data-dir", store, "--runs-dir", runs / method, "--method", method),
                 *("--epochs", N_EPOCHS, "--device", device),

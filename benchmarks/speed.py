@@ -25,8 +25,9 @@ from typing import Any, Literal
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.scaling import METHODS, STAGES
+from benchmarks.scaling import METHODS
 from de3dgan.cli import command_line
+from de3dgan.paths import SCRIPTS
 
 #: The profiler says on the terminal when it starts and stops.
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")
@@ -103,7 +104,7 @@ def recipe_epochs() -> dict[str, dict[str, int]]:
     """Return how many epochs each method's recipes train for, per stage."""
     names = {
         stage: runpy.run_path(str(ROOT / f"{script}_Valence.py"))
-        for stage, script in STAGES.items()
+        for stage, script in SCRIPTS.items()
     }
     return {
         method: {stage: of[recipe].epochs for stage, of in names.items()}
@@ -113,7 +114,7 @@ def recipe_epochs() -> dict[str, dict[str, int]]:
 
 def help_seconds(repeats: int) -> dict[str, float]:
     """Return the seconds that ``--help`` of each script takes."""
-    scripts = [f"{script}_Valence.py" for script in STAGES.values()]
+    scripts = [f"{script}_Valence.py" for script in SCRIPTS.values()]
     commands = [[script, "--method", method] for script in scripts for method in METHODS]
     found = {}
     for command in (["preprocess_de.py"], *commands):

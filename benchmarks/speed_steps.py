@@ -29,8 +29,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import published_loop
 from de3dgan import checkpoints
+from de3dgan.paths import SCRIPTS
 from de3dgan.preprocessing import build_store
-from de3dgan.run import SCRIPTS
 from de3dgan.synthetic import Signal, write_deap
 from models import Discriminator, Generator, SASTNet
 

@@ -27,13 +27,11 @@ from scipy import stats
 from de3dgan import splits
 from de3dgan.cli import command_line
 from de3dgan.files import write_text
-from de3dgan.paths import from_root
+from de3dgan.paths import SCRIPTS, from_root
 from de3dgan.results import Fold, Predictions, read_fold
 from de3dgan.seeds import derived_rng
 from de3dgan.splits import Split, group_names
 from de3dgan.statistics import Clusters, compare, estimate
-
-STAGES = ("3D-UNet_GAN", "SA-ST_Net_Classifier", "Finetune_Classifier")
 
 
 @dataclass(frozen=True)
@@ -91,11 +89,11 @@ def trained_on(size: int, fold: int, config: Config) -> Fold:
         "seed": config.seed,
     }
     with patch("de3dgan.run.make_split", few):
-        for stage in STAGES:
-            script = ROOT / "Workload-main" / f"{stage}_Workload.py"
+        for stage, name in SCRIPTS.items():
+            script = ROOT / "Workload-main" / f"{name}_Workload.py"
             names = runpy.run_path(str(script))
             sys.argv[0] = str(script)
-            variants = ("generated", "none") if stage == STAGES[2] else (None,)
+            variants = ("generated", "none") if stage == "finetune" else (None,)
             for kind in variants:
                 names["main"](names["Config"](**where, **({"augmentation": kind} if kind else {})))
     return read_fold(runs_dir / "workload" / "subject" / f"fold{fold}")

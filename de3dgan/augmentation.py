@@ -32,7 +32,7 @@ from de3dgan.store import Store
 #: Corrections that `de_matched_noise` makes to its gains.
 _PASSES = 5
 #: Trials whose second EEG is made at a time.
-_BATCH = 8
+_BATCH = 16
 
 
 @contextmanager

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import os
+import weakref
 from collections.abc import Iterator
 
 import numpy as np
@@ -9,15 +12,19 @@ import torch
 from torch import Tensor
 
 from de3dgan.compute import moved
+from de3dgan.errors import UserError
 from de3dgan.features import FRAME
 from de3dgan.ledger import Ledger
+from de3dgan.paths import shown
 from de3dgan.seeds import derived_rng
-from de3dgan.store import Store, give_back
+from de3dgan.store import Store
 
 #: Share of a GPU's free memory that data may take; beyond it, data stays memory-mapped.
 _GPU_SHARE = 0.5
-#: Frames that are gathered at a time where very many are asked for.
-_AT_ONCE = 64
+#: Bytes of EEG that are gathered from a memory map; of more, batches are read from the file. A map
+#: is faster, until what has been looked at fills the memory that a process may have: the system
+#: counts all of it, and more around it.
+_MAPPED = 128 * 2**20
 
 
 class Frames:
@@ -29,7 +36,7 @@ class Frames:
         The data.
     device : torch.device
         Where batches are wanted. On a GPU with room, all data is put there once; otherwise it is
-        gathered from the memory map.
+        gathered from the memory map, or read from the file if there is much of it.
     waveform_baseline : bool
         Subtract from every second the mean of the baseline's seconds, as published. It marks all
         frames of a trial with one waveform, and belongs to the ``window`` protocol only.
@@ -56,10 +63,16 @@ class Frames:
         self.ledger = ledger or Ledger(store.n_trials * store.n_frames)
         self.device = device
         self.n_frames = store.n_frames
-        self._array = store.eeg if eeg is None else eeg
-        eeg = resident(torch.from_numpy(self._array), device)
-        self.eeg = eeg.unflatten(2, (self.n_frames, FRAME))
-        self.shape = (store.n_trials * self.n_frames, eeg.shape[1], FRAME)
+        array = store.eeg if eeg is None else eeg
+        self.eeg = resident(torch.from_numpy(array), device).unflatten(2, (self.n_frames, FRAME))
+        self.shape = (store.n_trials * self.n_frames, array.shape[1], FRAME)
+        self._file = None
+        if array.nbytes > _MAPPED and isinstance(array, np.memmap) and not self.eeg.is_cuda:
+            self._file = (
+                store.opened("eeg") if eeg is None else os.open(array.filename, os.O_RDONLY)
+            )
+            weakref.finalize(self, os.close, self._file)
+            self._path, self._start = array.filename, array.offset
         self.template = None
         if waveform_baseline:
             n_baselines, n_chans, n_times = store.baseline.shape
@@ -73,11 +86,41 @@ class Frames:
         self.ledger.note(frames)
         places = np.stack(np.divmod(frames, self.n_frames))
         trial, second = moved(torch.from_numpy(places), self.eeg.device)
-        x = self.eeg[trial, :, second]
+        if self._file is None:
+            x = self.eeg[trial, :, second]
+        else:
+            x = torch.from_numpy(self._read(frames))
         if self.template is not None:
             x = x - self.template[trial]
-        give_back(self._array)
         return moved(x, self.device)
+
+    def _read(self, frames: np.ndarray) -> np.ndarray:
+        """Return frames by number from the file; of those in a row, each channel is read at once.
+
+        Raises
+        ------
+        UserError
+            If the file has become shorter.
+        """
+        _, n_chans, _ = self.shape
+        out = np.empty((len(frames), n_chans, FRAME), np.float32)
+        starts_row = (np.diff(frames, prepend=-2) != 1) | (frames % self.n_frames == 0)
+        borders = [*np.flatnonzero(starts_row).tolist(), len(frames)]
+        for begin, end in itertools.pairwise(borders):
+            trial, second = divmod(int(frames[begin]), self.n_frames)
+            row = np.empty((n_chans, end - begin, FRAME), np.float32)
+            first = trial * n_chans * self.n_frames + second
+            n_read = 0
+            for number, channel in enumerate(row):
+                place = self._start + (first + number * self.n_frames) * channel[0].nbytes
+                n_read += os.preadv(self._file, [channel], place)
+            if n_read != row.nbytes:
+                raise UserError(
+                    f"{shown(self._path)} ends before trial {trial}: make the features anew with "
+                    "preprocess_de.py."
+                )
+            out[begin:end] = row.swapaxes(0, 1)
+        return out
 
     def numbers(self, trials: np.ndarray) -> np.ndarray:
         """Return the numbers of all frames of `trials`, int (len(trials) · n_frames,)."""
@@ -91,7 +134,6 @@ class Frames:
     def trials(self, trials: np.ndarray) -> Tensor:
         """Return the EEG of whole trials, (len(trials), n_chans, n_times) in µV on the device."""
         frames = self[self.numbers(trials)].unflatten(0, (len(trials), self.n_frames))
-        give_back(self._array, share=0.5)
         return frames.transpose(1, 2).flatten(2)
 
     def continuous(self, trials: np.ndarray) -> np.ndarray:
@@ -100,9 +142,7 @@ class Frames:
 
     def cpu(self, frames: np.ndarray) -> np.ndarray:
         """Return frames by number as an array."""
-        # Some at a time: each touches a page of the file per channel, and its neighbours.
-        some = chunks(frames, _AT_ONCE)
-        return np.concatenate([self[numbers].cpu().numpy() for numbers in some])
+        return self[frames].cpu().numpy()
 
 
 def resident(x: Tensor, device: torch.device) -> Tensor:

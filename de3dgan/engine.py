@@ -265,6 +265,9 @@ def fit(
             )
             processes.wait()
         raise
+    for optimiser in optimisers.values():  # what follows has its own use for the memory
+        optimiser.zero_grad(set_to_none=True)
+        optimiser.state.clear()
     handed_over, best_epoch = next(iter(nets.values())), training.best["epoch"]
     handed_over.load_state_dict(training.best["weights"])
     handed_over.eval()

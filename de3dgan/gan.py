@@ -80,7 +80,7 @@ class Trials:
         """Return `Store.absolute_de` of `trials` on the device."""
         rows = moved(torch.from_numpy(trials), self._de.device)
         baseline = self._baseline_de[self._baseline_index[rows]]
-        give_back(self.frames.store.de, share=0.5)
+        give_back(self.frames.store.de)
         return moved(self._de[rows] + baseline[:, :, None], self.frames.device)
 
     def whole(self, trials: np.ndarray) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""Where the repository's folders are, whatever folder a script is started from."""
+"""Where the repository's folders and scripts are, whatever folder one is started from."""
 
 from __future__ import annotations
 
@@ -6,6 +6,12 @@ import os
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+#: Name of each stage's script, before the task's suffix.
+SCRIPTS = {
+    "gan": "3D-UNet_GAN",
+    "classifier": "SA-ST_Net_Classifier",
+    "finetune": "Finetune_Classifier",
+}
 
 
 def from_root(path: str | Path) -> Path:

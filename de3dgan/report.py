@@ -22,7 +22,7 @@ from matplotlib import image
 from de3dgan import figures, metrics
 from de3dgan.errors import UserError
 from de3dgan.files import make_folder, write_text
-from de3dgan.paths import ROOT, shown
+from de3dgan.paths import ROOT, SCRIPTS, shown
 from de3dgan.report_tables import (
     METRIC_TEXTS,
     Table,
@@ -55,7 +55,6 @@ from de3dgan.results import (
     differing_settings,
     read_studies,
 )
-from de3dgan.run import SCRIPTS
 from de3dgan.statistics import Comparison, Estimate, verdict, verdict_text
 
 #: Symbol and headline of each verdict on generated EEG.

@@ -54,18 +54,12 @@ from de3dgan.files import (
     writing,
 )
 from de3dgan.ledger import Ledger
-from de3dgan.paths import ROOT, from_root, shown
+from de3dgan.paths import ROOT, SCRIPTS, from_root, shown
 from de3dgan.seeds import seed_torch
 from de3dgan.splits import N_FOLDS, Split, class_labels, make_split
 from de3dgan.store import Store
 from de3dgan.validation import OBJECT, TEXT, check
 
-#: Name of each stage's script, before the task's suffix.
-SCRIPTS = {
-    "gan": "3D-UNet_GAN",
-    "classifier": "SA-ST_Net_Classifier",
-    "finetune": "Finetune_Classifier",
-}
 #: The lowest value of a number that can be meant, whichever stage has it.
 _LOWEST = {
     **dict.fromkeys(("epochs", "batch_size", "critic_every"), 1),

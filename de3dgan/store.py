@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import mmap
+import os
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -62,7 +63,7 @@ _FIELDS = {
 #: Times that a store is read anew because it has been replaced meanwhile.
 _ATTEMPTS = 5
 #: Bytes that a process may have in memory before it gives back what it has read of files.
-_RESIDENT = 1400 * 2**20
+_RESIDENT = 700 * 2**20
 
 
 @dataclass(frozen=True)
@@ -150,6 +151,21 @@ class Store:
         for name, whose in (("de", "trial"), ("baseline_de", "baseline")):
             store._refuse_non_finite(name, whose, range(len(arrays[name])))
         return store
+
+    def opened(self, name: str) -> int:
+        """Open the file of an array that is mapped, and return its descriptor.
+
+        Raises
+        ------
+        UserError
+            If the store has been replaced meanwhile.
+        """
+        place = _place(self.path)
+        descriptor = os.open(place / f"{name}.npy", os.O_RDONLY)
+        if read_json(place / "manifest.json").get("hash") != self.hash:
+            os.close(descriptor)
+            raise UserError(f"{shown(self.path)} has just been replaced: try again.")
+        return descriptor
 
     @property
     def hash(self) -> str:
@@ -289,26 +305,18 @@ def _mapped(path: Path) -> np.ndarray:
     return array
 
 
-def give_back(array: np.ndarray, share: float = 1.0) -> None:
+def give_back(array: np.ndarray) -> None:
     """Give back the memory that reading `array` by memory map has taken, if the process has much.
 
     The system keeps what was read for as long as it has room, but counts it as this process's, and
     a cluster may end a process for it. Where the system cannot tell, nothing is done.
-
-    Parameters
-    ----------
-    array : array
-        A file's memory map.
-    share : float
-        Of what a process may have in memory, how much it may have before. Less where what was read
-        lies together: it costs little to be read again.
     """
     try:
         with open("/proc/self/statm", "rb") as file:
             resident = int(file.read().split()[1]) * mmap.PAGESIZE
     except OSError:
         return
-    if resident > share * _RESIDENT and isinstance(array.base, mmap.mmap):
+    if resident > _RESIDENT and isinstance(array.base, mmap.mmap):
         array.base.madvise(mmap.MADV_DONTNEED)
 
 

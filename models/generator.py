@@ -31,6 +31,8 @@ _COHERENCE_KNOTS = (2, 5, 7, 9, 10, 11, 13, 16, 20, 26, 32, 38, 44, 50)
 _CONSTANT = 1e-3
 #: Windows over which DE is smoothed, 4.5 s.
 _SMOOTH = 9
+#: Trials whose spectra are looked at a time before training.
+_START_BATCH = 8
 
 
 class Generator(nn.Module):
@@ -369,9 +371,13 @@ class SpectralGenerator(nn.Module):
         self.coherence.std.copy_(torch.where(std > _CONSTANT, std + 1e-6, 1))
 
         # The logarithm of the power of one window lies 0.577 below that of the expected power.
-        level = 0.5 * (self._power(eeg).log() + 0.5772)
         to_knots = torch.linalg.pinv(self.from_amplitude_knots)
-        y = (level @ to_knots.T).permute(1, 0, 2, 3).flatten(1, 2)  # (n_chans, n, n_knots)
+        y, coherency = [], 0
+        for some in eeg.split(_START_BATCH):
+            level = 0.5 * (self._power(some).log() + 0.5772)
+            y.append((level @ to_knots.T).permute(1, 0, 2, 3).flatten(1, 2))
+            coherency = coherency + self._coherency(some).sum(0) / len(eeg)
+        y = torch.cat(y, dim=1)  # (n_chans, n, n_knots)
         x = self.time_scales(de).permute(3, 0, 2, 1).flatten(1, 2)  # (n_chans, n, n_features)
         x_mean, y_mean = x.mean(1, keepdim=True), y.mean(1, keepdim=True)
         x, y = (x - x_mean).flatten(0, 1), (y - y_mean).flatten(0, 1)
@@ -381,7 +387,6 @@ class SpectralGenerator(nn.Module):
         self.usual.copy_((y_mean - x_mean @ weight)[:, 0])
 
         to_knots = torch.linalg.pinv(self.from_coherence_knots)
-        coherency = self._coherency(eeg).mean(0)
         self.coherence.usual.copy_(torch.einsum("kf,fcd->kcd", to_knots, half_log(coherency.real)))
         lags = torch.einsum("kf,fcd->kcd", to_knots, half_log(coherency).imag)
         self.lags.copy_((lags - lags.mT) / 2)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from dataclasses import replace
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -14,6 +17,7 @@ from de3dgan import normalisation
 from de3dgan.data import Frames, batches, chunks
 from de3dgan.errors import UserError
 from de3dgan.normalisation import RobustScaler, fit_de_scaler, fit_eeg_scaler
+from de3dgan.store import Store
 from tests.helpers import fake_store, split_by_trial
 
 CPU = torch.device("cpu")
@@ -226,6 +230,38 @@ def test_whole_trials_are_their_frames_in_a_row():
     with frames.ledger.by("reader"):
         frames.trials(np.array([2]))
     assert np.flatnonzero(frames.ledger.seen["reader"]).tolist() == [6, 7, 8]
+
+
+@given(
+    numbers=st.lists(st.integers(0, 83), max_size=30)
+    | st.tuples(st.integers(0, 83), st.integers(0, 84)).map(lambda ends: list(range(*ends))),
+    leaky=st.booleans(),
+)
+@settings(deadline=None)
+def test_much_eeg_is_read_from_its_file_and_is_the_same(little_store, numbers, leaky):
+    numbers = np.array(numbers, dtype=np.int64)
+    store = Store.open(little_store)
+    mapped = Frames(store, CPU, leaky)
+    with patch("de3dgan.data._MAPPED", 0):
+        read, made = Frames(store, CPU, leaky), frames_of(store, eeg=store.eeg)
+    for of_file in (read,) if leaky else (read, made):
+        assert torch.equal(of_file[numbers], mapped[numbers])
+        assert torch.equal(of_file.trials(numbers % 28), mapped.trials(numbers % 28))
+
+
+def test_what_happens_to_a_file_that_is_read_is_said(little_store, tmp_path, monkeypatch):
+    monkeypatch.setattr("de3dgan.data._MAPPED", 0)
+    folder = shutil.copytree(little_store, tmp_path / "little")
+    store = Store.open(folder)
+    frames = frames_of(store)
+    os.truncate(folder / "eeg.npy", (folder / "eeg.npy").stat().st_size - 1)
+    assert frames[np.array([0])].isfinite().all()
+    with pytest.raises(UserError, match="eeg.npy ends before trial 27: make the features anew"):
+        frames[np.array([0, 28 * store.n_frames - 1])]
+
+    (folder / "manifest.json").write_text('{"hash": "of another store"}')
+    with pytest.raises(UserError, match="has just been replaced"):
+        frames_of(store)
 
 
 def test_frames_of_other_eeg_replace_the_stores():

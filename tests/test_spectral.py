@@ -310,6 +310,15 @@ def mixed(n_trials: int, seed: int = 0, n_windows: int = 120) -> np.ndarray:
     return (loudness * (mixing @ sources + own)).astype(np.float32)
 
 
+def test_a_generator_starts_from_trials_as_from_all_at_once(monkeypatch):
+    eeg = mixed(5)
+    some, _ = trained_on(eeg)
+    monkeypatch.setattr("models.generator._START_BATCH", 2)
+    fewer, _ = trained_on(eeg)
+    for name, value in some.state_dict().items():
+        torch.testing.assert_close(fewer.state_dict()[name], value, rtol=1e-4, atol=1e-5, msg=name)
+
+
 @pytest.mark.parametrize("ch_names", [DEAP_CHANNELS, EEGMAT_CHANNELS], ids=["32", "19"])
 def test_generated_eeg_has_the_de_it_is_made_from(ch_names):
     net, de = trained_on(pink(2, len(ch_names), 64 * N_WINDOWS), ch_names)

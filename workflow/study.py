@@ -10,14 +10,8 @@ from typing import Any
 
 from de3dgan import sources
 from de3dgan.errors import UserError
-from de3dgan.paths import ROOT
+from de3dgan.paths import ROOT, SCRIPTS
 
-#: Name of each stage's script, before the task's suffix.
-SCRIPTS = {
-    "gan": "3D-UNet_GAN",
-    "classifier": "SA-ST_Net_Classifier",
-    "finetune": "Finetune_Classifier",
-}
 #: The settings that config.yaml explains.
 SETTINGS = (
     *("tasks", "protocol", "seeds", "folds", "method", "augmentations"),
