@@ -58,8 +58,8 @@ def projection_lines(found: Found) -> Iterator[str]:
     disk = max(r["disk_mib"] / r["n_subjects"] for r in rows if r["stage"] == "preprocess")
     yield (
         f"4. **Disk.** {disk * _MANY_SUBJECTS / 1024:.0f} GiB, with {_MANY_CHANNELS} electrodes "
-        f"{more * disk * _MANY_SUBJECTS / 1024:.0f} GiB, are read by memory map and need not fit "
-        "into memory. Where they do not, an epoch is as fast as the disk finds single seconds: "
+        f"{more * disk * _MANY_SUBJECTS / 1024:.0f} GiB, are read as they are needed and need not "
+        "fit into memory. Where they do not, an epoch is as fast as the disk finds single seconds: "
         "batches should be drawn from some trials at a time. Nor need they fit into a GPU's: "
         "what would take half of it is left in files, and batches are gathered from there."
     )

@@ -1,4 +1,4 @@
-"""EEG and DE where the network is, gathered in batches by index."""
+"""EEG where the network is, gathered in batches by index."""
 
 from __future__ import annotations
 
@@ -68,11 +68,8 @@ class Frames:
         self.shape = (store.n_trials * self.n_frames, array.shape[1], FRAME)
         self._file = None
         if array.nbytes > _MAPPED and isinstance(array, np.memmap) and not self.eeg.is_cuda:
-            self._file = (
-                store.opened("eeg") if eeg is None else os.open(array.filename, os.O_RDONLY)
-            )
-            weakref.finalize(self, os.close, self._file)
-            self._path, self._start = array.filename, array.offset
+            opened = store.opened("eeg") if eeg is None else os.open(array.filename, os.O_RDONLY)
+            self._file = _File(opened, array, self.n_frames)
         self.template = None
         if waveform_baseline:
             n_baselines, n_chans, n_times = store.baseline.shape
@@ -89,38 +86,10 @@ class Frames:
         if self._file is None:
             x = self.eeg[trial, :, second]
         else:
-            x = torch.from_numpy(self._read(frames))
+            x = torch.from_numpy(self._file[frames])
         if self.template is not None:
             x = x - self.template[trial]
         return moved(x, self.device)
-
-    def _read(self, frames: np.ndarray) -> np.ndarray:
-        """Return frames by number from the file; of those in a row, each channel is read at once.
-
-        Raises
-        ------
-        UserError
-            If the file has become shorter.
-        """
-        _, n_chans, _ = self.shape
-        out = np.empty((len(frames), n_chans, FRAME), np.float32)
-        starts_row = (np.diff(frames, prepend=-2) != 1) | (frames % self.n_frames == 0)
-        borders = [*np.flatnonzero(starts_row).tolist(), len(frames)]
-        for begin, end in itertools.pairwise(borders):
-            trial, second = divmod(int(frames[begin]), self.n_frames)
-            row = np.empty((n_chans, end - begin, FRAME), np.float32)
-            first = trial * n_chans * self.n_frames + second
-            n_read = 0
-            for number, channel in enumerate(row):
-                place = self._start + (first + number * self.n_frames) * channel[0].nbytes
-                n_read += os.preadv(self._file, [channel], place)
-            if n_read != row.nbytes:
-                raise UserError(
-                    f"{shown(self._path)} ends before trial {trial}: make the features anew with "
-                    "preprocess_de.py."
-                )
-            out[begin:end] = row.swapaxes(0, 1)
-        return out
 
     def numbers(self, trials: np.ndarray) -> np.ndarray:
         """Return the numbers of all frames of `trials`, int (len(trials) · n_frames,)."""
@@ -143,6 +112,54 @@ class Frames:
     def cpu(self, frames: np.ndarray) -> np.ndarray:
         """Return frames by number as an array."""
         return self[frames].cpu().numpy()
+
+
+class _File:
+    """The frames in an array's file.
+
+    Parameters
+    ----------
+    descriptor : int
+        The open file's; it is closed with this.
+    array : memmap, (n_trials, n_chans, n_times)
+        What is in the file.
+    n_frames : int
+        Frames per trial.
+    """
+
+    def __init__(self, descriptor: int, array: np.memmap, n_frames: int):
+        weakref.finalize(self, os.close, descriptor)
+        self.descriptor, self.n_frames = descriptor, n_frames
+        self.path, self.start, self.n_chans = array.filename, array.offset, array.shape[1]
+
+    def __getitem__(self, frames: np.ndarray) -> np.ndarray:
+        """Read frames by number, (len(frames), n_chans, FRAME); of those in a row, all at once.
+
+        Raises
+        ------
+        UserError
+            If the file has become shorter.
+        """
+        out = np.empty((len(frames), self.n_chans, FRAME), np.float32)
+        starts_row = (np.diff(frames, prepend=-2) != 1) | (frames % self.n_frames == 0)
+        borders = [*np.flatnonzero(starts_row).tolist(), len(frames)]
+        for begin, end in itertools.pairwise(borders):
+            row = np.empty((self.n_chans, end - begin, FRAME), np.float32)
+            in_bytes = memoryview(row).cast("B")
+            size, step = (n * FRAME * row.itemsize for n in (end - begin, self.n_frames))
+            trial, second = divmod(int(frames[begin]), self.n_frames)
+            place = self.start + trial * self.n_chans * step + second * FRAME * row.itemsize
+            n_read = 0
+            for channel in range(0, row.nbytes, size):
+                n_read += os.preadv(self.descriptor, [in_bytes[channel : channel + size]], place)
+                place += step
+            if n_read != row.nbytes:
+                raise UserError(
+                    f"{shown(self.path)} ends before trial {trial} does: make the features anew "
+                    "with preprocess_de.py."
+                )
+            out[begin:end] = row.swapaxes(0, 1)
+        return out
 
 
 def resident(x: Tensor, device: torch.device) -> Tensor:

@@ -113,12 +113,10 @@ def quality(
 
     rows, queried = {}, []
     for name, make in {"real": lambda trials, _: real(trials), **makers}.items():
-        train_eeg = make(train, 0)
+        eeg, train_eeg = make(test, 0), make(train, 0)
         train_de = trial_de(train_eeg) - store.baseline_de[store.baseline_index[train]][:, :, None]
-        train_frames = passed_frames(train_eeg)
+        train_frames, test_frames = passed_frames(train_eeg), passed_frames(eeg)
         del train_eeg  # EEG of so many trials takes memory
-        eeg = make(test, 0)
-        test_frames = passed_frames(eeg)
         queried.append(test_frames[queries])
         # Made EEG is compared with real EEG half by half, so that its spectra and correlations are
         # as noisy as those of the halves of a real trial, which are compared with each other.

@@ -256,7 +256,9 @@ def test_what_happens_to_a_file_that_is_read_is_said(little_store, tmp_path, mon
     frames = frames_of(store)
     os.truncate(folder / "eeg.npy", (folder / "eeg.npy").stat().st_size - 1)
     assert frames[np.array([0])].isfinite().all()
-    with pytest.raises(UserError, match="eeg.npy ends before trial 27: make the features anew"):
+    with pytest.raises(
+        UserError, match="eeg.npy ends before trial 27 does: make the features anew"
+    ):
         frames[np.array([0, 28 * store.n_frames - 1])]
 
     (folder / "manifest.json").write_text('{"hash": "of another store"}')
