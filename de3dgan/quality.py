@@ -111,18 +111,19 @@ def quality(
     spectra, correlations = log_spectra(real_eeg), channel_correlations(real_eeg)
     real_train, real_test = passed_frames(real(train)), passed_frames(real_eeg)
 
-    rows, queried = {}, []
-    for name, make in {"real": lambda trials, _: real(trials), **makers}.items():
+    def measured(name: str, make: Callable[..., np.ndarray]) -> tuple[dict[str, Any], np.ndarray]:
+        """Return the figures of what `make` makes, and the frames of it that are looked for.
+
+        A function, so that EEG of so many trials is forgotten before that of the next is made.
+        """
         eeg, train_eeg = make(test, 0), make(train, 0)
         train_de = trial_de(train_eeg) - store.baseline_de[store.baseline_index[train]][:, :, None]
         train_frames, test_frames = passed_frames(train_eeg), passed_frames(eeg)
-        del train_eeg  # EEG of so many trials takes memory
-        queried.append(test_frames[queries])
+        del train_eeg
         # Made EEG is compared with real EEG half by half, so that its spectra and correlations are
         # as noisy as those of the halves of a real trial, which are compared with each other.
         like = slice(None, None, -1 if name == "real" else 1)
-        draws = halves(eeg).swapaxes(0, 1) if name == "real" else (eeg, make(test, 1))
-        rows[name] = {
+        figures = {
             "de_round_trip": de_round_trip(trial_de(eeg), store.absolute_de(test)),
             "log_spectrum_distance": float(np.abs(log_spectra(eeg) - spectra[:, like]).mean()),
             "channel_correlation_error": _by_band(
@@ -139,8 +140,17 @@ def quality(
                 (_frame_de(train_de)[learn], _frame_labels(labels[train], learn)),
                 (_frame_de(store.de[test])[ask], _frame_labels(labels[test], ask)),
             ),
-            "draws_correlation": float(_correlation(*draws).mean()),
         }
+        del train_frames
+        draws = halves(eeg).swapaxes(0, 1) if name == "real" else (eeg, make(test, 1))
+        correlation = [_correlation(*pair).mean() for pair in zip(*draws, strict=True)]
+        figures["draws_correlation"] = float(np.mean(correlation))
+        return figures, test_frames[queries]
+
+    rows, queried = {}, []
+    for name, make in {"real": lambda trials, _: real(trials), **makers}.items():
+        rows[name], frames = measured(name, make)
+        queried.append(frames)
     for row, distance in zip(rows.values(), _to_training(queried, split, real), strict=True):
         row["nearest_training"] = float(distance.mean())
     for figure, value in non_finite(rows):  # a result file must not have it, whatever the cause
