@@ -19,7 +19,7 @@ from de3dgan.paths import shown
 from de3dgan.seeds import derived_rng
 from de3dgan.store import Store
 
-#: Share of a GPU's free memory that data may take; beyond it, data stays memory-mapped.
+#: Share of a GPU's free memory that data may take; beyond it, data stays in files.
 _GPU_SHARE = 0.5
 #: Bytes of EEG that are gathered from a memory map; of more, batches are read from the file. A map
 #: is faster, until what has been looked at fills the memory that a process may have: the system
