@@ -199,8 +199,9 @@ def scaling_lines(found: Found) -> Iterator[str]:
     yield (
         "Every stage as a user runs it, from reading to figures, at full widths, for "
         f"{found['scaling']['n_epochs']} epochs. Peak resident memory in MiB above the {base:.0f} "
-        "of `import torch`, pages of mapped files included; in brackets, all that is no page of a "
-        "file, as seen 20 times a second. Of preprocessing, that of its largest process."
+        "of `import torch`, pages of mapped files included; in brackets, all of the process that "
+        "is no page of a file, PyTorch's part included, as seen 20 times a second. Of "
+        "preprocessing, that of its largest process."
     )
     yield ""
     yield from table(heads, [of_sizes(key, lambda row: _memory(row, base)) for key in keys])
