@@ -529,11 +529,11 @@ def environment(compute: Compute) -> dict[str, Any]:
         `Compute.description`; the git ``commit`` of the code and whether it was ``modified`` since,
         both None outside of a git checkout.
     """
-    packages = ("torch", "numpy", "scipy", "scikit-learn")
     status = _git("status", "--porcelain", "--untracked-files=no")
     return {
         "python": platform.python_version(),
-        **{name: version(name) for name in packages},
+        "torch": str(torch.__version__),  # with the build, of which its package need not tell
+        **{name: version(name) for name in ("numpy", "scipy", "scikit-learn")},
         "platform": platform.platform(),
         **compute.description,
         "commit": _git("rev-parse", "HEAD"),

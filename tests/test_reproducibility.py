@@ -112,9 +112,9 @@ def test_going_on_elsewhere_is_noted(little_store, tmp_path, monkeypatch):
             run_stage("classifier", little_store, tmp_path)
     folder = tmp_path / "valence" / "trial" / "fold0" / "classifier"
     config = json.loads((folder / "config.json").read_text())
-    config["environment"]["torch"] = "2.11.0"
+    config["environment"]["torch"] = "1.0.0"
     (folder / "config.json").write_text(json.dumps(config))
     run_stage("classifier", little_store, tmp_path)
     log = (folder / "log.txt").read_text()
     assert "begun elsewhere" in log
-    assert f'torch ("2.11.0" there, "{torch.__version__}" now)' in log
+    assert f'torch ("1.0.0" there, "{torch.__version__}" now)' in log
