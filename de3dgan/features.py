@@ -8,6 +8,7 @@ electrode and per half-second window.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 import numpy as np
 
@@ -24,6 +25,57 @@ FRAME = SFREQ
 #: Samples after which a filter has forgotten the edge of a recording (5 s; measured: < 1e-11 of
 #: the signal is left in the slowest band).
 EDGE = 5 * SFREQ
+
+
+def band_filters() -> list[np.ndarray]:
+    """Return the second-order sections of each band's Butterworth filter, order of `BANDS`."""
+    from scipy import signal  # a second's import, here and below, which training does not need
+
+    return [
+        signal.butter(FILTER_ORDER, edges, "bandpass", fs=SFREQ, output="sos")
+        for edges in BANDS.values()
+    ]
+
+
+def fft_length(n_times: int) -> int:
+    """Return a length of at least `n_times` with many factors of two, which FFTs are fastest at."""
+    from scipy import fft
+
+    return 1024 * fft.next_fast_len(-(-n_times // 1024), real=True)
+
+
+@lru_cache(maxsize=8)
+def power_responses(n_fft: int) -> np.ndarray:
+    """Return |H(f)|² of each band, (n_bands, n_fft // 2 + 1)."""
+    from scipy import signal
+
+    freqs = np.fft.rfftfreq(n_fft, 1 / SFREQ)
+    return np.stack([np.abs(signal.freqz_sos(s, freqs, fs=SFREQ)[1]) ** 2 for s in band_filters()])
+
+
+@lru_cache(maxsize=1)
+def edge_maps() -> list[tuple[tuple[np.ndarray, np.ndarray], ...]]:
+    """Return, per band, what `sosfiltfilt` does near the start and the end beyond |H|².
+
+    Each map is linear from the `EDGE` outermost samples to themselves, and is returned as two
+    factors (n_edge, rank) and (rank, n_edge).
+    """
+    from scipy import signal
+
+    n_times = 2 * EDGE
+    n_fft = fft_length(n_times + EDGE)
+    impulses = np.eye(n_times)
+    maps = []
+    for sos, response in zip(band_filters(), power_responses(n_fft), strict=True):
+        pair = []
+        for edge in (slice(None, EDGE), slice(-EDGE, None)):
+            exact = signal.sosfiltfilt(sos, impulses[edge])
+            circular = np.fft.irfft(np.fft.rfft(impulses[edge], n=n_fft) * response, n=n_fft)
+            left, weights, right = np.linalg.svd((exact - circular[:, :n_times])[:, edge])
+            rank = int((weights > 1e-12).sum())
+            pair.append((left[:, :rank] * weights[:rank], right[:rank]))
+        maps.append(tuple(pair))
+    return maps
 
 
 def band_signals(eeg: np.ndarray) -> Iterator[np.ndarray]:
@@ -44,9 +96,7 @@ def band_signals(eeg: np.ndarray) -> Iterator[np.ndarray]:
     array, (n_chans, n_times)
         Each band's signal in µV, in the order of `BANDS`.
     """
-    from scipy import signal  # a second's import, which not every stage needs
-
-    from de3dgan.filters import band_filters, edge_maps, fft_length, power_responses
+    from scipy import signal
 
     # A constant has no power in any band; without it the edge correction stays small.
     eeg = eeg - eeg.mean(-1, keepdims=True)

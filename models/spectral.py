@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from de3dgan.features import EDGE, FRAME, WINDOW
+from de3dgan.features import EDGE, FRAME, WINDOW, edge_maps, fft_length, power_responses
 from de3dgan.sources import SFREQ
 
 #: Power (µV²) that stands for silence, which has no logarithm.
@@ -99,8 +99,6 @@ def _filters(
 
     That is the power response, and two factors each of what the ends of a recording need beyond it.
     """
-    from de3dgan.filters import edge_maps, fft_length, power_responses  # see there
-
     n_fft = fft_length(n_times + EDGE)
     with torch.inference_mode(False):
         return n_fft, [
