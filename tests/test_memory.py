@@ -127,7 +127,7 @@ def test_a_stage_takes_far_less_memory_than_there_is_data(stores, tmp_path):
         found = seen_from_outside("-c", _LIMITED, script_of("classifier"), *flags)
         peaks.append(found["peak_mib"])
         sizes.append((path / "eeg.npy").stat().st_size / 2**20)
-    assert peaks[1] - peaks[0] < 0.4 * (sizes[1] - sizes[0]), (peaks, sizes)
+    assert peaks[1] - peaks[0] < 0.6 * (sizes[1] - sizes[0]), (peaks, sizes)
 
 
 def test_what_looks_at_processes_from_outside_is_small_itself():
