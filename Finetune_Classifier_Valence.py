@@ -21,11 +21,12 @@ from typing import Literal
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[0]))
 
-from de3dgan.cli import command_line
+from de3dgan.base.cli import command_line
+from de3dgan.base.recipe import Recipe
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Recipe):
     """Every value of this stage; each is a flag."""
 
     # --- the task
@@ -34,26 +35,15 @@ class Config:
     threshold: float = 5.0  # a rating above this is "high"; 5 is the middle of DEAP's 1-9
     class_names: tuple[str, ...] = ("low valence", "high valence")  # as figures call them
 
-    # --- where and on whom
+    # --- where from
     data_dir: Path = Path("DE_feature/deap")  # store that preprocess_de.py made
-    runs_dir: Path = Path("runs")  # where results go, and where stages 1 and 2 left theirs
-    protocol: Literal["trial", "video", "subject", "window"] = "trial"  # see README
-    fold: int = 0  # which fifth is tested on, 0 to 4
-    seed: int = 520  # draws the folds and the batches; published: 520
-    device: Literal["auto", "cpu", "cuda"] = "auto"  # auto: a GPU if there is one
-    precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 where the device gains from it
-    compile: Literal["auto", "on", "off"] = "auto"  # with torch.compile or without; auto: off
-    restart: bool = False  # begin anew instead of going on
-
-    # --- the method
-    method: Literal["spectral", "published"] = "spectral"  # ours, or the paper's
 
     # --- the training
     epochs: int = 4  # passes over the training frames
     batch_size: int = 64  # one-second frames per step, real, and as many generated; published
     lr: float = 1e-4  # AdamW's learning rate
     weight_decay: float = 0.05  # of AdamW
-    averaging: float = 0.99  # weights handed over are means of about the last 1 / (1 - this) steps
+    ema_decay: float = 0.99  # weights handed over are an EMA of those of about 1 / (1 - this) steps
     choose_by: Literal["val_loss", "val_balanced_accuracy"] = "val_loss"  # what chooses the epoch
     # what is set beside real EEG; all but "generated" are controls, see README
     augmentation: Literal["generated", "none", "noise", "surrogate", "shuffled"] = "generated"
@@ -65,11 +55,11 @@ class Config:
 class Published(Config):
     """The values of ``--method published``: as in the paper."""
 
-    method: Literal["spectral", "published"] = "published"  # ours, or the paper's
+    method: Literal["spectral", "published"] = "published"
     epochs: int = 300  # passes over the training frames
     lr: float = 1e-5  # Adam's
     weight_decay: float = 5e-4  # L2 penalty in Adam
-    averaging: float = 0.0  # the weights of the last step
+    ema_decay: float = 0.0  # the weights of the last step
     choose_by: Literal["val_loss", "val_balanced_accuracy"] = "val_balanced_accuracy"  # our choice
     label_weight: float = 0.0  # only real EEG has labels
     consistency_weight: float = 0.5  # weight of the features' distance
@@ -79,9 +69,10 @@ def main(config: Config) -> None:
     """Go on from stage 2's classifier with stage 1's EEG, on the same split."""
     from torch.optim import Adam, AdamW
 
-    from de3dgan import augmentation, classifier
-    from de3dgan.generation import TrainedGenerator
-    from de3dgan.run import Run
+    from de3dgan.figures.stages import draw_classifier
+    from de3dgan.stages import augmentation, classifier
+    from de3dgan.stages.generation import TrainedGenerator
+    from de3dgan.training.run import Run
 
     control = None if config.augmentation == "generated" else config.augmentation
     with Run.open(config, "finetune", needs=("gan", "classifier"), variant=control) as run:
@@ -96,12 +87,14 @@ def main(config: Config) -> None:
             trained.net.parameters(), config.lr, weight_decay=config.weight_decay, fused=True
         )
         frames = run.frames()
-        with augmentation.augmented_frames(run, frames, generator, config.augmentation) as second:
-            loss = classifier.with_second(
-                frames, second, trained, config.label_weight, config.consistency_weight
+        with augmentation.paired_frames(run, frames, generator, config.augmentation) as paired_eeg:
+            loss = classifier.paired_loss(
+                frames, paired_eeg, trained, config.label_weight, config.consistency_weight
             )
             trained, history, best_epoch = classifier.train(run, frames, trained, optimiser, loss)
-        classifier.finish(run, frames, trained, history, best_epoch)
+        result, probabilities = classifier.evaluate(run, frames, trained, best_epoch)
+        draw_classifier(run, probabilities, history, best_epoch)
+        run.write_result(**result)
 
 
 if __name__ == "__main__":

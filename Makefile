@@ -27,7 +27,7 @@ demo: .venv/installed
 	$(RUN) Workload-main/3D-UNet_GAN_Workload.py $(DEMO)
 	$(RUN) Workload-main/SA-ST_Net_Classifier_Workload.py $(DEMO)
 	$(RUN) Workload-main/Finetune_Classifier_Workload.py $(DEMO)
-	$(RUN) -m de3dgan.summary --fold-dir runs/demo/workload/subject/fold0
+	$(RUN) -m de3dgan.reporting.summary --fold-dir runs/demo/workload/subject/fold0
 
 study: .venv/installed
 	.venv/bin/snakemake --snakefile workflow/Snakefile \

@@ -5,7 +5,7 @@ Reads   DE_feature/deap/                                the store that preproces
 Writes  runs/valence/<protocol>/fold<k>/classifier/     model.pt, result.json, predictions, figures
 
 Expect chance, 0.5, to a little above it per trial when no trial is on both sides of the split;
-accuracies near 1 belong to the leaky window protocol.
+accuracies near 1 belong to the leaky random-frame protocol.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from typing import Literal
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[0]))
 
-from de3dgan.cli import command_line
+from de3dgan.base.cli import command_line
+from de3dgan.base.recipe import Recipe
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Recipe):
     """Every value of this stage; each is a flag."""
 
     # --- the task
@@ -30,19 +31,8 @@ class Config:
     threshold: float = 5.0  # a rating above this is "high"; 5 is the middle of DEAP's 1-9
     class_names: tuple[str, ...] = ("low valence", "high valence")  # as figures call them
 
-    # --- where and on whom
+    # --- where from
     data_dir: Path = Path("DE_feature/deap")  # store that preprocess_de.py made
-    runs_dir: Path = Path("runs")  # where results go
-    protocol: Literal["trial", "video", "subject", "window"] = "trial"  # see README
-    fold: int = 0  # which fifth is tested on, 0 to 4
-    seed: int = 520  # draws the folds, the initial weights and the batches; published: 520
-    device: Literal["auto", "cpu", "cuda"] = "auto"  # auto: a GPU if there is one
-    precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 where the device gains from it
-    compile: Literal["auto", "on", "off"] = "auto"  # with torch.compile or without; auto: off
-    restart: bool = False  # begin anew instead of going on
-
-    # --- the method
-    method: Literal["spectral", "published"] = "spectral"  # ours, or the paper's
 
     # --- the network
     widths: tuple[int, int, int, int, int] = (32, 32, 32, 32, 16)  # feature maps of the trunk
@@ -55,7 +45,7 @@ class Config:
     batch_size: int = 64  # one-second frames per step; published
     lr: float = 3e-4  # AdamW's learning rate
     weight_decay: float = 0.05  # of AdamW
-    averaging: float = 0.99  # weights handed over are means of about the last 1 / (1 - this) steps
+    ema_decay: float = 0.99  # weights handed over are an EMA of those of about 1 / (1 - this) steps
     choose_by: Literal["val_loss", "val_balanced_accuracy"] = "val_loss"  # what chooses the epoch
 
 
@@ -63,14 +53,14 @@ class Config:
 class Published(Config):
     """The values of ``--method published``: as in the paper."""
 
-    method: Literal["spectral", "published"] = "published"  # ours, or the paper's
+    method: Literal["spectral", "published"] = "published"
     widths: tuple[int, int, int, int, int] = (256, 128, 64, 32, 16)  # feature maps of the trunk
     n_features: int = 1024  # length of the feature before the classes
     dropout: float = 0.5  # share of the trunk's output dropped in training
     epochs: int = 300  # passes over the training frames
     lr: float = 1e-4  # Adam's
     weight_decay: float = 5e-4  # L2 penalty in Adam
-    averaging: float = 0.0  # the weights of the last step
+    ema_decay: float = 0.0  # the weights of the last step
     choose_by: Literal["val_loss", "val_balanced_accuracy"] = "val_balanced_accuracy"  # our choice
 
 
@@ -78,33 +68,39 @@ def main(config: Config) -> None:
     """Train on the training split, choose the epoch on validation, predict the test split once."""
     from torch.optim import Adam, AdamW
 
-    from de3dgan import classifier
-    from de3dgan.normalisation import fit_eeg_scaler
-    from de3dgan.run import Run
+    from de3dgan.data.scalers import fit_eeg_scaler
+    from de3dgan.figures.stages import draw_classifier
+    from de3dgan.stages import classifier
+    from de3dgan.training.run import Run
     from models import SASTNet, SpectralSASTNet
 
     with Run.open(config, "classifier") as run:
         if run.finished:
             return
         frames = run.frames()
+        electrodes_and_classes = run.store.ch_names, config.n_classes
         shape = {
             "widths": config.widths,
             "n_features": config.n_features,
             "dropout": config.dropout,
         }
         if config.method == "spectral":
-            net = SpectralSASTNet(run.store.ch_names, run.n_classes, noise=config.noise, **shape)
+            net = SpectralSASTNet(*electrodes_and_classes, noise=config.noise, **shape)
             optimiser_class, scaler = AdamW, None
         else:
-            net = SASTNet(run.store.ch_names, run.n_classes, **shape)
+            net = SASTNet(*electrodes_and_classes, **shape)
             optimiser_class, scaler = Adam, fit_eeg_scaler(frames, run.split)
         optimiser = optimiser_class(
             net.parameters(), config.lr, weight_decay=config.weight_decay, fused=True
         )
-        trained = classifier.FrameClassifier(net.to(run.device), run.store, run.compute, scaler)
+        trained = classifier.CLASSIFIERS[config.method](
+            net.to(run.device), run.store, run.compute, scaler
+        )
         loss = classifier.cross_entropy(frames, trained)
         trained, history, best_epoch = classifier.train(run, frames, trained, optimiser, loss)
-        classifier.finish(run, frames, trained, history, best_epoch)
+        result, probabilities = classifier.evaluate(run, frames, trained, best_epoch)
+        draw_classifier(run, probabilities, history, best_epoch)
+        run.write_result(**result)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from de3dgan.cli import command_line
+from de3dgan.base.cli import command_line
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,12 @@ def main(config: Config) -> None:
     """Load the generator, generate, write."""
     import numpy as np
 
-    from de3dgan.compute import device_of
-    from de3dgan.errors import UserError
-    from de3dgan.export import write_eeg
-    from de3dgan.files import differences
-    from de3dgan.generation import load_generator, store_of
-    from de3dgan.paths import from_root, shown
+    from de3dgan.base.errors import UserError
+    from de3dgan.base.files import differences
+    from de3dgan.base.paths import display_path, from_root
+    from de3dgan.data.export import write_eeg
+    from de3dgan.stages.generation import load_generator, store_of
+    from de3dgan.training.device import device_of
 
     if config.draw < 0:
         raise UserError(f"--draw must be at least 0, and {config.draw} is not.")
@@ -55,7 +55,7 @@ def main(config: Config) -> None:
     changed = differences({name: settings[name] for name in wanted}, wanted)
     if changed:
         raise UserError(
-            f"{shown(path)} is of another fold or task than its folder: it differs in "
+            f"{display_path(path)} is of another fold or task than its folder: it differs in "
             f"{', '.join(changed)}: put it where it belongs, or train a generator there with "
             "the 3D-UNet_GAN script and --restart."
         )
@@ -74,7 +74,10 @@ def main(config: Config) -> None:
         ratings={name: store.rating(name)[trials] for name in store.ratings},
         baseline=store.baseline[store.baseline_index[trials]],
     )
-    print(f"{shown(config.out)}: {len(trials)} trials, {len(store.ch_names)} channels, µV, 128 Hz.")
+    print(
+        f"{display_path(config.out)}: {len(trials)} trials, {len(store.ch_names)} channels, µV, "
+        "128 Hz."
+    )
 
 
 if __name__ == "__main__":

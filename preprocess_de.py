@@ -14,16 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from de3dgan import sources
-from de3dgan.cli import command_line
-from de3dgan.paths import from_root
+from de3dgan.base.cli import command_line
+from de3dgan.base.paths import from_root
+from de3dgan.data import sources
 
 
 @dataclass(frozen=True)
 class Config:
     """Where the recordings are and where the features go."""
 
-    source: Literal[sources.names()]  # data set: a module of de3dgan/sources
+    source: Literal[sources.names()]  # data set: a module of de3dgan/data/sources
     data_dir: Path | None = None  # folder of its recordings; default: its place in eeg_dataset/
     out_dir: Path | None = None  # folder of the store; default: DE_feature/<source>
     jobs: int = os.cpu_count() or 1  # subjects worked on at once, one process each
@@ -32,7 +32,7 @@ class Config:
 
 def main(config: Config) -> None:
     """Build the store and, if asked to, its ``.mat`` copy."""
-    from de3dgan.preprocessing import build_store, export_mat
+    from de3dgan.data.preprocessing import build_store, export_mat
 
     data_dir = from_root(config.data_dir or sources.load(config.source).DEFAULT_DIR)
     out_dir = from_root(config.out_dir or Path("DE_feature", config.source))

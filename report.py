@@ -16,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from de3dgan.cli import command_line
+from de3dgan.base.cli import command_line
 
 
 @dataclass(frozen=True)
@@ -29,13 +29,15 @@ class Config:
 
 def main(config: Config) -> None:
     """Read the runs, write the report."""
-    from de3dgan.paths import from_root, shown
-    from de3dgan.report import write_report
+    from de3dgan.base.paths import display_path, from_root
+    from de3dgan.reporting.report import write_report
 
     runs_dir = from_root(config.runs_dir)
     page, tables, verdicts = write_report(runs_dir, config.out or runs_dir / "report")
     print("\n".join(verdicts))
-    print(f"{shown(page)}, and {len(tables)} tables in {shown(page.parent / 'tables')}.")
+    print(
+        f"{display_path(page)}, and {len(tables)} tables in {display_path(page.parent / 'tables')}."
+    )
 
 
 if __name__ == "__main__":

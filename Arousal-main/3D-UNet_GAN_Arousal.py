@@ -18,11 +18,12 @@ from typing import Literal
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from de3dgan.cli import command_line
+from de3dgan.base.cli import command_line
+from de3dgan.base.recipe import Recipe
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Recipe):
     """Every value of this stage; each is a flag."""
 
     # --- the task (a generator does not see classes; they stratify the folds)
@@ -30,19 +31,8 @@ class Config:
     ratings: tuple[str, ...] = ("arousal",)  # columns of trials.csv; n make 2^n classes
     threshold: float = 5.0  # a rating above this is "high"; 5 is the middle of DEAP's 1-9
 
-    # --- where and on whom
+    # --- where from
     data_dir: Path = Path("DE_feature/deap")  # store that preprocess_de.py made
-    runs_dir: Path = Path("runs")  # where results go
-    protocol: Literal["trial", "video", "subject", "window"] = "trial"  # see README
-    fold: int = 0  # which fifth is tested on, 0 to 4
-    seed: int = 520  # draws the folds, the initial weights and the batches; published: 520
-    device: Literal["auto", "cpu", "cuda"] = "auto"  # auto: a GPU if there is one
-    precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 where the device gains from it
-    compile: Literal["auto", "on", "off"] = "auto"  # with torch.compile or without; auto: off
-    restart: bool = False  # begin anew instead of going on
-
-    # --- the method
-    method: Literal["spectral", "published"] = "spectral"  # ours, or the paper's
 
     # --- the network
     widths: tuple[int, int, int, int] = (16, 32, 64, 128)  # U-Net feature maps: half the paper's
@@ -52,16 +42,16 @@ class Config:
     batch_size: int = 8  # 60-s trials per step; published
     lr: float = 5e-4  # AdamW's learning rate
     weight_decay: float = 1e-2  # of AdamW
-    averaging: float = 0.99  # weights handed over are means of about the last 1 / (1 - this) steps
-    loudness_sd: float = 0.25  # spread of random gains in training, nats
-    calibration_steps: int = 50  # steps that match correlations after the lock; then they stand
+    ema_decay: float = 0.99  # weights handed over are an EMA of those of about 1 / (1 - this) steps
+    gain_sd: float = 0.25  # spread of random gains in training, nats
+    calibration_steps: int = 50  # steps that match correlations after the DE constraint
 
 
 @dataclass(frozen=True)
 class Published(Config):
     """The values of ``--method published``: as in the paper."""
 
-    method: Literal["spectral", "published"] = "published"  # ours, or the paper's
+    method: Literal["spectral", "published"] = "published"
     widths: tuple[int, int, int, int] = (32, 64, 128, 256)  # U-Net feature maps
     critic_widths: tuple[int, int, int, int, int] = (256, 128, 64, 32, 16)  # critic's feature maps
     critic_hidden: int = 1024  # units before the critic's score
@@ -78,41 +68,38 @@ def main(config: Config) -> None:
     """Train on the training split, choose the epoch on validation, measure on the test split."""
     from torch.optim import Adam, AdamW
 
-    from de3dgan import gan
-    from de3dgan.run import Run
+    from de3dgan.figures.stages import draw_generator
+    from de3dgan.stages import generators, published_generator, spectral_generator
+    from de3dgan.stages.trials import Trials
+    from de3dgan.training.run import Run
     from models import Discriminator, Generator, SpectralGenerator
 
     with Run.open(config, "gan") as run:
         if run.finished:
             return
-        data = gan.Trials(run)
+        data = Trials(run)
+        decay = {"weight_decay": config.weight_decay, "fused": True}
         if config.method == "spectral":
             generator = SpectralGenerator(run.store.ch_names, widths=config.widths).to(run.device)
-            optimiser = AdamW(
-                generator.parameters(), config.lr, weight_decay=config.weight_decay, fused=True
+            optimiser = AdamW(generator.parameters(), config.lr, **decay)
+            trained, history, best_epoch = spectral_generator.train(
+                run, data, generator, optimiser, config.gain_sd, config.calibration_steps
             )
-            trained, history, best_epoch = gan.train_spectral(run, data, generator, optimiser)
         else:
             generator = Generator(run.store.ch_names, widths=config.widths).to(run.device)
             critic = Discriminator(
                 run.store.ch_names, widths=config.critic_widths, n_hidden=config.critic_hidden
             ).to(run.device)
             optimisers = {
-                "generator": Adam(
-                    generator.parameters(),
-                    config.lr,
-                    weight_decay=config.weight_decay,
-                    fused=True,
-                ),
-                "critic": Adam(
-                    critic.parameters(),
-                    config.critic_lr,
-                    weight_decay=config.weight_decay,
-                    fused=True,
-                ),
+                "generator": Adam(generator.parameters(), config.lr, **decay),
+                "critic": Adam(critic.parameters(), config.critic_lr, **decay),
             }
-            trained, history, best_epoch = gan.train(run, data, generator, critic, optimisers)
-        gan.finish(run, data, trained, history, best_epoch)
+            trained, history, best_epoch = published_generator.train(
+                run, data, generator, critic, optimisers
+            )
+        result = generators.evaluate(run, data, trained, best_epoch)
+        draw_generator(run, trained, data.frames, history, best_epoch)
+        run.write_result(**result)
 
 
 if __name__ == "__main__":

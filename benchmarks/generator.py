@@ -3,7 +3,7 @@
     .venv/bin/python benchmarks/generator.py --data-dir DE_feature/study-eegmat
 
 Each variant is trained by the stage's own script on the same fold, and measured on its test trials
-(`de3dgan/quality.py`). Writes the table of benchmarks/GENERATOR.md, between its two marks.
+(`de3dgan/evaluation/quality.py`). Writes the table of benchmarks/GENERATOR.md, between its two marks.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from unittest.mock import patch
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from de3dgan.cli import command_line
-from de3dgan.files import read_json, write_text
+from de3dgan.base.cli import command_line
+from de3dgan.base.files import read_json, write_text
 
 SCRIPT = ROOT / "Workload-main" / "3D-UNet_GAN_Workload.py"
 MARKS = "<!-- table: benchmarks/generator.py -->\n", "<!-- end of table -->\n"
@@ -102,17 +102,20 @@ def without(part: str | None) -> Iterator[None]:
     """Leave a part of the generator out meanwhile."""
     from models import SpectralGenerator
 
-    start_from, amplitudes_from = SpectralGenerator.start_from, SpectralGenerator._amplitudes_from
+    init_closed_form, amplitudes_from = (
+        SpectralGenerator.init_closed_form,
+        SpectralGenerator._amplitudes_from,
+    )
 
     def without_lags(self: SpectralGenerator, *data: Any) -> None:
-        start_from(self, *data)
+        init_closed_form(self, *data)
         self.lags.zero_()
 
     def without_maps(self: SpectralGenerator, maps: Any, x: Any) -> Any:
         return amplitudes_from(self, 0 * maps, x)
 
     replaced = {
-        "no lags": ("start_from", without_lags),
+        "no lags": ("init_closed_form", without_lags),
         "no U-Net": ("_amplitudes_from", without_maps),
     }
     with contextlib.ExitStack() as stack:

@@ -39,9 +39,10 @@ def main(notes: Path, script: str, arguments: list[str]) -> None:
 
 def watch(found: dict[str, Any]) -> None:
     """Have training tell what `found` is to hold."""
-    from de3dgan import augmentation, engine
+    from de3dgan.stages import augmentation
+    from de3dgan.training import loop
 
-    fit, augmented_frames = engine.fit, augmentation.augmented_frames
+    fit, augmented_frames = loop.fit, augmentation.augmented_frames
 
     def watched_fit(
         run: Any,
@@ -77,7 +78,7 @@ def watch(found: dict[str, Any]) -> None:
             found["second_eeg"] = time.perf_counter() - start
             yield frames
 
-    engine.fit, augmentation.augmented_frames = watched_fit, watched_frames
+    loop.fit, augmentation.augmented_frames = watched_fit, watched_frames
 
 
 if __name__ == "__main__":

@@ -28,19 +28,22 @@ import torch
 from scipy import stats
 from torch.nn import functional as F
 
-from de3dgan import baselines, classifier, engine
-from de3dgan.cli import command_line
-from de3dgan.compute import Compute
-from de3dgan.data import Frames, batches
-from de3dgan.features import differential_entropy
-from de3dgan.files import atomic, make_folder, write_csv, write_text
-from de3dgan.normalisation import fit_eeg_scaler
-from de3dgan.preprocessing import build_store
-from de3dgan.seeds import derived_rng, seed_torch
-from de3dgan.splits import N_FOLDS, Split, class_labels, group_names, make_split
-from de3dgan.statistics import Clusters, estimate
-from de3dgan.store import Store
-from de3dgan.synthetic import Signal, write_deap
+from de3dgan.base.cli import command_line
+from de3dgan.base.files import atomic, make_folder, write_csv, write_text
+from de3dgan.base.recipe import N_FOLDS
+from de3dgan.base.seeds import derived_rng, seed_torch
+from de3dgan.data.frames import Frames, batches
+from de3dgan.data.preprocessing import build_store
+from de3dgan.data.scalers import fit_eeg_scaler
+from de3dgan.data.splits import Split, class_labels, group_names, make_split
+from de3dgan.data.store import Store
+from de3dgan.data.synthetic import Signal, write_deap
+from de3dgan.eeg.de import differential_entropy
+from de3dgan.evaluation import baselines
+from de3dgan.evaluation.statistics import Clusters, estimate
+from de3dgan.stages import classifier
+from de3dgan.training import loop
+from de3dgan.training.device import Compute
 from models import SASTNet
 
 NO_EFFECT, EFFECT = "no effect", "effect"
@@ -187,7 +190,7 @@ def network(
             with COMPUTE.autocast():
                 logits, _ = trained(frames[numbers], numbers)
             loss = F.cross_entropy(logits.float(), label_of[numbers // split.n_frames])
-            engine.step(optimiser, loss, len(numbers))
+            loop.step(optimiser, loss, len(numbers))
     return classifier.predict(trained, frames, split.test)
 
 
@@ -395,7 +398,7 @@ program asserts; it exits with 1 and names the cell if one does not comply. {out
 - *Published baseline*: from every second of a trial, the mean of the three seconds before the trial
   is subtracted; DE is that of the EEG so made. *DE baseline*, this project's: the EEG stays as it
   is, and the mean DE of the three seconds is subtracted from DE.
-- *linear* is the logistic regression on DE in `de3dgan.baselines`. *SA-ST-Net* has the published
+- *linear* is the logistic regression on DE in `de3dgan.evaluation.baselines`. *SA-ST-Net* has the published
   size, learning rate and batches; it sees the EEG, and is trained for {config.epochs} epochs, with
   no choice of the epoch. Both are trained on the training and validation parts, {seconds}
   of a trial. All five folds are predicted, and counted together.

@@ -23,11 +23,12 @@ sys.path.insert(0, str(ROOT))
 import numpy as np
 
 from benchmarks.training_size import pooled
-from de3dgan.cli import command_line
-from de3dgan.files import write_text
-from de3dgan.paths import SCRIPTS, from_root
-from de3dgan.results import read_fold
-from de3dgan.statistics import Clusters, compare, estimate
+from de3dgan.base.cli import command_line
+from de3dgan.base.files import write_text
+from de3dgan.base.paths import from_root
+from de3dgan.base.recipe import SCRIPTS
+from de3dgan.evaluation.statistics import Clusters, compare, estimate
+from de3dgan.reporting.results import read_fold
 
 ARMS = {
     "fp32": {"precision": "fp32"},

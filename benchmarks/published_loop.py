@@ -27,11 +27,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Adam, Optimizer
 
-from de3dgan.features import FRAME
-from de3dgan.losses import consistency_loss
-from de3dgan.montage import GRID_SHAPE, grid_cells
-from de3dgan.normalisation import RobustScaler
-from de3dgan.store import Store
+from de3dgan.data.store import Store
+from de3dgan.eeg.montage import GRID_SHAPE, grid_cells
+from de3dgan.eeg.sampling import FRAME
+from de3dgan.eeg.scaling import RobustScaler
+from de3dgan.training.losses import consistency_loss
 from models import Discriminator, Generator, SASTNet
 from models.blocks import ElectrodeGrid, SpatioTemporalTrunk, UNet3d
 

@@ -25,15 +25,16 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from de3dgan.cli import command_line
-from de3dgan.features import BANDS, WINDOW
-from de3dgan.files import write_text
-from de3dgan.metrics import by_trial
-from de3dgan.paths import from_root
-from de3dgan.sources import SFREQ
-from de3dgan.splits import N_FOLDS, class_labels, make_split
-from de3dgan.statistics import Clusters, estimate
-from de3dgan.store import Store
+from de3dgan.base.cli import command_line
+from de3dgan.base.files import write_text
+from de3dgan.base.paths import from_root
+from de3dgan.base.recipe import N_FOLDS
+from de3dgan.data.splits import class_labels, make_split
+from de3dgan.data.store import Store
+from de3dgan.eeg.de import BANDS
+from de3dgan.eeg.sampling import SFREQ, WINDOW
+from de3dgan.evaluation.metrics import by_trial
+from de3dgan.evaluation.statistics import Clusters, estimate
 
 #: Hz above those that DE is taken of.
 ABOVE = {"46-54 Hz": (46.0, 54.0), "56-64 Hz": (56.0, 64.0)}

@@ -26,8 +26,8 @@ from typing import Any, Literal
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from de3dgan.cli import command_line
-from de3dgan.paths import SCRIPTS
+from de3dgan.base.cli import command_line
+from de3dgan.base.recipe import SCRIPTS
 
 METHODS = ("spectral", "published")
 #: Epochs of each stage: in the first the published critic steps, in the second it rests; and the
@@ -53,7 +53,7 @@ def main(config: Config) -> None:
     imports = watched([sys.executable, "-c", "import torch"])["peak_mib"]
     with tempfile.TemporaryDirectory() as folder:
         recordings = Path(folder, "recordings")
-        simulate = ("-m", "de3dgan.synthetic", "--out-dir", recordings)
+        simulate = ("-m", "de3dgan.data.synthetic", "--out-dir", recordings)
         command = [sys.executable, *simulate, "--n-subjects", str(max(config.subjects))]
         subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
         for n_subjects in config.subjects:

@@ -26,8 +26,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.scaling import METHODS
-from de3dgan.cli import command_line
-from de3dgan.paths import SCRIPTS
+from de3dgan.base.cli import command_line
+from de3dgan.base.recipe import SCRIPTS
 
 #: The profiler says on the terminal when it starts and stops.
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")
@@ -74,7 +74,7 @@ def main(config: Config) -> None:
     text = speed_report.document(found)
     print(text)
     if not config.quick:
-        from de3dgan.files import write_text
+        from de3dgan.base.files import write_text
 
         write_text(kept, json.dumps(found, indent=1) + "\n")
         write_text(config.out, text)

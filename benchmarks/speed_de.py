@@ -10,11 +10,11 @@ import numpy as np
 from joblib import Parallel, delayed
 from scipy.signal import butter, filtfilt
 
-from de3dgan.features import BANDS
-from de3dgan.montage import DEAP_CHANNELS
-from de3dgan.preprocessing import subject_de
-from de3dgan.sources import Segment, Subject, Trial
-from de3dgan.synthetic import simulate_subject
+from de3dgan.data.preprocessing import subject_de
+from de3dgan.data.sources import Segment, Subject, Trial
+from de3dgan.data.synthetic import simulate_subject
+from de3dgan.eeg.de import BANDS
+from de3dgan.eeg.montage import DEAP_CHANNELS
 
 
 def measure(repeats: int) -> dict[str, Any]:

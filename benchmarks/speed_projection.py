@@ -29,7 +29,7 @@ def projection_lines(found: Found) -> Iterator[str]:
     yield ""
     yield (
         f"1. **The grid.** It has 72 cells and knows the names of {_CHANNELS} electrodes: "
-        "preprocessing refuses others at once. `de3dgan/montage.py` would need a grid of 16x18 "
+        "preprocessing refuses others at once. `de3dgan/eeg/montage.py` would need a grid of 16x18 "
         "cells or so, and convolutions then take four times as long per trial. The spectral "
         f"generator would have {_pairs(_MANY_CHANNELS):,} pairs of electrodes rather than "
         f"{_pairs(_CHANNELS)}, and matrix exponentials of {more**3} times the work: it should be "

@@ -1,6 +1,6 @@
 """Training steps of all stages, ours and the published-style loop's: time, FLOPs, memory.
 
-Ours are the steps of the scripts themselves: `de3dgan.engine.fit` is replaced by something that
+Ours are the steps of the scripts themselves: `loop.fit` is replaced by something that
 takes and times steps, and then ends the script. The published-style loop (`published_loop`) takes
 its steps in turns with those of ``--method published``, on the same batches, so that whatever else
 the machine does hits both.
@@ -28,10 +28,10 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import published_loop
-from de3dgan import checkpoints
-from de3dgan.paths import SCRIPTS
-from de3dgan.preprocessing import build_store
-from de3dgan.synthetic import Signal, write_deap
+from de3dgan.base.recipe import SCRIPTS
+from de3dgan.data.preprocessing import build_store
+from de3dgan.data.synthetic import Signal, write_deap
+from de3dgan.training import checkpoints
 from models import Discriminator, Generator, SASTNet
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -74,7 +74,7 @@ def measure(device: str, repeats: int) -> dict[str, Any]:
             where = {"data_dir": store, "runs_dir": Path(folder, method), "device": device}
             timed = TimedFit(stage, method, repeats)
             sys.argv[0] = str(path)
-            with patch("de3dgan.engine.fit", timed), contextlib.suppress(Measured):
+            with patch("de3dgan.training.loop.fit", timed), contextlib.suppress(Measured):
                 names["main"](names[recipe](**where, restart=True))
             rows += timed.rows
             if stage != "finetune":  # what the next stages read
@@ -92,7 +92,7 @@ class Measured(Exception):
 
 @dataclass
 class TimedFit:
-    """Takes the place of `de3dgan.engine.fit`: takes steps on full batches and times them.
+    """Takes the place of `loop.fit`: takes steps on full batches and times them.
 
     Attributes
     ----------

@@ -22,10 +22,10 @@ sys.path.insert(0, str(ROOT))
 
 import torch
 
-from de3dgan.cli import command_line
-from de3dgan.compute import Compute
-from de3dgan.files import write_text
-from de3dgan.run import environment
+from de3dgan.base.cli import command_line
+from de3dgan.base.files import write_text
+from de3dgan.training.device import Compute
+from de3dgan.training.run import environment
 
 #: Of each part: its heading, its command, and what its table says.
 PARTS = (

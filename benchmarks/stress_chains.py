@@ -35,7 +35,7 @@ sys.path.insert(0, str(ROOT))
 
 import numpy as np
 
-from de3dgan.cli import command_line
+from de3dgan.base.cli import command_line
 
 METHODS = ("spectral", "published")
 SCRIPTS = {
@@ -303,9 +303,9 @@ def foreign(method: str, stores: Mapping[str, Path], seed: int) -> list[Variant]
 
 def write_stores(folder: Path) -> dict[str, Path]:
     """Write small stores that differ in one thing each."""
-    from de3dgan.montage import DEAP_CHANNELS
-    from de3dgan.store import manifest_hash
-    from de3dgan.synthetic import write_store
+    from de3dgan.data.store import manifest_hash
+    from de3dgan.data.synthetic import write_store
+    from de3dgan.eeg.montage import DEAP_CHANNELS
 
     names = DEAP_CHANNELS[:12]
     stores = {
@@ -389,7 +389,7 @@ def of_the_home_fold(
     method: str, home: Path, flags: dict[str, Any], stores: Mapping[str, Path]
 ) -> Iterator[Cell]:
     """Yield what needs no foreign fold: nothing wrong, other stages, formats and stores."""
-    from de3dgan import checkpoints
+    from de3dgan.training import checkpoints
 
     finetune = SCRIPTS["finetune"], of_stage(method, "finetune", flags)
 
@@ -559,7 +559,7 @@ def finished_before(
         names = (f"upstream.{stage}",)
         for what, prepare in (("folder", replace), ("model.pt", replace_model)):
             label = f"{what} of {stage} of another {variant.name}"
-            for script in ("report.py", "de3dgan/summary.py"):
+            for script in ("report.py", "de3dgan/reporting/summary.py"):
                 kind = f"{script}, {what} replaced after fine-tuning"
                 yield Cell(kind, label, prepare, script, {}, names)
             any_names = names if variant.own and what == "folder" else ()
@@ -572,7 +572,7 @@ def splices(
     method: str, home: Path, flags: dict[str, Any], label: str, there: Path, n_fields: int
 ) -> Iterator[Cell]:
     """Yield checkpoints some of whose fields are another's, saved plainly and with new hashes."""
-    from de3dgan import checkpoints
+    from de3dgan.training import checkpoints
 
     finetune = SCRIPTS["finetune"], of_stage(method, "finetune", flags)
     for stage in ("gan", "classifier"):
@@ -695,7 +695,7 @@ def attempt(cell: Cell, folds: Folds, method: str, at: Path) -> str:
     cell.prepare(runs)
     before = contents(work)
     flags: dict[str, Any] = {**cell.flags, "runs-dir": runs}
-    if cell.script == "de3dgan/summary.py":
+    if cell.script == "de3dgan/reporting/summary.py":
         flags = {"fold-dir": fold_in(runs)}
     with contextlib.chdir(work):
         done = run_here(ROOT / cell.script, flags)
@@ -774,8 +774,8 @@ def run_here(script: Path, flags: Mapping[str, Any]) -> Done:
 @contextlib.contextmanager
 def quick() -> Iterator[None]:
     """Leave out what takes long and no chain depends on: figures, and measuring the EEG."""
-    from de3dgan import gan
-    from de3dgan.run import Run
+    from de3dgan.stages import gan
+    from de3dgan.training.run import Run
 
     def nothing_measured(*_: object) -> dict[str, Any]:
         rows = {"amplitude_uv": 1.0, "de_round_trip": {}}

@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.stress_jobs import JOBS, CleanRun, clean_runs, start, table, torn
-from de3dgan.cli import command_line
+from de3dgan.base.cli import command_line
 
 #: Lines of the terminal that are no error: bars of progress.
 _BAR = re.compile(r"(step|subject|file)/s|s/(step|subject|file)")

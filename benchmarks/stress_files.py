@@ -40,11 +40,11 @@ sys.path.insert(0, str(ROOT))
 import numpy as np
 from scipy.signal import resample_poly
 
-from de3dgan import array_pickle, sources
-from de3dgan.cli import command_line
-from de3dgan.errors import UserError
-from de3dgan.sources import eegmat
-from de3dgan.synthetic import Signal, simulate_subject, write_deap
+from de3dgan.base.cli import command_line
+from de3dgan.base.errors import UserError
+from de3dgan.data import array_pickle, sources
+from de3dgan.data.sources import eegmat
+from de3dgan.data.synthetic import Signal, simulate_subject, write_deap
 
 #: What one file may take: seconds, and bytes over what a good file needs.
 SECONDS = 10
@@ -337,7 +337,7 @@ def answered(source: str, files: list[Path]) -> dict[str, Any]:
         `seconds`; `peak_mib`, the most memory over what the process had before; and `n_bytes`, of
         the arrays.
     """
-    module = importlib.import_module(source if "." in source else f"de3dgan.sources.{source}")
+    module = importlib.import_module(source if "." in source else f"de3dgan.data.sources.{source}")
     data = message = None
     why = ""
     printed = io.StringIO()
@@ -734,8 +734,8 @@ TRICKS: list[tuple[str, str, tuple[str, ...]]] = [
     ("bisect", "bisect", (CANARY, "1")),
     ("collections", "namedtuple", (CANARY, OPEN)),
     ("site", "main", ()),
-    ("de3dgan.sources.deap", "write", (CANARY,)),
-    ("de3dgan.sources.deap", "np.load", (CANARY,)),
+    ("de3dgan.data.sources.deap", "write", (CANARY,)),
+    ("de3dgan.data.sources.deap", "np.load", (CANARY,)),
     ("__main__", "__builtins__", ()),
 ]
 #: By which opcodes a name is called: each is a function of the name and the arguments.

@@ -118,8 +118,8 @@ class CleanRun:
 def clean_runs(folder: Path, names: Collection[str]) -> Iterator[CleanRun]:
     """Run every job in `folder`, each after those that it needs, and yield those of `names`."""
     # Imported once: children are copies of this process, and start within milliseconds.
-    import de3dgan.figures  # noqa: F401
-    import de3dgan.run  # noqa: F401
+    import de3dgan.figures.plots  # noqa: F401
+    import de3dgan.training.run  # noqa: F401
 
     before, after = folder / "before", folder / "after"
     write_data(after)
@@ -146,9 +146,9 @@ def table(rows: Sequence[Mapping[str, object]]) -> str:
 
 def torn(folder: Path) -> str | None:
     """Return what is not whole of what was left, or None."""
-    from de3dgan import checkpoints
-    from de3dgan.errors import UserError
-    from de3dgan.store import Store
+    from de3dgan.base.errors import UserError
+    from de3dgan.data.store import Store
+    from de3dgan.training import checkpoints
 
     try:
         for path in folder.glob("*.pt"):
@@ -168,8 +168,8 @@ def write_data(folder: Path) -> None:
     if (child := os.fork()) > 0:  # the process that forks must have no threads of its own
         os.waitpid(child, 0)
         return
-    from de3dgan.preprocessing import build_store
-    from de3dgan.synthetic import Signal, write_deap, write_store
+    from de3dgan.data.preprocessing import build_store
+    from de3dgan.data.synthetic import Signal, write_deap, write_store
 
     with _silent(os.devnull):
         write_store(folder / "store")

@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.stress_jobs import JOBS, CleanRun, clean_runs, start, table, torn
-from de3dgan.cli import command_line
+from de3dgan.base.cli import command_line
 
 #: Ways to stop: the signal, whether it comes at a random access to a file or after a time, and how
 #: often, as a share of `Config.n`.

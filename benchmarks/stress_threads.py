@@ -22,8 +22,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.stress_jobs import JOBS, table, write_data
-from de3dgan.cli import command_line
-from de3dgan.files import read_json
+from de3dgan.base.cli import command_line
+from de3dgan.base.files import read_json
 
 #: How much losses may differ, as a share of their size.
 TOLERANCE = 0.01

@@ -24,14 +24,15 @@ sys.path.insert(0, str(ROOT))
 import numpy as np
 from scipy import stats
 
-from de3dgan import splits
-from de3dgan.cli import command_line
-from de3dgan.files import write_text
-from de3dgan.paths import SCRIPTS, from_root
-from de3dgan.results import Fold, Predictions, read_fold
-from de3dgan.seeds import derived_rng
-from de3dgan.splits import Split, group_names
-from de3dgan.statistics import Clusters, compare, estimate
+from de3dgan.base.cli import command_line
+from de3dgan.base.files import write_text
+from de3dgan.base.paths import from_root
+from de3dgan.base.recipe import SCRIPTS
+from de3dgan.base.seeds import derived_rng
+from de3dgan.data import splits
+from de3dgan.data.splits import Split, group_names
+from de3dgan.evaluation.statistics import Clusters, compare, estimate
+from de3dgan.reporting.results import Fold, Predictions, read_fold
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def trained_on(size: int, fold: int, config: Config) -> Fold:
         "fold": fold,
         "seed": config.seed,
     }
-    with patch("de3dgan.run.make_split", few):
+    with patch("de3dgan.training.run.make_split", few):
         for stage, name in SCRIPTS.items():
             script = ROOT / "Workload-main" / f"{name}_Workload.py"
             names = runpy.run_path(str(script))

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from de3dgan import draws
-from de3dgan.montage import GRID_SHAPE, grid_cells
+from de3dgan.base import draws
+from de3dgan.eeg.montage import GRID_SHAPE, grid_cells
 
 
 class ElectrodeGrid(nn.Module):
@@ -20,7 +20,7 @@ class ElectrodeGrid(nn.Module):
     Parameters
     ----------
     ch_names : sequence of str, length n_chans
-        Electrode names, see `de3dgan.montage`.
+        Electrode names, see `de3dgan.eeg.montage`.
     """
 
     def __init__(self, ch_names: Sequence[str]):

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from de3dgan import draws
-from de3dgan.montage import DEAP_CHANNELS
+from de3dgan.base import draws
+from de3dgan.eeg.montage import DEAP_CHANNELS
 from models.blocks import Dropout, SpatioTemporalTrunk
 from models.spectral import LogPower, float32
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from de3dgan.montage import DEAP_CHANNELS
+from de3dgan.eeg.montage import DEAP_CHANNELS
 from models.blocks import SpatioTemporalTrunk
 
 

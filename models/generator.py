@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from de3dgan.errors import UserError
-from de3dgan.montage import DEAP_CHANNELS
+from de3dgan.base.errors import UserError
+from de3dgan.eeg.montage import DEAP_CHANNELS
 from models.blocks import ElectrodeGrid, UNet3d
 from models.spectral import (
+    STFT,
     Coherence,
-    DELock,
-    HalfSeconds,
+    DEConstraint,
     correlation_root,
     float32,
     half_log,
@@ -116,7 +116,7 @@ class Generator(nn.Module):
 class SpectralGenerator(nn.Module):
     """A generator that draws EEG from a Gaussian process which depends on DE.
 
-    What DE says is a constraint here (`models.spectral.DELock`), so that learning is left with what
+    What DE says is a constraint here (`models.spectral.DEConstraint`), so that learning is left with what
     it does not say. In each half-second the short-time spectrum of the electrodes is modelled as
     ``x(f) = g(f) · R(f) n``, n complex white noise: amplitudes g per electrode and window, linear
     in DE but for what the U-Net adds, and coherency R Rᴴ between electrodes, one matrix for a
@@ -161,9 +161,9 @@ class SpectralGenerator(nn.Module):
                 f"{', '.join(ch_names)}: give recordings of two or more, or --method published."
             )
         self.grid = ElectrodeGrid(ch_names)
-        self.half_seconds = HalfSeconds()
-        self.lock = DELock()
-        freqs = self.half_seconds.freqs
+        self.stft = STFT()
+        self.constraint = DEConstraint()
+        freqs = self.stft.freqs
         for name, knots in (("amplitude", _AMPLITUDE_KNOTS), ("coherence", _COHERENCE_KNOTS)):
             matrix = interpolation(torch.tensor(knots, dtype=torch.float32), freqs)
             self.register_buffer(f"from_{name}_knots", matrix, persistent=False)
@@ -173,7 +173,7 @@ class SpectralGenerator(nn.Module):
         self.position = nn.Parameter(0.5 * torch.randn(n_positions, n_chans))
         self.residual = nn.Linear(widths[0], n_knots)
         self.linear = nn.Linear(3 * n_bands, n_knots, bias=False)
-        self.usual = nn.Parameter(torch.zeros(n_chans, n_knots))
+        self.intercept = nn.Parameter(torch.zeros(n_chans, n_knots))
         self.coherence = Coherence(n_chans, n_bands, len(_COHERENCE_KNOTS))
         self.register_buffer("lags", torch.zeros(len(_COHERENCE_KNOTS), n_chans, n_chans))
         self.register_buffer("mean", torch.zeros(n_bands))
@@ -202,7 +202,7 @@ class SpectralGenerator(nn.Module):
     @float32
     def _amplitudes_from(self, maps: Tensor, x: Tensor) -> Tensor:
         learnt = self.residual(maps.permute(0, 3, 2, 1))
-        knots = learnt + self.linear(x.permute(0, 3, 2, 1)) + self.usual[:, None]
+        knots = learnt + self.linear(x.permute(0, 3, 2, 1)) + self.intercept[:, None]
         return knots @ self.from_amplitude_knots.T
 
     def time_scales(self, de: Tensor) -> Tensor:
@@ -243,7 +243,7 @@ class SpectralGenerator(nn.Module):
 
     def noise_shape(self, n_windows: int) -> tuple[int, ...]:
         """Return the shape of the noise that EEG of `n_windows` half-seconds is drawn from."""
-        return (len(self.grid.cells), n_windows + 2, len(self.half_seconds.freqs), 2)
+        return (len(self.grid.cells), n_windows + 2, len(self.stft.freqs), 2)
 
     def forward(self, de: Tensor, noise: Tensor, n_passes: int = 5) -> Tensor:
         """Return EEG with the DE that is given.
@@ -274,7 +274,7 @@ class SpectralGenerator(nn.Module):
         # One window more at each end, as loud as the outermost.
         amplitude = log_amplitudes.exp()
         amplitude = torch.cat([amplitude[:, :, :1], amplitude, amplitude[:, :, -1:]], dim=2)
-        return self.lock(self.half_seconds.synthesise(mixed * amplitude), de, n_passes)
+        return self.constraint(self.stft.synthesise(mixed * amplitude), de, n_passes)
 
     def log_likelihood(self, de: Tensor, eeg: Tensor) -> tuple[Tensor, Tensor]:
         """Return the two parts of the composite likelihood of EEG, given its DE.
@@ -307,7 +307,7 @@ class SpectralGenerator(nn.Module):
     @float32
     def _amplitude_likelihood(self, log_amplitudes: Tensor, eeg: Tensor) -> Tensor:
         power = self._power(eeg)
-        expected = (2 * log_amplitudes).exp() @ self.half_seconds.leakage.T
+        expected = (2 * log_amplitudes).exp() @ self.stft.leakage.T
         return -(expected.log() + power / expected).mean()
 
     @float32
@@ -318,7 +318,7 @@ class SpectralGenerator(nn.Module):
         found = self.correlations(eeg)[..., row, column]
         loss = (1 - wanted**2).log() + 2 * (1 - wanted * found) / (1 - wanted**2) - 2
         # Only where DE has bands does it tell of correlations.
-        lowest = self.half_seconds.lowest
+        lowest = self.stft.lowest
         return -loss[:, 4 - lowest : 46 - lowest + 1].mean()
 
     def correlations(self, eeg: Tensor) -> Tensor:
@@ -336,13 +336,13 @@ class SpectralGenerator(nn.Module):
         return self._coherency(eeg).real
 
     def _coherency(self, eeg: Tensor) -> Tensor:
-        x = self.half_seconds.analyse(eeg)
+        x = self.stft.analyse(eeg)
         power = torch.view_as_real(x).square().sum((2, 4))[:, :, None]
         x = (x * power.clamp_min(1e-24).rsqrt()).permute(0, 3, 1, 2)
         return x @ x.mH
 
     @torch.no_grad()
-    def start_from(self, de: Tensor, eeg: Tensor) -> None:
+    def init_closed_form(self, de: Tensor, eeg: Tensor) -> None:
         """Set all that has a closed form from trials: what is usual, and what is linear in DE.
 
         Parameters
@@ -384,19 +384,21 @@ class SpectralGenerator(nn.Module):
         ridge = 1e-3 * len(x) * torch.eye(x.shape[1], device=x.device)
         weight = torch.linalg.solve(x.T @ x + ridge, x.T @ y)
         self.linear.weight.copy_(weight.T)
-        self.usual.copy_((y_mean - x_mean @ weight)[:, 0])
+        self.intercept.copy_((y_mean - x_mean @ weight)[:, 0])
 
         to_knots = torch.linalg.pinv(self.from_coherence_knots)
-        self.coherence.usual.copy_(torch.einsum("kf,fcd->kcd", to_knots, half_log(coherency.real)))
+        self.coherence.intercept.copy_(
+            torch.einsum("kf,fcd->kcd", to_knots, half_log(coherency.real))
+        )
         lags = torch.einsum("kf,fcd->kcd", to_knots, half_log(coherency).imag)
         self.lags.copy_((lags - lags.mT) / 2)
 
     @torch.no_grad()
     def make_softer(self, by: Tensor) -> None:
         """Lower the log amplitudes by (n_freqs,) nats, the same for all electrodes."""
-        self.usual -= torch.linalg.pinv(self.from_amplitude_knots) @ by
+        self.intercept -= torch.linalg.pinv(self.from_amplitude_knots) @ by
 
     def _power(self, eeg: Tensor) -> Tensor:
         """Return the power spectra of windows, (B, n_chans, n_windows, n_freqs), in no case 0."""
-        power = self.half_seconds.power(eeg)
+        power = self.stft.power(eeg)
         return 0.99 * power + 0.01 * power.mean(2, keepdim=True) + 1e-12

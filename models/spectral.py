@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from de3dgan.features import EDGE, FRAME, WINDOW, edge_maps, fft_length, power_responses
-from de3dgan.sources import SFREQ
+from de3dgan.eeg.de import EDGE, edge_maps, fft_length, power_responses
+from de3dgan.eeg.sampling import FRAME, SFREQ, WINDOW
 
 #: Power (µV²) that stands for silence, which has no logarithm.
 _SILENCE = 1e-12
@@ -36,10 +36,10 @@ def float32(method: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return outside_autocast
 
 
-class DELock(nn.Module):
+class DEConstraint(nn.Module):
     """Gives EEG a wanted differential entropy by making its bands louder and softer in time.
 
-    EEG is split into the bands by the same zero-phase filters as in `de3dgan.features`. Each band
+    EEG is split into the bands by the same zero-phase filters as in `de3dgan.eeg.de`. Each band
     is multiplied by a gain that runs smoothly from the centre of one half-second to the next, so
     that there are no seams; what is in no band stays as it is. As bands overlap and gains change
     within windows, a pass only comes closer, and passes are repeated. All of it is differentiable.
@@ -48,7 +48,7 @@ class DELock(nn.Module):
     def bands(self, eeg: Tensor) -> Tensor:
         """Split EEG (..., n_chans, n_times) into bands, (..., n_bands, n_chans, n_times).
 
-        The same as `de3dgan.features.band_signals`, in the precision of `eeg`.
+        The same as `de3dgan.eeg.de.band_signals`, in the precision of `eeg`.
         """
         eeg = eeg - eeg.mean(-1, keepdim=True)
         n_times = eeg.shape[-1]
@@ -110,7 +110,7 @@ def _filters(
 def windowed_de(bands: Tensor) -> Tensor:
     """Return the DE of half-seconds, (..., n_chans, n_times) to (..., n_windows, n_chans), in nats.
 
-    See `de3dgan.features.windowed_de`; silence has the DE of a millionth of a µV.
+    See `de3dgan.eeg.de.windowed_de`; silence has the DE of a millionth of a µV.
     """
     variance = bands.unflatten(-1, (-1, WINDOW)).var(-1).clamp_min(_SILENCE)
     return (0.5 * torch.log(2 * math.pi * math.e * variance)).transpose(-1, -2)
@@ -139,7 +139,7 @@ def between_windows(values: Tensor) -> Tensor:
     return flat[:, 0].unflatten(0, values.shape[:-1])
 
 
-class HalfSeconds(nn.Module):
+class STFT(nn.Module):
     """Short-time spectra, one per half-second DE window, and EEG from them by overlap-add.
 
     A one-second window, the square root of a Hann window, lies centred on each half-second; its
@@ -298,7 +298,7 @@ class Coherence(nn.Module):
         n_pairs, n_features = self.pairs.shape[1], 4 * n_bands
         self.register_buffer("mean", torch.zeros(n_features))
         self.register_buffer("std", torch.ones(n_features))
-        self.usual = nn.Parameter(torch.zeros(n_out, n_chans, n_chans))
+        self.intercept = nn.Parameter(torch.zeros(n_out, n_chans, n_chans))
         self.embedding = nn.Parameter(0.3 * torch.randn(n_pairs, n_embedding))
         self.linear = nn.Linear(n_features, n_out, bias=False)
         self.hidden = nn.Linear(n_features + n_embedding, n_hidden)
@@ -340,9 +340,9 @@ class Coherence(nn.Module):
         x = (self.features(de) - self.mean) / self.std
         pair = torch.cat([x, self.embedding.expand(len(x), -1, -1)], dim=-1)
         values = (self.linear(x) + self.out(F.gelu(self.hidden(pair)))).transpose(1, 2)
-        upper = torch.zeros(*values.shape[:2], *self.usual.shape[1:], device=de.device)
+        upper = torch.zeros(*values.shape[:2], *self.intercept.shape[1:], device=de.device)
         upper[..., *self.pairs] = values
-        usual = (self.usual + self.usual.mT) / 2
+        usual = (self.intercept + self.intercept.mT) / 2
         return (usual + upper + upper.mT) * self.strength[:, None, None]
 
     @staticmethod

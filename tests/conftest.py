@@ -22,7 +22,7 @@ from types import ModuleType  # noqa: E402
 
 import pytest  # noqa: E402
 
-from de3dgan.synthetic import write_store  # noqa: E402
+from de3dgan.data.synthetic import write_store  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = {
@@ -172,7 +172,7 @@ def little_store(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def deap_dir(tmp_path_factory) -> Path:
     """Return a folder of simulated DEAP files: 7 subjects, one with 8 trials, the rest with 4."""
-    from de3dgan.synthetic import Signal, write_deap
+    from de3dgan.data.synthetic import Signal, write_deap
 
     folder = tmp_path_factory.mktemp("recordings") / "deap"
     write_deap(folder, 7, Signal(n_trials=4))

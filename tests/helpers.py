@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from de3dgan.errors import UserError
-from de3dgan.montage import DEAP_CHANNELS
-from de3dgan.preprocessing import build_store
-from de3dgan.splits import Split
-from de3dgan.store import Store
-from de3dgan.synthetic import Signal, write_deap
+from de3dgan.base.errors import UserError
+from de3dgan.data.preprocessing import build_store
+from de3dgan.data.splits import Split
+from de3dgan.data.store import Store
+from de3dgan.data.synthetic import Signal, write_deap
+from de3dgan.eeg.montage import DEAP_CHANNELS
 
 
 def make_store(

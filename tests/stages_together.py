@@ -8,7 +8,7 @@ import signal
 import sys
 from pathlib import Path
 
-from de3dgan import engine, processes, run
+from de3dgan.training import distributed, loop, run
 from tests.conftest import run_stage
 
 
@@ -18,24 +18,24 @@ def main() -> None:
     for job in json.loads(sys.argv[1]):
         stop_at = job.pop("stop_at", None)
         if stop_at is not None:
-            engine.processes.interrupt_together = stopping_at(stop_at)
+            loop.processes.interrupt_together = stopping_at(stop_at)
         store, runs = Path(job.pop("store")), Path(job.pop("runs"))
         try:
             run_stage(job.pop("stage"), store, runs, **job)
         except KeyboardInterrupt as interrupt:
             print(f"process {os.environ['RANK']} stopped by {interrupt.args[0]}")
-        processes.wait()  # what the first one writes, the next stage reads
+        distributed.barrier()  # what the first one writes, the next stage reads
 
 
 def stopping_at(n_steps: int):
-    """Return `processes.interrupt_together`, but the last process gets a signal at a step."""
+    """Return `distributed.interrupt_together`, but the last process gets a signal at a step."""
     n_taken = 0
-    original = processes.interrupt_together
+    original = distributed.interrupt_together
 
     def interrupt_together() -> None:
         nonlocal n_taken
         n_taken += 1
-        if n_taken == n_steps and processes.number() == processes.count() - 1:
+        if n_taken == n_steps and distributed.rank() == distributed.world_size() - 1:
             os.kill(os.getpid(), signal.SIGTERM)
         original()
 

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from de3dgan.augmentation import augmented_frames, de_matched_noise, other_of_same_class
-from de3dgan.data import Frames
-from de3dgan.features import differential_entropy
-from de3dgan.ledger import Ledger
-from de3dgan.store import Store
+from de3dgan.data.frames import Frames
+from de3dgan.data.ledger import Ledger
+from de3dgan.data.store import Store
+from de3dgan.eeg.de import differential_entropy
+from de3dgan.eeg.noise import de_matched_noise
+from de3dgan.stages.augmentation import augmented_frames, other_of_same_class
 
 
 @pytest.fixture

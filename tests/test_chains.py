@@ -26,10 +26,10 @@ from hypothesis import strategies as st
 
 from benchmarks import stress_chains
 from benchmarks.stress_chains import Cell, Done, note, table, unlike_a_sentence
-from de3dgan import checkpoints
-from de3dgan.errors import UserError
-from de3dgan.files import differences
-from de3dgan.montage import DEAP_CHANNELS
+from de3dgan.base.errors import UserError
+from de3dgan.base.files import differences
+from de3dgan.eeg.montage import DEAP_CHANNELS
+from de3dgan.training import checkpoints
 from models import Generator, SASTNet
 from tests.conftest import ROOT, run_stage
 from tests.helpers import one_line
@@ -450,8 +450,8 @@ def test_legacy_and_plain_pickles_are_refused(path):
 _PROGRAM = """
 import json, resource, sys, time
 from pathlib import Path
-from de3dgan import checkpoints
-from de3dgan.errors import UserError
+from de3dgan.training import checkpoints
+from de3dgan.base.errors import UserError
 
 def peak():
     unit = 2 ** (20 if sys.platform == "darwin" else 10)

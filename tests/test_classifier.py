@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from de3dgan import classifier
-from de3dgan.classifier import FrameClassifier, with_second
-from de3dgan.compute import Compute
-from de3dgan.data import Frames, batches
-from de3dgan.normalisation import fit_eeg_scaler
+from de3dgan.data.frames import Frames, batches
+from de3dgan.data.scalers import fit_eeg_scaler
+from de3dgan.stages import classifier
+from de3dgan.stages.classifier import FrameClassifier, paired_loss
+from de3dgan.training.device import Compute
 from models import SASTNet, SpectralSASTNet
 from tests.conftest import METHODS
 from tests.helpers import fake_store, split_by_trial
@@ -109,7 +109,7 @@ def test_stage_3_minimises_what_its_weights_say(weights, store):
     second = Frames(made, CPU, waveform_baseline=False)
     numbers, labels = np.array([3, 20, 8]), torch.tensor([0, 1, 1])
     net = Linear()
-    terms = with_second(real, second, net, *weights)(numbers, labels)
+    terms = paired_loss(real, second, net, *weights)(numbers, labels)
     assert [n.tolist() for n in net.numbers] == [[3, 3, 20, 20, 8, 8]]
 
     (of_real, features), (of_second, other) = (Linear()(f[numbers], None) for f in (real, second))
@@ -127,7 +127,7 @@ def test_without_a_second_eeg_stage_3_goes_on_as_stage_2():
     store = fake_store()
     real = Frames(store, CPU, waveform_baseline=False)
     numbers, labels = np.array([3, 20, 8]), torch.tensor([0, 1, 1])
-    terms = with_second(real, None, Linear(), 1.0, 0.5)(numbers, labels)
+    terms = paired_loss(real, None, Linear(), 1.0, 0.5)(numbers, labels)
     assert set(terms) == {"loss"}
     wanted = F.cross_entropy(Linear()(real[numbers], None)[0], labels)
     torch.testing.assert_close(terms["loss"], wanted)
@@ -139,7 +139,7 @@ def test_validation_and_what_is_handed_over_are_of_the_averaged_weights(decay, s
     frames = Frames(store, CPU, waveform_baseline=False)
     own = of_method("spectral", store)
     run = SimpleNamespace(
-        config=SimpleNamespace(averaging=decay, batch_size=8, seed=0, choose_by="val_loss"),
+        config=SimpleNamespace(ema_decay=decay, batch_size=8, seed=0, choose_by="val_loss"),
         split=split_by_trial(store, val=1, test=4),
         labels=np.array([0, 1, 0, 1, 0, 1]),
         device=CPU,

@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from de3dgan import engine, run, store
-from de3dgan.compute import Compute
+from de3dgan.data import store
+from de3dgan.training import loop, run
+from de3dgan.training.device import Compute
 from tests.conftest import METHODS, STAGES, read_lines, run_stage
 
 CPU = torch.device("cpu")
@@ -106,7 +107,7 @@ class Waits(TorchDispatchMode):
 @pytest.mark.parametrize("method", METHODS)
 def test_no_step_waits_for_the_device(method, little_store, tmp_path, monkeypatch):
     """Steps are put in line on a GPU one after the other, if none asks for a value."""
-    seen, fit = {}, engine.fit
+    seen, fit = {}, loop.fit
 
     def watched(run, nets, optimisers, items, purpose, train_step, *args, **options):
         def step(epoch, batch):
@@ -117,7 +118,7 @@ def test_no_step_waits_for_the_device(method, little_store, tmp_path, monkeypatc
 
         return fit(run, nets, optimisers, items, purpose, step, *args, **options)
 
-    monkeypatch.setattr(engine, "fit", watched)
+    monkeypatch.setattr(loop, "fit", watched)
     for stage in STAGES:
         run_stage(stage, little_store, tmp_path, method, epochs=1)
     assert seen == dict.fromkeys(STAGES, set())
@@ -130,7 +131,7 @@ def test_no_step_waits_for_the_device(method, little_store, tmp_path, monkeypatc
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 @pytest.mark.parametrize("method", METHODS)
 def test_no_step_waits_for_a_gpu(method, little_store, tmp_path, monkeypatch):
-    fit = engine.fit
+    fit = loop.fit
 
     def watched(run, nets, optimisers, items, purpose, train_step, *args, **options):
         def step(epoch, batch):
@@ -142,7 +143,7 @@ def test_no_step_waits_for_a_gpu(method, little_store, tmp_path, monkeypatch):
 
         return fit(run, nets, optimisers, items, purpose, step, *args, **options)
 
-    monkeypatch.setattr(engine, "fit", watched)
+    monkeypatch.setattr(loop, "fit", watched)
     for stage in STAGES:
         folder = run_stage(stage, little_store, tmp_path, method, epochs=1, device="cuda")
         environment = json.loads((folder / "result.json").read_text())["environment"]
@@ -157,13 +158,13 @@ def test_files_that_were_looked_at_are_given_back(tmp_path, monkeypatch):
     total = array.sum()
     assert resident_kib(path) > array.nbytes / 1024 / 2
     monkeypatch.setattr(store, "_RESIDENT", 2**60)
-    store.give_back(array)  # the process has less
+    store.release_pages(array)  # the process has less
     assert resident_kib(path) > array.nbytes / 1024 / 2
     monkeypatch.setattr(store, "_RESIDENT", 0)
-    store.give_back(array)
+    store.release_pages(array)
     assert resident_kib(path) == 0
     assert array.sum() == total  # it is still there
-    store.give_back(np.zeros(3))  # in memory only: nothing to give back
+    store.release_pages(np.zeros(3))  # in memory only: nothing to give back
 
 
 def resident_kib(path: Path) -> int:

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 import torch
 
-from de3dgan.errors import UserError
-from de3dgan.files import replaced_folder
-from de3dgan.run import Run
-from de3dgan.sources import deap
-from de3dgan.store import manifest_hash
-from de3dgan.synthetic import Signal, simulate_subject
+from de3dgan.base.errors import UserError
+from de3dgan.base.files import replaced_folder
+from de3dgan.data.sources import deap
+from de3dgan.data.store import manifest_hash
+from de3dgan.data.synthetic import Signal, simulate_subject
+from de3dgan.training.run import Run
 from tests.conftest import (
     METHODS,
     ROOT,
@@ -150,19 +150,19 @@ def test_flags_that_cannot_be_meant(stage, flags, said, little_store, runs):
         ("published", "gan", "--penalty-weight -1"),
         ("published", "classifier", "--dropout 1.5"),
         ("spectral", "gan", "--widths 0 8 8 8"),
-        ("spectral", "gan", "--averaging 1"),
-        ("spectral", "gan", "--averaging -0.1"),
-        ("spectral", "gan", "--loudness-sd -1"),
+        ("spectral", "gan", "--ema_decay 1"),
+        ("spectral", "gan", "--ema_decay -0.1"),
+        ("spectral", "gan", "--gain-sd -1"),
         ("spectral", "gan", "--calibration-steps -1"),
         ("spectral", "gan", "--critic-every 5"),  # which is of the other method
         ("spectral", "classifier", "--noise -1"),
         ("spectral", "classifier", "--dropout 1.5"),
-        ("spectral", "classifier", "--averaging nan"),
+        ("spectral", "classifier", "--ema_decay nan"),
         ("spectral", "classifier", "--choose-by val_auc"),
         ("spectral", "classifier", "--n-features 0"),
         ("spectral", "classifier", "--class-names one"),
         ("spectral", "classifier", "--threshold 100"),
-        ("spectral", "finetune", "--averaging 1"),
+        ("spectral", "finetune", "--ema_decay 1"),
         ("spectral", "finetune", "--label-weight -1"),
         ("published", "finetune", "--consistency-weight -1"),
     ],
@@ -415,7 +415,7 @@ def test_too_little_memory(error, little_store, tmp_path, monkeypatch):
     def step(*_, **__):
         raise error
 
-    monkeypatch.setattr("de3dgan.engine.step", step)
+    monkeypatch.setattr("de3dgan.training.loop.step", step)
     args = ("--data-dir", little_store, "--runs-dir", tmp_path, *TINY["classifier"])
     message = sentence(run_here(script_of("classifier"), *args))
     assert "memory" in message

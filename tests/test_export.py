@@ -11,12 +11,12 @@ import mne
 import numpy as np
 import pytest
 
-from de3dgan import export
-from de3dgan.errors import UserError
-from de3dgan.export import mne_info, to_raw, write_eeg
-from de3dgan.montage import DEAP_CHANNELS
-from de3dgan.preprocessing import build_store
-from de3dgan.sources import deap
+from de3dgan.base.errors import UserError
+from de3dgan.data import export
+from de3dgan.data.export import mne_info, to_raw, write_eeg
+from de3dgan.data.preprocessing import build_store
+from de3dgan.data.sources import deap
+from de3dgan.eeg.montage import DEAP_CHANNELS
 from tests.helpers import one_line
 
 MNE_NAMES = (

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import signal
 
-from de3dgan.features import BANDS, band_signals, differential_entropy, windowed_de
-from de3dgan.paths import ROOT
-from de3dgan.sources import eegmat
+from de3dgan.base.paths import ROOT
+from de3dgan.data.sources import eegmat
+from de3dgan.eeg.de import BANDS, band_signals, differential_entropy, windowed_de
 
 EDGES = [(4, 8), (8, 14), (14, 31), (31, 45)]
 CONSTANT = 0.5 * np.log(2 * np.pi * np.e)

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from matplotlib import image
 
-from de3dgan import figures
-from de3dgan.features import BANDS
-from de3dgan.montage import DEAP_CHANNELS
-from de3dgan.statistics import Estimate
+from de3dgan.eeg.de import BANDS
+from de3dgan.eeg.montage import DEAP_CHANNELS
+from de3dgan.evaluation.statistics import Estimate
+from de3dgan.figures import plots
 
 FOUR = ("FP1", "C3", "P3", "O1")
 TITLE = "Valence, protocol trial, fold 0"
@@ -39,7 +39,7 @@ def no_warnings():
 
 @cache
 def drawn(name: str):
-    return getattr(figures, f"_draw_{name}")(*CALLS[name])
+    return getattr(plots, f"_draw_{name}")(*CALLS[name])
 
 
 def eeg(n_trials: int, n_chans: int, seconds: int = 6) -> np.ndarray:
@@ -84,7 +84,7 @@ CALLS = {
 
 @pytest.mark.parametrize("name", CALLS)
 def test_same_input_gives_the_same_valid_png_in_any_style(name, tmp_path):
-    draw = getattr(figures, name)
+    draw = getattr(plots, name)
     path = draw(tmp_path / "a.png", *CALLS[name])
     check(path)
     with matplotlib.rc_context({"font.size": 20, "lines.linewidth": 9, "savefig.dpi": 20}):
@@ -109,13 +109,13 @@ def test_says_which_run_and_what_to_look_for(name):
 def test_generated_eeg_of_another_size(scale, tmp_path):
     rows = slice(None), [0, 3]
     names = [FOUR[0], FOUR[3]]
-    check(figures.traces(tmp_path / "t.png", ONE[[0, 3]], scale * ONE[[0, 3]], names, TITLE))
-    check(figures.spectra(tmp_path / "s.png", TWO[rows], scale * TWO[rows], names, TITLE))
-    check(figures.spectrogram(tmp_path / "g.png", ONE, scale * ONE, FOUR, TITLE))
+    check(plots.traces(tmp_path / "t.png", ONE[[0, 3]], scale * ONE[[0, 3]], names, TITLE))
+    check(plots.spectra(tmp_path / "s.png", TWO[rows], scale * TWO[rows], names, TITLE))
+    check(plots.spectrogram(tmp_path / "g.png", ONE, scale * ONE, FOUR, TITLE))
 
 
 def test_traces_share_a_scale_and_give_both_sizes():
-    figure = figures._draw_traces(ONE, 0.001 * ONE, FOUR, TITLE)
+    figure = plots._draw_traces(ONE, 0.001 * ONE, FOUR, TITLE)
     found = text(figure)
     assert "real EEG, root mean square 10 µV" in found
     assert "generated EEG, root mean square 0.01 µV" in found
@@ -124,19 +124,19 @@ def test_traces_share_a_scale_and_give_both_sizes():
     (ax,) = figure.findobj(matplotlib.axes.Axes)
     swing = {
         colour: max(np.ptp(line.get_ydata()) for line in ax.lines if line.get_color() == colour)
-        for colour in (figures.REAL, figures.GENERATED)
+        for colour in (plots.REAL, plots.GENERATED)
     }
-    assert swing[figures.GENERATED] == pytest.approx(0.001 * swing[figures.REAL], rel=0.01)
+    assert swing[plots.GENERATED] == pytest.approx(0.001 * swing[plots.REAL], rel=0.01)
 
 
 def test_traces_span_the_scalp():
-    shown = figures._spread_over_scalp(DEAP_CHANNELS)
+    shown = plots._spread_over_scalp(DEAP_CHANNELS)
     assert shown == ["FP1", "F4", "CZ", "T7", "PZ", "O2"]
-    assert figures._spread_over_scalp(("O1", "FZ")) == ["FZ", "O1"]
+    assert plots._spread_over_scalp(("O1", "FZ")) == ["FZ", "O1"]
 
 
 def test_traces_of_a_short_trial(tmp_path):
-    check(figures.traces(tmp_path / "a.png", ONE[:, :128], ONE[:, :128], FOUR, TITLE))
+    check(plots.traces(tmp_path / "a.png", ONE[:, :128], ONE[:, :128], FOUR, TITLE))
 
 
 def test_spectra_name_bands_regions_and_units():
@@ -149,14 +149,14 @@ def test_spectra_name_bands_regions_and_units():
 
 
 def test_spectra_have_the_power_of_white_noise():
-    freqs, power = figures._welch(eeg(2, 4, 60))
+    freqs, power = plots._welch(eeg(2, 4, 60))
     assert freqs[0] == 1 and freqs[-1] == 46
     assert power.mean() == pytest.approx(10**2 / 64, rel=0.02)
 
 
-@pytest.mark.parametrize("draw", [figures._draw_spectra, figures._draw_spectrogram])
+@pytest.mark.parametrize("draw", [plots._draw_spectra, plots._draw_spectrogram])
 def test_silence_is_said(draw):
-    real = TWO if draw is figures._draw_spectra else ONE
+    real = TWO if draw is plots._draw_spectra else ONE
     assert "generated EEG is silent" in text(draw(real, 0 * real, FOUR, TITLE))
     assert "too weak for this scale" in text(draw(real, 1e-5 * real, FOUR, TITLE))
     assert "▼" not in text(draw(real, real, FOUR, TITLE))
@@ -164,8 +164,8 @@ def test_silence_is_said(draw):
 
 def test_spectrogram_chooses_an_electrode_over_the_back_of_the_head():
     assert "electrode O1 (occipital)" in text(drawn("spectrogram"))
-    assert "electrode C3" in text(figures._draw_spectrogram(*CALLS["spectrogram"], "c3"))
-    assert "electrode F3" in text(figures._draw_spectrogram(ONE[:2], ONE[:2], ("F3", "F4"), ""))
+    assert "electrode C3" in text(plots._draw_spectrogram(*CALLS["spectrogram"], "c3"))
+    assert "electrode F3" in text(plots._draw_spectrogram(ONE[:2], ONE[:2], ("F3", "F4"), ""))
 
 
 @pytest.mark.parametrize(
@@ -173,11 +173,11 @@ def test_spectrogram_chooses_an_electrode_over_the_back_of_the_head():
 )
 def test_de_maps_of_any_montage(ch_names, tmp_path):
     de = np.random.default_rng(0).normal(2, 0.3, (len(BANDS), len(ch_names)))
-    check(figures.de_maps(tmp_path / "a.png", de, de - 0.2, ch_names, TITLE))
+    check(plots.de_maps(tmp_path / "a.png", de, de - 0.2, ch_names, TITLE))
 
 
 def test_de_maps_have_units_and_survive_silence():
-    assert "mean −" in text(figures._draw_de_maps(DE, np.full_like(DE, -np.inf), FOUR, TITLE))
+    assert "mean −" in text(plots._draw_de_maps(DE, np.full_like(DE, -np.inf), FOUR, TITLE))
     found = text(drawn("de_maps"))
     for wanted in ("theta θ 4–8 Hz", "gamma γ 31–45 Hz", "α: DE (nats)", "difference of DE (nats)"):
         assert wanted in found
@@ -200,8 +200,8 @@ def test_learning_curves_mark_rare_values_and_the_chosen_epoch():
 def test_learning_curves_of_one_epoch_with_missing_keys(n_panels, tmp_path):
     panels = {f"Panel {n}": [("mse", "training"), ("absent", "x")] for n in range(n_panels)}
     panels["Panel 0"] = [("absent", "x")]
-    check(figures.learning_curves(tmp_path / "a.png", HISTORY[:1], panels, None, TITLE))
-    found = text(figures._draw_learning_curves(HISTORY[:1], panels, 1, TITLE))
+    check(plots.learning_curves(tmp_path / "a.png", HISTORY[:1], panels, None, TITLE))
+    found = text(plots._draw_learning_curves(HISTORY[:1], panels, 1, TITLE))
     assert "not measured in any epoch" in found and "over 1 epoch" in found
 
 
@@ -209,8 +209,8 @@ def test_learning_curves_of_one_epoch_with_missing_keys(n_panels, tmp_path):
 def test_confusion_matrices_are_readable(n_classes, tmp_path):
     matrix = np.diag(range(n_classes)) + np.triu(np.full((n_classes, n_classes), 3), 1)
     names = [f"valence {n}, arousal {n}" for n in range(n_classes)]
-    check(figures.confusion_matrices(tmp_path / "a.png", {"per trial": matrix}, names, TITLE))
-    found = text(figures._draw_confusion_matrices({"per trial": 0 * matrix}, names, TITLE))
+    check(plots.confusion_matrices(tmp_path / "a.png", {"per trial": matrix}, names, TITLE))
+    found = text(plots._draw_confusion_matrices({"per trial": 0 * matrix}, names, TITLE))
     assert "– 0" in found
 
 
@@ -223,7 +223,7 @@ def test_confusion_matrices_give_shares_and_counts():
 def test_text_on_any_blue_has_enough_contrast():
     for colour in matplotlib.colormaps["Blues"](np.linspace(0, 1, 50)):
         luminance = np.power(colour[:3], 2.2) @ (0.2126, 0.7152, 0.0722)
-        white = figures._readable_on(colour) == "white"
+        white = plots._readable_on(colour) == "white"
         contrast = 1.05 / (luminance + 0.05) if white else (luminance + 0.05) / 0.05
         assert contrast > 4.5
 
@@ -237,7 +237,7 @@ def test_forest_shows_intervals_seeds_and_kinds_without_colour():
     drawn_x = [line.get_xdata() for line in lines]
     assert any(np.allclose(x, [60, 80]) for x in drawn_x if len(x) == 2)
     assert any(np.allclose(x, [65, 75]) for x in drawn_x if len(x) == 2)
-    assert len({marker for _, marker in figures._KINDS.values()}) == len(figures._KINDS)
+    assert len({marker for _, marker in plots._KINDS.values()}) == len(plots._KINDS)
 
 
 def test_fold_curves_have_a_line_per_fold_and_the_chosen_epochs():

@@ -16,9 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from de3dgan import engine, files
-from de3dgan.errors import UserError
-from de3dgan.run import Run
+from de3dgan.base import files
+from de3dgan.base.errors import UserError
+from de3dgan.training import loop
+from de3dgan.training.run import Run
 from tests.conftest import (
     ROOT,
     STAGES,
@@ -125,7 +126,7 @@ def test_a_full_disk_in_mid_training_keeps_the_last_epoch(
     finished, little_store, tmp_path, monkeypatch
 ):
     folder = fold_of(tmp_path / "runs") / "classifier"
-    original, calls = engine.write_text, []
+    original, calls = loop.write_text, []
 
     def full(path, text):
         calls.append(path)
@@ -134,7 +135,7 @@ def test_a_full_disk_in_mid_training_keeps_the_last_epoch(
         original(path, text)
 
     with monkeypatch.context() as patch:
-        patch.setattr(engine, "write_text", full)
+        patch.setattr(loop, "write_text", full)
         with pytest.raises(UserError):
             run_stage("classifier", little_store, tmp_path / "runs")
     run_stage("classifier", little_store, tmp_path / "runs")
@@ -145,7 +146,7 @@ def test_a_full_disk_in_mid_training_keeps_the_last_epoch(
 
 
 def test_preprocessing_looks_for_room_before_it_writes(tmp_path, monkeypatch):
-    from de3dgan import preprocessing
+    from de3dgan.data import preprocessing
 
     recordings = tmp_path / "recordings"
     recordings.mkdir()
@@ -174,7 +175,7 @@ def test_preprocessing_looks_for_room_before_it_writes(tmp_path, monkeypatch):
 
 
 def test_a_run_directory_that_vanishes_is_not_made_anew(little_store, tmp_path, monkeypatch):
-    original, calls = engine.step, []
+    original, calls = loop.step, []
 
     def step(*args, **kwargs):
         calls.append(None)
@@ -182,7 +183,7 @@ def test_a_run_directory_that_vanishes_is_not_made_anew(little_store, tmp_path, 
             shutil.rmtree(tmp_path / "runs")
         return original(*args, **kwargs)
 
-    monkeypatch.setattr(engine, "step", step)
+    monkeypatch.setattr(loop, "step", step)
     with pytest.raises(
         UserError, match=r"classifier/state\.pt \(No such file.*see that the folder"
     ):
@@ -249,7 +250,7 @@ def test_a_second_process_in_a_run_directory_is_turned_away(
 HOLD = """
 import sys, time
 from pathlib import Path
-from de3dgan.files import held
+from de3dgan.base.files import held
 with held(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)

@@ -10,10 +10,10 @@ import mne
 import numpy as np
 import pytest
 
-from de3dgan.generation import TrainedGenerator, load_generator
-from de3dgan.quality import trial_de
-from de3dgan.run import Run
-from de3dgan.store import Store
+from de3dgan.data.store import Store
+from de3dgan.eeg.de import trial_de
+from de3dgan.stages.generation import TrainedGenerator, load_generator
+from de3dgan.training.run import Run
 from tests.conftest import (
     METHODS,
     ROOT,

@@ -15,16 +15,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from de3dgan import checkpoints, classifier, engine, gan, leakage, normalisation
-from de3dgan.data import Frames
-from de3dgan.errors import UserError
-from de3dgan.leakage import certificate, probe
-from de3dgan.ledger import Ledger
-from de3dgan.normalisation import DE_SCALER, EEG_SCALER, fit_de_scaler, fit_eeg_scaler
-from de3dgan.run import Run
-from de3dgan.splits import make_split
-from de3dgan.store import Store
-from de3dgan.summary import describe
+from de3dgan.base.errors import UserError
+from de3dgan.data.frames import Frames
+from de3dgan.data.ledger import Ledger
+from de3dgan.data.scalers import DE_SCALER, EEG_SCALER, fit_de_scaler, fit_eeg_scaler
+from de3dgan.data.splits import make_split
+from de3dgan.data.store import Store
+from de3dgan.evaluation import leakage
+from de3dgan.evaluation.leakage import certificate, probe
+from de3dgan.reporting.summary import describe
+from de3dgan.stages import classifier, gan
+from de3dgan.training import checkpoints, loop
+from de3dgan.training.run import Run
 from tests.conftest import METHODS, STAGES, run_stage, write_store
 from tests.helpers import fake_store, split_by_trial
 
@@ -180,14 +182,14 @@ def plant(patch: pytest.MonkeyPatch, stage: str, artefact: str, split) -> None:
     """
     trial = split.trials("test")[:1]
     frames = trial * split.n_frames
-    own = engine.batches
+    own = loop.batches
     if artefact in (DE_SCALER, EEG_SCALER):
         name = "fit_de_scaler" if artefact == DE_SCALER else "fit_eeg_scaler"
         owner = gan if stage == "gan" else normalisation
-        patch.setattr(owner, name, leaky_fit(getattr(normalisation, name)))
+        patch.setattr(owner, name, leaky_fit(getattr(scalers, name)))
     elif artefact in ("generator", "critic", "classifier"):
         extra = trial if stage == "gan" else frames
-        patch.setattr(engine, "batches", lambda items, *args: own(also(items, extra), *args))
+        patch.setattr(loop, "batches", lambda items, *args: own(also(items, extra), *args))
     elif artefact == "generator's start":
         patch.setattr(gan, "_spread", also_spread(gan._N_START_TRIALS, trial))
     elif artefact == "generator's calibration":

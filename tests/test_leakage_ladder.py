@@ -27,8 +27,8 @@ from benchmarks.leakage_ladder import (
     thinned,
     unexpected,
 )
-from de3dgan.features import differential_entropy
-from de3dgan.splits import class_labels, make_split
+from de3dgan.data.splits import class_labels, make_split
+from de3dgan.eeg.de import differential_entropy
 
 SHORT = Config(n_subjects=10, n_trials=8, effect_strength=0.5, every=4)
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from de3dgan.losses import consistency_loss, critic_loss, gradient_penalty
+from de3dgan.training.losses import consistency_loss, critic_loss, gradient_penalty
 
 SHAPE = (3, 16)
 

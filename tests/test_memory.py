@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 
 from benchmarks.scaling import watched
-from de3dgan.files import read_json, sha256, write_csv, write_json
-from de3dgan.montage import DEAP_CHANNELS
-from de3dgan.store import ARRAYS, Store, manifest_hash
-from de3dgan.synthetic import write_store
+from de3dgan.base.files import read_json, sha256, write_csv, write_json
+from de3dgan.data.store import ARRAYS, Store, manifest_hash
+from de3dgan.data.synthetic import write_store
+from de3dgan.eeg.montage import DEAP_CHANNELS
 from tests.conftest import ROOT, TINY, run_script, script_of
 
 #: Runs a script with limits that are reached with little data: of memory, and of the frames of the
 #: support vector machine, which takes more of it up to its own limit.
 _LIMITED = (
     "import runpy, sys; "
-    "from de3dgan import baselines, data, store; "
+    "from de3dgan.evaluation import baselines; from de3dgan.data import frames, store; "
     "data._MAPPED, store._RESIDENT, baselines._N_SVM_FRAMES = 0, 0, 500; "
     "sys.argv[:1] = []; "
     "runpy.run_path(sys.argv[0], run_name='__main__')"
@@ -29,8 +29,8 @@ _LIMITED = (
 _READING = """
 import sys
 import numpy as np, torch
-from de3dgan import store
-from de3dgan.data import Frames
+from de3dgan.data import store
+from de3dgan.data.frames import Frames
 
 def resident():
     with open("/proc/self/status") as file:

@@ -10,15 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as reference
 
-from de3dgan import metrics
-from de3dgan.baselines import (
+from de3dgan.data.splits import make_split
+from de3dgan.evaluation import metrics
+from de3dgan.evaluation.baselines import (
     frame_de,
     linear_probabilities,
     majority_probabilities,
     random_probabilities,
     svm_probabilities,
 )
-from de3dgan.splits import make_split
 from tests.helpers import fake_store
 
 
@@ -123,7 +123,7 @@ def test_no_prediction_gives_nan(data, n_classes, n):
     trials = np.array(data.draw(st.lists(st.integers(0, 3), min_size=n, max_size=n)))
     labels = labels[trials % n]  # a trial has one label
     p = data.draw(st.sampled_from([1.0, 0.6, 1 / n_classes]))
-    results = metrics.window_and_trial(trials, labels, certain(predicted, n_classes, p))
+    results = metrics.frame_and_trial(trials, labels, certain(predicted, n_classes, p))
     for scores in results.values():
         assert tuple(scores) == metrics.METRICS
         for name, value in scores.items():
@@ -198,7 +198,7 @@ def test_a_trials_score_is_the_mean_of_its_frames():
     of_trial, mean = metrics.by_trial(trials, labels, p)
     assert of_trial.tolist() == [0, 1]
     np.testing.assert_allclose(mean[:, 1], [0.4, 1.7 / 3])
-    both = metrics.window_and_trial(trials, labels, p)
+    both = metrics.frame_and_trial(trials, labels, p)
     assert both["window"]["accuracy"] == pytest.approx(2 / 5)
     assert both["trial"]["accuracy"] == 1.0
 
@@ -231,7 +231,7 @@ def test_the_linear_baseline_finds_an_effect_where_there_is_one_only(effect):
         assert p.shape == (len(split.test), 2)
         np.testing.assert_allclose(p.sum(1), 1)
         of_frame = split.test // store.n_frames
-        scores = metrics.window_and_trial(of_frame, labels[of_frame], p)
+        scores = metrics.frame_and_trial(of_frame, labels[of_frame], p)
         accuracies.append(scores["trial"]["balanced_accuracy"])
     if effect:
         assert min(accuracies) > 0.8

@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from de3dgan import checkpoints
-from de3dgan.errors import UserError
-from de3dgan.montage import CELLS, DEAP_CHANNELS
-from de3dgan.paths import ROOT
+from de3dgan.base.errors import UserError
+from de3dgan.base.paths import ROOT
+from de3dgan.eeg.montage import CELLS, DEAP_CHANNELS
+from de3dgan.training import checkpoints
 from models import Discriminator, Generator, SASTNet
 from models.blocks import ElectrodeGrid
 from tests.helpers import one_line
@@ -160,9 +160,9 @@ def test_the_pooled_head_is_the_papers_interpolation(ch_names):
     net.gain.data.fill_(1.7)
     de = torch.randn(2, 4, 120, len(ch_names), generator=torch.Generator().manual_seed(3))
     with torch.inference_mode():
-        half_seconds = net.head(net.unet(net.grid.scatter(de)))  # (2, 128, 120, 8, 9)
+        stft = net.head(net.unet(net.grid.scatter(de)))  # (2, 128, 120, 8, 9)
         options = {"mode": "trilinear", "align_corners": False}
-        seconds = F.interpolate(half_seconds, size=(60, 8, 9), **options)
+        seconds = F.interpolate(stft, size=(60, 8, 9), **options)
         expected = 1.7 * seconds.transpose(1, 2) * ~empty_cells(ch_names)
         torch.testing.assert_close(net(de), expected, rtol=0, atol=1e-5)
 
@@ -280,9 +280,9 @@ def test_weights_of_another_network_are_refused():
 
 def test_networks_import_nothing_beyond_the_training_core():
     code = (
-        "import sys, models, de3dgan.checkpoints, de3dgan.losses, de3dgan.features\n"
-        "heavy = {'mne', 'matplotlib', 'tyro', 'tensorboard', 'pandas'} & set(sys.modules)\n"
-        "assert not heavy, heavy"
+        "import sys, models, de3dgan.training.checkpoints, de3dgan.training.losses, "
+        "de3dgan.eeg.de\nheavy = {'mne', 'matplotlib', 'tyro', 'tensorboard', 'pandas'} & "
+        "set(sys.modules)\nassert not heavy, heavy"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False

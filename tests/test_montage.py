@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from de3dgan.errors import UserError
-from de3dgan.montage import DEAP_CHANNELS, GRID, GRID_SHAPE, REGIONS, grid_cells, mirrored
+from de3dgan.base.errors import UserError
+from de3dgan.eeg.montage import DEAP_CHANNELS, GRID, GRID_SHAPE, REGIONS, grid_cells, mirrored
 from tests.helpers import one_line
 
 # Row, column of each electrode, typed from DESIGN.

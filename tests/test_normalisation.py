@@ -13,11 +13,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from de3dgan import normalisation
-from de3dgan.data import Frames, batches, chunks
-from de3dgan.errors import UserError
-from de3dgan.normalisation import RobustScaler, fit_de_scaler, fit_eeg_scaler
-from de3dgan.store import Store
+from de3dgan.base.errors import UserError
+from de3dgan.data import scalers
+from de3dgan.data.frames import Frames, batches, chunks
+from de3dgan.data.scalers import fit_de_scaler, fit_eeg_scaler
+from de3dgan.data.store import Store
+from de3dgan.eeg.scaling import RobustScaler
 from tests.helpers import fake_store, split_by_trial
 
 CPU = torch.device("cpu")
@@ -93,7 +94,7 @@ def test_statistics_of_a_sample_are_close_repeatable_and_of_training_data(monkey
     split = split_by_trial(store, val=1, test=4)
     store.eeg[[1, 4]] = store.de[[1, 4]] = 1e9
     everything = fit_eeg_scaler(frames_of(store), split), fit_de_scaler(frames_of(store), split)
-    monkeypatch.setattr(normalisation, "_N_VALUES", 10_000)
+    monkeypatch.setattr(scalers, "_N_VALUES", 10_000)
     sampled, again = (
         (fit_eeg_scaler(frames_of(store), split), fit_de_scaler(frames_of(store), split))
         for _ in range(2)
@@ -242,7 +243,7 @@ def test_much_eeg_is_read_from_its_file_and_is_the_same(little_store, numbers, l
     numbers = np.array(numbers, dtype=np.int64)
     store = Store.open(little_store)
     mapped = Frames(store, CPU, leaky)
-    with patch("de3dgan.data._MAPPED", 0):
+    with patch("de3dgan.data.frames._MAPPED", 0):
         read, made = Frames(store, CPU, leaky), frames_of(store, eeg=store.eeg)
     for of_file in (read,) if leaky else (read, made):
         assert torch.equal(of_file[numbers], mapped[numbers])
@@ -250,7 +251,7 @@ def test_much_eeg_is_read_from_its_file_and_is_the_same(little_store, numbers, l
 
 
 def test_what_happens_to_a_file_that_is_read_is_said(little_store, tmp_path, monkeypatch):
-    monkeypatch.setattr("de3dgan.data._MAPPED", 0)
+    monkeypatch.setattr("de3dgan.data.frames._MAPPED", 0)
     folder = shutil.copytree(little_store, tmp_path / "little")
     store = Store.open(folder)
     frames = frames_of(store)

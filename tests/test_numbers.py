@@ -44,18 +44,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from de3dgan import metrics, quality
-from de3dgan.baselines import NAMES, predictions
-from de3dgan.errors import UserError
-from de3dgan.leakage import probe
-from de3dgan.normalisation import RobustScaler
-from de3dgan.quality import de_round_trip, linear_score, matched_noise, trial_de
-from de3dgan.results import MODELS, Predictions
-from de3dgan.run import Run
-from de3dgan.splits import Split, make_split
-from de3dgan.statistics import Clusters, compare, estimate, verdict, verdict_text
-from de3dgan.store import Store
-from de3dgan.validation import non_finite
+from de3dgan.base.errors import UserError
+from de3dgan.base.schema import non_finite
+from de3dgan.data.splits import Split, make_split
+from de3dgan.data.store import Store
+from de3dgan.eeg.de import trial_de
+from de3dgan.eeg.scaling import RobustScaler
+from de3dgan.evaluation import metrics, quality
+from de3dgan.evaluation.baselines import NAMES, predictions
+from de3dgan.evaluation.leakage import probe
+from de3dgan.evaluation.quality import de_round_trip, linear_score, matched_noise
+from de3dgan.evaluation.statistics import Clusters, compare, estimate, verdict, verdict_text
+from de3dgan.reporting.results import MODELS, Predictions
+from de3dgan.training.run import Run
 from models import SpectralGenerator
 from tests.conftest import STAGES, run_here, run_stage, write_store
 from tests.helpers import fake_store, one_line, split_by_trial
@@ -92,7 +93,7 @@ def test_any_predictions_have_scores_that_are_numbers_or_none(labels, groups, ki
     }[kind]
     groups = np.array(groups[: len(labels)])
     trials = 10 * groups + labels  # a trial has one label and one group
-    scores = metrics.window_and_trial(trials, labels, p)
+    scores = metrics.frame_and_trial(trials, labels, p)
     assert not list(non_finite(scores))
     undefined = {name for of in scores.values() for name, value in of.items() if value is None}
     assert undefined <= {"auc"}
@@ -129,9 +130,9 @@ def test_a_p_value_that_is_not_defined_is_said_so():
 
 
 def test_a_report_of_one_fold_with_one_group_has_dashes_for_what_is_not_defined(tmp_path):
-    from de3dgan.report_tables import comparisons_table, markdown_text, scores_table
-    from de3dgan.results import Study
-    from de3dgan.statistics import holm
+    from de3dgan.evaluation.statistics import holm
+    from de3dgan.reporting.results import Study
+    from de3dgan.reporting.tables import comparisons_table, markdown_text, scores_table
 
     rng = np.random.default_rng(0)
     trials = np.repeat(np.arange(2), 6)
@@ -219,7 +220,7 @@ def test_a_class_that_nobody_predicts_and_a_subject_with_one_class_are_scored():
     split = make_split(store, labels, "subject", 0, 520)
     for p in predicted(store, split, labels).values():
         trials = split.test // store.n_frames
-        scores = metrics.window_and_trial(trials, labels[trials], p)
+        scores = metrics.frame_and_trial(trials, labels[trials], p)
         assert not list(non_finite(scores)) and scores["window"]["auc"] is not None
 
 
@@ -329,7 +330,7 @@ def test_the_generator_starts_and_learns_from_eeg_that_does_not_vary(flat):
     generator = SpectralGenerator(store.ch_names, widths=(8, 8, 8, 8))
     trials = np.arange(4)
     de, eeg = torch.from_numpy(store.absolute_de(trials)), torch.from_numpy(store.eeg)
-    generator.start_from(de, eeg)
+    generator.init_closed_form(de, eeg)
     for gain in (0.0, 0.3):  # training makes trials louder and softer
         amplitude, coherence = generator.log_likelihood(de + gain, eeg * math.exp(gain))
         (-amplitude - coherence).backward()
@@ -344,7 +345,7 @@ def test_the_generator_does_not_start_from_eeg_that_is_not_finite():
     generator = SpectralGenerator(store.ch_names, widths=(8, 8, 8, 8))
     de, eeg = torch.from_numpy(store.absolute_de(np.arange(4))), torch.from_numpy(store.eeg)
     eeg[2, 1, 5] = math.nan
-    assert "not finite" in refused(generator.start_from, de, eeg)
+    assert "not finite" in refused(generator.init_closed_form, de, eeg)
 
 
 # --- Whole runs ----------------------------------------------------------------------------------

@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 import torch
 
-from de3dgan import draws, processes, run
-from de3dgan.compute import device_of
-from de3dgan.errors import UserError
+from de3dgan.base import draws
+from de3dgan.base.errors import UserError
+from de3dgan.training import distributed, run
+from de3dgan.training.device import device_of
 from models.blocks import DoubleSize3d, Dropout
 from tests.conftest import METHODS, ROOT, STAGES, TINY_OF, read_lines, run_stage, script_of
 from tests.helpers import one_line
@@ -123,7 +124,7 @@ def test_all_stop_when_one_gets_a_signal_and_another_number_goes_on(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(processes, "interrupt_together", interrupt)
+        patch.setattr(distributed, "interrupt_together", interrupt)
         run_stage("gan", little_store, tmp_path, "published", **UNEVEN["gan"])
     assert torch.load(folder / "state.pt")["n_steps"] == 1
     printed = together([job(*place, stop_at=1)])
@@ -191,16 +192,16 @@ def test_dropout_of_a_part_is_that_of_the_whole(dtype):
 
 @pytest.mark.parametrize("n_processes", [2, 3, 8])
 def test_shares_are_all_of_a_batch_once(monkeypatch, n_processes):
-    monkeypatch.setattr(processes, "count", lambda: n_processes)
+    monkeypatch.setattr(distributed, "count", lambda: n_processes)
     for n_items in (8, 13, 64):
         batch, shares = np.arange(n_items), []
         for number in range(n_processes):
-            monkeypatch.setattr(processes, "number", lambda number=number: number)
-            with processes.share_of(batch) as share:
+            monkeypatch.setattr(distributed, "number", lambda number=number: number)
+            with distributed.shard(batch) as share:
                 assert draws.is_part() and len(share)
                 shares.append(share)
         assert np.array_equal(np.concatenate(shares), batch)
-    with processes.share_of(np.arange(n_processes - 1)) as share:  # too few to share
+    with distributed.shard(np.arange(n_processes - 1)) as share:  # too few to share
         assert len(share) == n_processes - 1 and not draws.is_part()
 
 

@@ -10,9 +10,11 @@ import pytest
 import torch
 from scipy import signal
 
-from de3dgan import quality as module
-from de3dgan.features import BANDS
-from de3dgan.quality import (
+from de3dgan.data.splits import Split
+from de3dgan.data.store import Store
+from de3dgan.eeg.de import BANDS, trial_de
+from de3dgan.evaluation import quality as module
+from de3dgan.evaluation.quality import (
     channel_correlations,
     de_round_trip,
     discriminative_score,
@@ -21,10 +23,7 @@ from de3dgan.quality import (
     passed_frames,
     quality,
     seam_ratio,
-    trial_de,
 )
-from de3dgan.splits import Split
-from de3dgan.store import Store
 from tests.helpers import fake_store
 
 FIGURES = {

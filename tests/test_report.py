@@ -15,10 +15,10 @@ import pytest
 from matplotlib import image
 from sklearn import metrics
 
-from de3dgan import figures
-from de3dgan.metrics import METRICS
-from de3dgan.report_tables import Cell, Table, latex, latex_text
-from de3dgan.results import COMPARISONS, MODELS
+from de3dgan.evaluation.metrics import METRICS
+from de3dgan.figures import plots
+from de3dgan.reporting.results import COMPARISONS, MODELS
+from de3dgan.reporting.tables import Cell, Table, latex, latex_text
 from tests.conftest import ROOT, load_script, run_here, run_stage
 
 REPORT = ROOT / "report.py"
@@ -29,14 +29,14 @@ N_FRAMES = 12
 
 
 def write_smallest(path, draw, *args):
-    """Stand in for `figures._write` where nobody will look at the figures."""
+    """Stand in for `plots._write` where nobody will look at the figures."""
     image.imsave(path, np.zeros((1, 1, 3)), format="png")
     return path
 
 
 @pytest.fixture
 def undrawn(monkeypatch):
-    monkeypatch.setattr(figures, "_write", write_smallest)
+    monkeypatch.setattr(plots, "_write", write_smallest)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def real_runs(little_store, tmp_path_factory) -> Path:
     runs = tmp_path_factory.mktemp("real") / "runs"
     chosen = {"protocol": "subject", "epochs": 2}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(figures, "_write", write_smallest)
+        patch.setattr(plots, "_write", write_smallest)
         run_stage("gan", little_store, runs, **chosen)
         run_stage("classifier", little_store, runs, **chosen)
         for augmentation in ("generated", "none"):

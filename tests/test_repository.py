@@ -91,7 +91,7 @@ def test_the_copies_of_a_stage_differ_in_values_only(stage):
         ("def main(config: Config) -> None:", "def main(config: Config) -> int:", False),
         ("    with Run.open(", "    with Run.close(", False),
         ("    dropout: float = 0.5", "    dropout: float = 0.4", True),  # of Published
-        ("    averaging: float = 0.0  # the weights of the last step\n", "", False),
+        ("    ema_decay: float = 0.0  # the weights of the last step\n", "", False),
         ("class Published(Config):", "class Published:", False),
         ('"published"] = "published"', '"published"] = "spectral"', True),
         ("Config, Published)", "Published, Config)", False),
@@ -252,7 +252,7 @@ def test_make_knows_its_targets_and_runs_what_exists(target):
     for module in re.findall(r"-m (de3dgan\S*)", shown.stdout):
         assert module_file(module), module
     expected = {
-        "demo": "de3dgan.summary",
+        "demo": "de3dgan.reporting.summary",
         "study": "workflow/Snakefile",
         "test": "pytest",
         ".venv": "pip install",

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from de3dgan import engine, run
-from de3dgan.compute import Compute
-from de3dgan.preprocessing import build_store
-from de3dgan.synthetic import Signal, write_deap
+from de3dgan.data.preprocessing import build_store
+from de3dgan.data.synthetic import Signal, write_deap
+from de3dgan.training import loop, run
+from de3dgan.training.device import Compute
 from tests.conftest import METHODS, ROOT, STAGES, contents, read_lines, run_stage
 
 #: What benchmarks/stress_threads.py allows as well.
@@ -107,7 +107,7 @@ def test_going_on_elsewhere_is_noted(little_store, tmp_path, monkeypatch):
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(engine, "_write_history", die)
+        patch.setattr(loop, "_write_history", die)
         with pytest.raises(Killed):
             run_stage("classifier", little_store, tmp_path)
     folder = tmp_path / "valence" / "trial" / "fold0" / "classifier"

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from de3dgan.errors import UserError
-from de3dgan.files import read_json, write_csv, write_json
-from de3dgan.metrics import window_and_trial
-from de3dgan.results import COMPARISONS, MODELS, read_fold, read_studies
-from de3dgan.run import Run
-from de3dgan.store import Store
+from de3dgan.base.errors import UserError
+from de3dgan.base.files import read_json, write_csv, write_json
+from de3dgan.data.store import Store
+from de3dgan.evaluation.metrics import frame_and_trial
+from de3dgan.reporting.results import COMPARISONS, MODELS, read_fold, read_studies
+from de3dgan.training.run import Run
 from tests.conftest import run_stage
 from tests.helpers import one_line
 
@@ -86,7 +86,7 @@ def test_folds_are_pooled_and_what_is_missing_is_said(runs):
     labels = np.concatenate([part.labels for part in parts])
     p = np.concatenate([part.probabilities for part in parts])
     (pooled,) = study.predictions["linear"]
-    assert pooled.scores() == window_and_trial(trials, labels, p)
+    assert pooled.scores() == frame_and_trial(trials, labels, p)
     assert any("2 of 5 folds" in note for note in study.notes)
     for model in ("finetune", "finetune-none", "finetune-noise"):
         assert any(MODELS[model] in note and "1 of 2" in note for note in study.notes)

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from de3dgan.splits import class_labels, make_split
-from de3dgan.store import Store
-from de3dgan.summary import describe
+from de3dgan.data.splits import class_labels, make_split
+from de3dgan.data.store import Store
+from de3dgan.reporting.summary import describe
 from tests.conftest import (
     FOLDERS,
     METHODS,
@@ -314,8 +314,8 @@ def test_preprocessing_twice_computes_nothing(deap_dir, deap_store):
 def test_the_mat_export_holds_the_de_of_the_store(deap_dir, deap_store, tmp_path):
     from scipy.io import loadmat
 
-    from de3dgan.montage import grid_cells
-    from de3dgan.preprocessing import export_mat
+    from de3dgan.data.preprocessing import export_mat
+    from de3dgan.eeg.montage import grid_cells
 
     store = Store.open(deap_store)
     export_mat(store, tmp_path)
@@ -350,7 +350,7 @@ def test_generated_trials_are_not_left_on_disk(runs):
 
 def test_the_summary_prints_a_table_of_what_the_stages_reported(runs):
     folder = runs["valence"]
-    done = run_script("-m", "de3dgan.summary", "--fold-dir", folder, cwd=ROOT)
+    done = run_script("-m", "de3dgan.reporting.summary", "--fold-dir", folder, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     rows = {
         line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")[2:-1]]
@@ -551,4 +551,4 @@ def test_the_published_values_are_the_papers():
     assert (finetune.batch_size, finetune.lr, finetune.weight_decay) == (64, 1e-5, 5e-4)
     assert (finetune.label_weight, finetune.consistency_weight) == (0.0, 0.5)
     for stage in (classifier, finetune):  # the paper averages no weights
-        assert (stage.averaging, stage.choose_by) == (0.0, "val_balanced_accuracy")
+        assert (stage.ema_decay, stage.choose_by) == (0.0, "val_balanced_accuracy")

@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from de3dgan import sources
-from de3dgan.errors import UserError
-from de3dgan.montage import DEAP_CHANNELS
-from de3dgan.paths import ROOT
-from de3dgan.sources import SFREQ, Segment, deap, eegmat
-from de3dgan.synthetic import Signal, simulate_subject, write_deap
+from de3dgan.base.errors import UserError
+from de3dgan.base.paths import ROOT
+from de3dgan.data import sources
+from de3dgan.data.sources import Segment, deap, eegmat
+from de3dgan.data.synthetic import Signal, simulate_subject, write_deap
+from de3dgan.eeg.montage import DEAP_CHANNELS
+from de3dgan.eeg.sampling import SFREQ
 
 BUNDLED = ROOT / eegmat.DEFAULT_DIR
 OLD_NAMES = "Fp1 Fp2 F3 F4 F7 F8 T3 T4 C3 C4 T5 T6 P3 P4 O1 O2 Fz Cz Pz"
@@ -214,7 +215,7 @@ def test_an_empty_or_missing_folder_says_where_data_come_from(tmp_path, source):
             source.find(folder)
         message = one_sentence(error)
         assert folder.name in message
-        assert ("C2JQ1P" if source is eegmat else "de3dgan.synthetic") in message
+        assert ("C2JQ1P" if source is eegmat else "de3dgan.data.synthetic") in message
 
 
 # --- DEAP --------------------------------------------------------------------------------------

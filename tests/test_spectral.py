@@ -11,14 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import signal
 
-from de3dgan.features import BANDS, band_signals, differential_entropy
-from de3dgan.montage import DEAP_CHANNELS, mirrored
-from de3dgan.quality import channel_correlations, de_round_trip, seam_ratio
+from de3dgan.eeg.de import BANDS, band_signals, differential_entropy
+from de3dgan.eeg.montage import DEAP_CHANNELS, mirrored
+from de3dgan.evaluation.quality import channel_correlations, de_round_trip, seam_ratio
 from models import SpectralGenerator, SpectralSASTNet
 from models.spectral import (
+    STFT,
     Coherence,
-    DELock,
-    HalfSeconds,
+    DEConstraint,
     LogPower,
     band_correlations,
     between_windows,
@@ -62,7 +62,7 @@ def differential_entropy_of(eeg: torch.Tensor) -> torch.Tensor:
 def test_the_locks_bands_are_those_of_the_features(n_times):
     eeg = pink(3, n_times) + 5.0
     expected = np.stack(list(band_signals(eeg.astype(np.float64))))
-    found = DELock().bands(tensor(eeg)[None])[0].numpy()
+    found = DEConstraint().bands(tensor(eeg)[None])[0].numpy()
     np.testing.assert_allclose(found, expected, atol=2e-4)
 
 
@@ -71,7 +71,7 @@ def test_the_locks_bands_are_those_of_the_features(n_times):
 def test_locked_eeg_has_the_wanted_de_for_any_electrodes_and_length(n_chans, n_windows, seed):
     n_times = 64 * n_windows
     wanted = de_of(2, n_chans, n_times, seed=seed)
-    locked = DELock()(tensor(pink(2, n_chans, n_times, seed=seed + 100)), wanted, 8)
+    locked = DEConstraint()(tensor(pink(2, n_chans, n_times, seed=seed + 100)), wanted, 8)
     found = np.stack([differential_entropy(trial) for trial in locked.numpy()])
     error = np.abs(found - wanted.numpy())
     assert error.mean() < 0.03
@@ -83,7 +83,7 @@ def test_each_pass_of_the_lock_comes_closer():
     wanted, eeg = de_of(1, 4, 7680), tensor(pink(1, 4, 7680, seed=5))
     errors = []
     for n_passes in range(6):
-        locked = DELock()(eeg, wanted, n_passes)[0].numpy()
+        locked = DEConstraint()(eeg, wanted, n_passes)[0].numpy()
         errors.append(np.abs(differential_entropy(locked) - wanted[0].numpy()).mean())
     assert errors == sorted(errors, reverse=True)
     assert errors[-1] < 0.1 * errors[0]
@@ -92,11 +92,11 @@ def test_each_pass_of_the_lock_comes_closer():
 def test_eeg_that_has_the_de_already_stays_as_it_is():
     eeg = pink(2, 4, 7680)
     own = tensor(np.stack([differential_entropy(trial) for trial in eeg]))
-    np.testing.assert_allclose(DELock()(tensor(eeg), own).numpy(), eeg, atol=0.02)
+    np.testing.assert_allclose(DEConstraint()(tensor(eeg), own).numpy(), eeg, atol=0.02)
 
 
 def test_locking_twice_is_locking_once():
-    lock, wanted = DELock(), de_of(1, 4, 7680)
+    lock, wanted = DEConstraint(), de_of(1, 4, 7680)
     once = lock(tensor(pink(1, 4, 7680, seed=3)), wanted, 12)
     twice = lock(once, wanted, 12)
     change = (twice - once).square().mean().sqrt() / once.square().mean().sqrt()
@@ -108,7 +108,7 @@ def test_what_is_in_no_band_passes_the_lock():
     slow = 20 * np.sin(2 * np.pi * 0.5 * t)[None, None]
     eeg = pink(1, 1, 7680, seed=2)
     wanted = tensor(differential_entropy(eeg[0]) + 1.0)[None]
-    locked = DELock()(tensor(eeg + slow), wanted).numpy()
+    locked = DEConstraint()(tensor(eeg + slow), wanted).numpy()
     sos = signal.butter(4, 1.0, fs=128, output="sos")
     inside = slice(1280, -1280)
     before, after = (signal.sosfiltfilt(sos, x)[0, 0, inside] for x in (eeg + slow, locked))
@@ -118,7 +118,7 @@ def test_what_is_in_no_band_passes_the_lock():
 def test_the_lock_has_no_seams():
     wanted = de_of(4, 6, 7680)
     eeg = tensor(pink(4, 6, 7680, seed=9))
-    locked = DELock()(eeg, wanted)
+    locked = DEConstraint()(eeg, wanted)
     assert 0.97 < np.mean([seam_ratio(trial) for trial in locked.numpy()]) < 1.03
     # A gain that jumps at the border of half-seconds is what is avoided.
     gain = torch.exp(wanted[:, 2] - differential_entropy_of(eeg)[:, 2]).repeat_interleave(64, dim=1)
@@ -128,7 +128,7 @@ def test_the_lock_has_no_seams():
 
 def test_gradients_of_the_lock_are_those_of_differences():
     torch.manual_seed(0)
-    lock = DELock().double()
+    lock = DEConstraint().double()
     wanted = de_of(1, 2, 1536).double()
     eeg = tensor(pink(1, 2, 1536, seed=4)).double().requires_grad_()
     weight = torch.randn(1, 2, 1536, dtype=torch.float64)
@@ -155,7 +155,7 @@ def test_gains_between_windows_are_interpolated_linearly():
 
 
 def test_overlap_add_joins_what_was_analysed():
-    spectra = HalfSeconds(0, 64)
+    spectra = STFT(0, 64)
     eeg = tensor(pink(2, 3, 1536))
     windows = torch.nn.functional.pad(spectra.analyse(eeg), (0, 0, 1, 1))
     joined = spectra.synthesise(windows)
@@ -165,7 +165,7 @@ def test_overlap_add_joins_what_was_analysed():
 
 
 def test_joined_windows_have_no_seams_and_do_not_fade_at_the_ends():
-    spectra = HalfSeconds()
+    spectra = STFT()
     torch.manual_seed(0)
     windows = torch.randn(4, 3, 122, 60, dtype=torch.complex64)
     eeg = spectra.synthesise(windows).numpy()
@@ -175,7 +175,7 @@ def test_joined_windows_have_no_seams_and_do_not_fade_at_the_ends():
 
 
 def test_the_spread_of_power_is_what_analysing_drawn_windows_finds():
-    spectra = HalfSeconds()
+    spectra = STFT()
     torch.manual_seed(0)
     amplitude = torch.full((60,), 0.1)
     amplitude[9] = 3.0  # a sharp peak at 10 Hz
@@ -277,7 +277,7 @@ def test_coherence_is_told_by_de_that_rises_and_falls_together():
 def test_band_correlations_are_those_of_the_quality_card():
     eeg = pink(1, 5, 7680) + pink(1, 1, 7680, seed=1)
     both_halves = channel_correlations(eeg)[0].mean(0)
-    found = band_correlations(DELock().bands(tensor(eeg)))[0].numpy()
+    found = band_correlations(DEConstraint().bands(tensor(eeg)))[0].numpy()
     np.testing.assert_allclose(found, both_halves, atol=1e-4)
 
 
@@ -296,7 +296,7 @@ def trained_on(eeg: np.ndarray, ch_names=EEGMAT_CHANNELS) -> tuple[SpectralGener
     torch.manual_seed(0)
     net = SpectralGenerator(ch_names, widths=(8, 8, 8, 8))
     de = tensor(np.stack([differential_entropy(trial) for trial in eeg]))
-    net.start_from(de, tensor(eeg))
+    net.init_closed_form(de, tensor(eeg))
     return net.eval(), de
 
 
@@ -391,7 +391,7 @@ def test_the_coherence_likelihood_is_that_of_pairs_of_gaussians():
         _, found = net.log_likelihood(de, eeg)
         root = net.correlation_roots(de)
     expected = []
-    x = net.half_seconds.analyse(eeg).numpy()
+    x = net.stft.analyse(eeg).numpy()
     x = x / np.sqrt((np.abs(x) ** 2).mean(2, keepdims=True))
     correlation = (0.99 * root @ root.mT).numpy()
     row, column = np.triu_indices(19, 1)

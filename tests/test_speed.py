@@ -19,8 +19,8 @@ from benchmarks import (
     speed_targets,
 )
 from benchmarks.published_loop import HostBatches
-from de3dgan import engine, losses
-from de3dgan.store import Store
+from de3dgan.data.store import Store
+from de3dgan.training import loop, losses
 from models import Discriminator, Generator, SASTNet
 from tests.conftest import (
     METHODS,
@@ -173,7 +173,7 @@ def test_the_steps_that_are_timed_are_those_of_the_scripts(
     for stage in STAGES:
         timed = speed_steps.TimedFit(stage, method, repeats=2)
         with monkeypatch.context() as patched, pytest.raises(speed_steps.Measured):
-            patched.setattr(engine, "fit", timed)
+            patched.setattr(loop, "fit", timed)
             # A GAN's batch of 8 trials; 32 frames, as many half-seconds as 64.
             run_stage(stage, little_store, tmp_path, method)
         rows += timed.rows

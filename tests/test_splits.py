@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from de3dgan.errors import UserError
-from de3dgan.splits import class_labels, make_split
+from de3dgan.base.errors import UserError
+from de3dgan.data.splits import class_labels, make_split
 from tests.helpers import fake_store, one_line
 
 GROUPED = ("trial", "video", "subject")

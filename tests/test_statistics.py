@@ -13,9 +13,17 @@ from hypothesis import strategies as st
 from scipy import optimize, stats
 from scipy.special import expit
 
-from de3dgan import metrics, statistics
-from de3dgan.metrics import METRICS
-from de3dgan.statistics import Clusters, Comparison, Estimate, compare, estimate, holm, verdict
+from de3dgan.evaluation import metrics, statistics
+from de3dgan.evaluation.metrics import METRICS
+from de3dgan.evaluation.statistics import (
+    Clusters,
+    Comparison,
+    Estimate,
+    compare,
+    estimate,
+    holm,
+    verdict,
+)
 
 #: Standard deviations of the simulated studies: of people, of a person's trials, of its frames.
 GROUP, TRIAL, FRAME = 0.6, 0.6, 1.0

@@ -17,17 +17,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import io, signal
 
-from de3dgan import preprocessing
-from de3dgan import store as store_module
-from de3dgan.errors import UserError
-from de3dgan.features import differential_entropy
-from de3dgan.files import write_csv
-from de3dgan.montage import CELLS, DEAP_CHANNELS
-from de3dgan.paths import ROOT
-from de3dgan.preprocessing import build_store, export_mat, subject_features
-from de3dgan.sources import Segment, Subject, Trial
-from de3dgan.store import ARRAYS, Store, manifest_hash
-from de3dgan.synthetic import Signal, simulate_subject, write_deap
+from de3dgan.base.errors import UserError
+from de3dgan.base.files import write_csv
+from de3dgan.base.paths import ROOT
+from de3dgan.data import preprocessing
+from de3dgan.data import store as store_module
+from de3dgan.data.preprocessing import build_store, export_mat, subject_features
+from de3dgan.data.sources import Segment, Subject, Trial
+from de3dgan.data.store import ARRAYS, Store, manifest_hash
+from de3dgan.data.synthetic import Signal, simulate_subject, write_deap
+from de3dgan.eeg.de import differential_entropy
+from de3dgan.eeg.montage import CELLS, DEAP_CHANNELS
 from tests.helpers import make_store, one_line
 
 N_SUBJECTS, N_TRIALS = 2, 2
@@ -396,7 +396,7 @@ def test_memory_does_not_grow_with_the_number_of_subjects(tmp_path):
                 os.link(first, path)
     code = (
         "import resource, sys; from pathlib import Path\n"
-        "from de3dgan.preprocessing import build_store\n"
+        "from de3dgan.data.preprocessing import build_store\n"
         "for n in ('2', '6'):\n"
         "    folder = Path(sys.argv[1], n)\n"
         "    store = build_store('deap', folder, folder / 'store', 1)\n"

@@ -50,9 +50,9 @@ from benchmarks.stress_files import (
     write_edf,
     written,
 )
-from de3dgan import array_pickle, sources
-from de3dgan.errors import UserError
-from de3dgan.sources import deap, eegmat
+from de3dgan.base.errors import UserError
+from de3dgan.data import array_pickle, sources
+from de3dgan.data.sources import deap, eegmat
 from tests.helpers import one_line
 
 SMALL = [(source, kind) for source in KINDS for kind in KINDS[source] if kind not in FULL_SIZED]

@@ -9,10 +9,8 @@ import numpy as np
 import pytest
 from scipy.signal import welch
 
-from de3dgan.errors import UserError
-from de3dgan.features import BANDS, differential_entropy
-from de3dgan.montage import DEAP_CHANNELS, REGIONS
-from de3dgan.synthetic import (
+from de3dgan.base.errors import UserError
+from de3dgan.data.synthetic import (
     AROUSAL_CHANNELS,
     BASELINE,
     Config,
@@ -21,6 +19,8 @@ from de3dgan.synthetic import (
     simulate_subject,
     write_deap,
 )
+from de3dgan.eeg.de import BANDS, differential_entropy
+from de3dgan.eeg.montage import DEAP_CHANNELS, REGIONS
 
 BAND_NAMES = list(BANDS)
 

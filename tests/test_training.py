@@ -19,12 +19,14 @@ import numpy as np
 import pytest
 import torch
 
-from de3dgan import checkpoints, classifier, engine, figures, gan
-from de3dgan.compute import Compute
-from de3dgan.errors import UserError
-from de3dgan.montage import mirrored
-from de3dgan.quality import trial_de
-from de3dgan.run import Run
+from de3dgan.base.errors import UserError
+from de3dgan.eeg.de import trial_de
+from de3dgan.eeg.montage import mirrored
+from de3dgan.figures import plots
+from de3dgan.stages import classifier, gan
+from de3dgan.training import checkpoints, loop
+from de3dgan.training.device import Compute
+from de3dgan.training.run import Run
 from models import Discriminator, SpectralGenerator
 from models.spectral import band_correlations
 from tests.conftest import (
@@ -48,7 +50,7 @@ DRAWN = (
 
 def leave_out_figures(patch: pytest.MonkeyPatch) -> None:
     for name in DRAWN:
-        patch.setattr(figures, name, lambda path, *_, **__: path)
+        patch.setattr(plots, name, lambda path, *_, **__: path)
 
 
 @pytest.fixture(autouse=True)
@@ -174,11 +176,11 @@ def interrupt(monkeypatch, module: object, name: str, call: int, how: Callable =
 
 
 POINTS = {
-    "first step": (engine, "step", 0),
-    "middle of the second epoch": (engine, "step", None),
-    "before the second validation": (engine, "_refuse_blown_up", 1),
-    "after the first epoch's state": (engine, "write_text", 0),
-    "after the last epoch's state": (engine, "write_text", 2),
+    "first step": (loop, "step", 0),
+    "middle of the second epoch": (loop, "step", None),
+    "before the second validation": (loop, "_refuse_blown_up", 1),
+    "after the first epoch's state": (loop, "write_text", 0),
+    "after the last epoch's state": (loop, "write_text", 2),
     "after model.pt": (Run, "write_result", 0),
 }
 
@@ -234,7 +236,7 @@ def test_every_step_can_be_the_last_of_a_process(
     n_steps = 3 * (3 if stage == "gan" else 7)
     for n in range(n_steps):
         with monkeypatch.context() as patch:
-            interrupt(patch, engine, "step", 0, press_ctrl_c)
+            interrupt(patch, loop, "step", 0, press_ctrl_c)
             with pytest.raises(KeyboardInterrupt):
                 run_stage(stage, little_store, tmp_path / "runs", method)
         assert load(folder / "state.pt")["n_steps"] == n % (n_steps // 3) + 1
@@ -248,7 +250,7 @@ def test_a_run_interrupted_in_its_calibration_ends_as_an_uninterrupted_one(
     settings = {"epochs": 2, "calibration_steps": 3}
     whole = run_stage("gan", little_store, tmp_path / "whole", **settings)
     with monkeypatch.context() as patch:
-        interrupt(patch, engine, "step", 2 * 3 + 1, press_ctrl_c)
+        interrupt(patch, loop, "step", 2 * 3 + 1, press_ctrl_c)
         with pytest.raises(KeyboardInterrupt):
             run_stage("gan", little_store, tmp_path / "stopped", **settings)
     stopped = tmp_path / "stopped" / whole.relative_to(tmp_path / "whole")
@@ -262,7 +264,7 @@ def test_tensorboard_of_a_resumed_run_has_every_epoch_once(little_store, tmp_pat
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     with monkeypatch.context() as patch:
-        interrupt(patch, engine, "step", 10, press_ctrl_c)
+        interrupt(patch, loop, "step", 10, press_ctrl_c)
         with pytest.raises(KeyboardInterrupt):
             run_stage("classifier", little_store, tmp_path)
     folder = run_stage("classifier", little_store, tmp_path)
@@ -420,8 +422,8 @@ def watched(little_store, tmp_path_factory) -> dict:
     with pytest.MonkeyPatch.context() as patch:
         leave_out_figures(patch)
         original = {
-            "batches": engine.batches,
-            "step": engine.step,
+            "batches": loop.batches,
+            "step": loop.step,
             "save": checkpoints.save,
             "forward": Discriminator.forward,
             "train": gan.train,
@@ -454,10 +456,10 @@ def watched(little_store, tmp_path_factory) -> dict:
             if path.name == "state.pt":
                 seen["states"].append(load(path))
 
-        patch.setattr(engine, "batches", batches)
+        patch.setattr(loop, "batches", batches)
         patch.setattr(Discriminator, "forward", forward)
         patch.setattr(gan, "train", train)
-        patch.setattr(engine, "step", step)
+        patch.setattr(loop, "step", step)
         patch.setattr(checkpoints, "save", save)
         runs = tmp_path_factory.mktemp("watched")
         seen["dir"] = run_stage("gan", little_store, runs, "published", epochs=5, critic_every=2)
@@ -708,19 +710,19 @@ def test_finetuning_starts_from_the_classifier_of_stage_2(method, finished, litt
 
 def test_averages_follow_slowly_and_faster_in_the_beginning():
     net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2))
-    average = engine.Average(net, 0.5)
+    average = loop.EMA(net, 0.5)
     wanted = None
     for n_steps in range(30):
         with torch.no_grad():
             net[0].weight.fill_(float(n_steps))
             net[1].running_mean.fill_(-float(n_steps))
             net[1].num_batches_tracked.fill_(n_steps)
-        average.follow(net)
+        ema.update(net)
         kept = min(0.5, (1 + n_steps) / (10 + n_steps))
         wanted = kept * wanted + (1 - kept) * n_steps if n_steps else 0.0
-        assert average.module[0].weight.mean().item() == pytest.approx(wanted, abs=1e-4)
-        assert average.module[1].running_mean.mean().item() == pytest.approx(-wanted, abs=1e-4)
-        assert int(average.module[1].num_batches_tracked) == n_steps
+        assert ema.module[0].weight.mean().item() == pytest.approx(wanted, abs=1e-4)
+        assert ema.module[1].running_mean.mean().item() == pytest.approx(-wanted, abs=1e-4)
+        assert int(ema.module[1].num_batches_tracked) == n_steps
     assert 28 < wanted < 28.5  # with 0.5, about two steps behind
     assert torch.equal(net[0].weight, torch.full((2, 2), 29.0))
 
@@ -729,7 +731,7 @@ def test_a_step_is_cut_to_a_length():
     for max_norm, length in ((None, 5.0), (1.0, 1.0), (7.0, 5.0)):
         weight = torch.nn.Parameter(torch.zeros(2))
         optimiser = torch.optim.SGD([weight], 1.0)
-        engine.step(optimiser, (weight * torch.tensor([3.0, 4.0])).sum(), 1, max_norm)
+        loop.step(optimiser, (weight * torch.tensor([3.0, 4.0])).sum(), 1, max_norm)
         assert weight.detach().norm().item() == pytest.approx(length, abs=1e-4)
 
 
@@ -775,10 +777,10 @@ def test_calibration_brings_correlations_and_spectra_back_to_those_of_real_eeg()
     de, eeg = torch.from_numpy(de), torch.from_numpy(eeg)
     torch.manual_seed(0)
     generator = SpectralGenerator(["F3", "FZ", "F4", "C3", "PZ", "O2"], widths=(8, 8, 8, 8))
-    generator.start_from(de, eeg)
+    generator.init_closed_form(de, eeg)
     with torch.no_grad():
         generator.coherence.strength.mul_(0.5)
-        generator.usual += torch.linspace(-0.5, 0.5, generator.usual.shape[1])
+        generator.intercept += torch.linspace(-0.5, 0.5, generator.intercept.shape[1])
     before = {k: v.clone() for k, v in generator.state_dict().items()}
     noise = torch.randn(6, *generator.noise_shape(32))
 
@@ -786,8 +788,8 @@ def test_calibration_brings_correlations_and_spectra_back_to_those_of_real_eeg()
         """Return the mean errors of correlations, and of spectra in nats."""
         with torch.inference_mode():
             both = generator(de, noise), eeg
-            correlations = [band_correlations(generator.lock.bands(x)) for x in both]
-            powers = [generator.half_seconds.analyse(x).abs().square().mean(2) for x in both]
+            correlations = [band_correlations(generator.constraint.bands(x)) for x in both]
+            powers = [generator.stft.analyse(x).abs().square().mean(2) for x in both]
         levels = [0.5 * power.log().mean((0, 1)) for power in powers]
         return np.array([float((a - b).abs().mean()) for a, b in (correlations, levels)])
 

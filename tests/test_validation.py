@@ -11,13 +11,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from de3dgan.errors import UserError
-from de3dgan.validation import (
+from de3dgan.base.errors import UserError
+from de3dgan.base.schema import (
     LIST,
     OBJECT,
     TEXT,
     TRUTH,
-    Kind,
+    FieldType,
     check,
     check_finite,
     column,
@@ -56,7 +56,7 @@ def content() -> dict:
     }
 
 
-def refused(found: object, fields: dict[str, Kind] = FIELDS) -> str:
+def refused(found: object, fields: dict[str, FieldType] = FIELDS) -> str:
     with pytest.raises(UserError) as error:
         check(found, fields, "some.json", "do it again.")
     message = one_line(error)
@@ -114,7 +114,7 @@ def test_what_is_no_object_is_refused(found):
 
 def test_long_values_are_cut_and_tensors_described():
     assert len(refused({"fold": "x" * 1000}, {"fold": whole()})) < 120
-    weights = Kind("a tensor of 2", lambda value: getattr(value, "shape", None) == (2,))
+    weights = FieldType("a tensor of 2", lambda value: getattr(value, "shape", None) == (2,))
     found = {"nets": {"a": {"w": torch.zeros(2)}, "b": {"w": torch.zeros(3, 4)}}}
     says = refused(found, {"nets.*.w": weights})
     assert says == "nets.b.w is a Tensor of shape (3, 4), and must be a tensor of 2"

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 from snakemake.common.configfile import load_configfile
 
-from de3dgan.errors import UserError
-from de3dgan.splits import N_FOLDS
-from de3dgan.synthetic import write_store
+from de3dgan.base.errors import UserError
+from de3dgan.base.recipe import N_FOLDS
+from de3dgan.data.synthetic import write_store
 from tests.conftest import FOLDERS, ROOT, TINY, contents
 from tests.helpers import one_line
 

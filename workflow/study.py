@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from de3dgan import sources
-from de3dgan.errors import UserError
-from de3dgan.paths import ROOT, SCRIPTS
+from de3dgan.base.errors import UserError
+from de3dgan.base.paths import ROOT
+from de3dgan.base.recipe import N_FOLDS, SCRIPTS, choices, find_scripts, load_recipe
+from de3dgan.data import sources
 
 #: The settings that config.yaml explains.
 SETTINGS = (
@@ -18,30 +18,6 @@ SETTINGS = (
     *(f"{stage}_{kind}" for stage in SCRIPTS for kind in ("epochs", "flags")),
     *("source", "data_dir", "features", "runs", "device", "at_once"),
 )
-N_FOLDS = 5
-
-
-@dataclass(frozen=True)
-class Task:
-    """A task: three scripts in a folder.
-
-    Attributes
-    ----------
-    folder : Path
-        Where they lie.
-    suffix : str
-        How their names end.
-    source : str
-        The source of the recordings that they read, unless they are told otherwise.
-    """
-
-    folder: Path
-    suffix: str
-    source: str
-
-    def script(self, stage: str) -> Path:
-        """Return the script of a stage."""
-        return self.folder / f"{SCRIPTS[stage]}_{self.suffix}.py"
 
 
 class Study:
@@ -61,16 +37,15 @@ class Study:
     def __init__(self, config: Mapping[str, Any]) -> None:
         for name in set(config) - set(SETTINGS):
             raise UserError(f'There is no setting "{name}": choose from {", ".join(SETTINGS)}.')
-        there = find_tasks()
-        self.tasks = {
-            name: there[_one_of("task", name, there)] for name in _several(config, "tasks")
-        }
+        self._scripts = {stage: find_scripts(stage) for stage in SCRIPTS}
+        self.tasks = [
+            _one_of("task", name, self._scripts["gan"]) for name in _several(config, "tasks")
+        ]
         # The scripts say what a flag can be; those of all tasks say the same.
-        scripts = next(iter(self.tasks.values()))
-        self.protocol = _one_of("protocol", config["protocol"], _choices(scripts, "protocol"))
-        self.method = _one_of("method", config["method"], _choices(scripts, "method"))
-        self.device = _one_of("device", config["device"], _choices(scripts, "device"))
-        known = _choices(scripts, "augmentation")
+        recipe = load_recipe(self.script("finetune", self.tasks[0]))
+        for name in ("protocol", "method", "device"):
+            setattr(self, name, _one_of(name, config[name], choices(recipe, name)))
+        known = choices(recipe, "augmentation")
         self.augmentations = [
             _one_of("augmentation", name, known) for name in _several(config, "augmentations")
         ]
@@ -99,6 +74,12 @@ class Study:
             flags += f" --epochs {_whole(f'{stage}_epochs', config[f'{stage}_epochs'], 1)}"
         return f"{flags} {config[f'{stage}_flags'] or ''}".rstrip()
 
+    def script(self, stage: str, task: str) -> Path:
+        """Return the script of a stage of a task."""
+        if task not in self._scripts[stage]:
+            raise UserError(f"The task {task} has no {SCRIPTS[stage]} script: copy one for it.")
+        return self._scripts[stage][task]
+
     @property
     def sources(self) -> list[str]:
         """The sources of all tasks, each once."""
@@ -106,7 +87,7 @@ class Study:
 
     def source(self, task: str) -> str:
         """Return the source of a task's recordings."""
-        return self._source or self.tasks[task].source
+        return self._source or load_recipe(self.script("gan", task)).data_dir.name
 
     def data_dir(self, source: str) -> Path:
         """Return the folder of a source's recordings."""
@@ -131,25 +112,6 @@ class Study:
     def store(self, source: str) -> Path:
         """Return the folder of a source's store."""
         return self.features / f"study-{source}"
-
-
-def find_tasks() -> dict[str, Task]:
-    """Return every task that has scripts, yours too, by the name that they give it."""
-    tasks = {}
-    for path in (*ROOT.glob(f"{SCRIPTS['gan']}_*.py"), *ROOT.glob(f"*-main/{SCRIPTS['gan']}_*.py")):
-        text = path.read_text(encoding="utf-8")
-        name = re.search(r'^    task: str = "(.+?)"', text, re.M)
-        store = re.search(r'^    data_dir: Path = Path\("DE_feature/(.+?)"\)', text, re.M)
-        if name and store:
-            suffix = path.stem.removeprefix(f"{SCRIPTS['gan']}_")
-            tasks[name[1]] = Task(path.parent, suffix, store[1])
-    return tasks
-
-
-def _choices(task: Task, flag: str) -> list[str]:
-    """Return the values that a flag can have: those that stage 3's script lists."""
-    text = task.script("finetune").read_text(encoding="utf-8")
-    return re.findall(r'"(\w+)"', re.search(rf"^    {flag}: Literal\[(.+)\]", text, re.M)[1])
 
 
 def _several(config: Mapping[str, Any], name: str) -> list[Any]:

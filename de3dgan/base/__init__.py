@@ -1,0 +1,1 @@
+"""Errors, paths, files, signals, random numbers, recipes and the command line."""

@@ -1,0 +1,132 @@
+"""The command line that all scripts share: flags from a dataclass, and errors in one sentence."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import inspect
+import io
+import itertools
+import os
+import signal
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn, TypeVar
+
+from de3dgan.base.errors import UserError
+from de3dgan.base.paths import ROOT
+from de3dgan.base.signals import SIGNALS, raise_interrupts
+
+Config = TypeVar("Config")
+
+#: Seconds that the first of several processes has to say what is the matter.
+_PATIENCE = 10
+
+
+def command_line(main: Callable[[Config], None], *config_classes: type[Config]) -> None:
+    """Parse the command line into one of `config_classes` and run `main` on it.
+
+    Exits with 2 and one sentence on a `UserError`, a file that cannot be read or written, or too
+    little memory, and with 130 or 143 on Ctrl-C or SIGTERM.
+
+    Parameters
+    ----------
+    main : callable
+        The script's recipe, called with the configuration.
+    *config_classes : dataclass
+        Each field is a flag; the comment beside it is the flag's help. Of several, ``--method``
+        says whose values are the defaults: those of the first, or of the one of that method.
+    """
+    raise_interrupts()
+    warnings.showwarning = _warn
+    try:
+        main(_with_defaults_at_root(_parse(_chosen(config_classes))))
+    except UserError as error:
+        _fail(str(error))
+    except OSError as error:
+        if error.filename is None and error.errno is None:
+            raise
+        _fail(f"Cannot use {os.fsdecode(error.filename or 'a file')}: {os.strerror(error.errno)}.")
+    except (MemoryError, RuntimeError) as error:
+        # PyTorch says it in words, and in other ones for a GPU.
+        if not isinstance(error, MemoryError) and "memory" not in str(error):
+            raise
+        _fail(
+            "The memory of this machine is too small for it, or taken: close other programs and "
+            "run the same command again, or begin anew with a smaller --batch-size (or --jobs)."
+        )
+    except KeyboardInterrupt as interrupt:
+        signal_number = interrupt.args[0] if interrupt.args else signal.SIGINT
+        _leave_it_to_the_first_process()
+        print(
+            "\nStopped. Files are as they were after the last finished step; the same command "
+            "goes on from there.",
+            file=sys.stderr,
+        )
+        sys.exit(128 + signal_number)
+
+
+def _chosen(config_classes: tuple[type[Config], ...]) -> type[Config]:
+    """Return the class of the method that the command line asks for."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--method", nargs="?")
+    method = parser.parse_known_args()[0].method
+    of_method = {getattr(c, "method", None): c for c in config_classes}
+    return of_method.get(method, config_classes[0])
+
+
+def _parse(config_class: type[Config]) -> Config:
+    """Return the command line's configuration; raise `UserError` on a bad flag."""
+    import tyro
+
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return tyro.cli(config_class, description=inspect.getdoc(sys.modules["__main__"]))
+    except SystemExit as stop:
+        if stop.code == 2:
+            raise UserError(_sentence(complaint.getvalue())) from None
+        raise
+
+
+def _with_defaults_at_root(config: Config) -> Config:
+    """Hang default paths off the repository's root, whatever lies in the working directory."""
+    changed = {
+        field.name: ROOT / field.default
+        for field in dataclasses.fields(config)
+        if isinstance(field.default, Path) and getattr(config, field.name) == field.default
+    }
+    return dataclasses.replace(config, **changed)
+
+
+def _sentence(box: str) -> str:
+    """Return what tyro complains about, the first part of the box that it draws, as a sentence."""
+    lines = [line.strip("│ ") for line in box.splitlines()[1:]]
+    first = itertools.takewhile(lambda line: not line.startswith(("─", "╰")), lines)
+    return f"{' '.join(first).rstrip('.')}; see --help."
+
+
+def _leave_it_to_the_first_process() -> None:
+    """Of processes that torchrun has started, give the first one time to say what is the matter.
+
+    They mostly meet the same, and torchrun ends the others as soon as one has ended.
+    """
+    if os.environ.get("RANK", "0") != "0":
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+        time.sleep(_PATIENCE)
+
+
+def _warn(message: Warning | str, *_: object) -> None:
+    """Show a warning as a user can read it, without the line of code that it comes from."""
+    print(f"Warning: {message}", file=sys.stderr)
+
+
+def _fail(message: str) -> NoReturn:
+    _leave_it_to_the_first_process()
+    print(f"Error: {message}", file=sys.stderr)
+    sys.exit(2)

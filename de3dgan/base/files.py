@@ -1,0 +1,322 @@
+"""Writing files so that they are, at every moment, either old or new, and by one process."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import fcntl
+import hashlib
+import io
+import json
+import os
+import platform
+import shutil
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from de3dgan.base.errors import UserError
+from de3dgan.base.paths import display_path
+
+#: What the system says when a disk, or the share of it that a user may fill, is full.
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+#: What it says when writing is not allowed.
+_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+#: What it says when a file system has no locks.
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
+
+
+@contextmanager
+def writing(path: str | Path, n_bytes: int | None = None) -> Iterator[None]:
+    """Make a sentence of what the system says if `path` cannot be written in the block.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file or folder that is being written.
+    n_bytes : int, optional
+        How much room it needs.
+
+    Raises
+    ------
+    UserError
+        In the place of an `OSError`: what is wrong, and what mends it.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        if error.errno in _FULL:
+            room = "" if n_bytes is None else f" needs {_mib(n_bytes)} and"
+            remedy = f"it{room} finds {_mib(free_bytes(path))} free, so make room"
+        elif error.errno in _FORBIDDEN:
+            remedy = "allow writing there, or choose another folder"
+        else:
+            remedy = f"see that the folder {display_path(Path(path).parent)} is there"
+        raise UserError(
+            f"Cannot write {display_path(path)} ({reason}): {remedy}, and run the same command "
+            "again."
+        ) from None
+
+
+def free_bytes(path: str | Path) -> int:
+    """Return how much may be written where `path` is, or will be."""
+    path = Path(os.path.abspath(path))
+    return shutil.disk_usage(next(p for p in (path, *path.parents) if p.exists())).free
+
+
+def refuse_without_room(path: Path, n_bytes: int) -> None:
+    """Raise `UserError` if `n_bytes` are more than may be written where `path` will be."""
+    free = free_bytes(path)
+    if n_bytes > free:
+        raise UserError(
+            f"{display_path(path)} needs {_mib(n_bytes)} and finds {_mib(free)} free: make room, "
+            "or choose another folder."
+        )
+
+
+def _mib(n_bytes: int) -> str:
+    return f"{n_bytes:,} bytes" if n_bytes < 2**20 else f"{n_bytes / 2**20:,.1f} MiB"
+
+
+def make_folder(path: Path) -> None:
+    """Make folder `path`, and those that it is in, unless it is there."""
+    with writing(path):
+        path.mkdir(parents=True, exist_ok=True)
+
+
+@contextmanager
+def atomic(path: str | Path, n_bytes: int | None = None) -> Iterator[BinaryIO]:
+    """Open a temporary file beside `path` for writing; it becomes `path` if the block succeeds.
+
+    Parameters
+    ----------
+    path : str or Path
+        In a folder that is there.
+    n_bytes : int, optional
+        How much will be written, for the message if there is no room for it.
+
+    Raises
+    ------
+    UserError
+        If it cannot be written; what was there before is still there.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with writing(path, n_bytes):
+        try:
+            with open(temporary, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            with suppress(OSError):
+                temporary.unlink()
+
+
+def write_bytes(path: str | Path, content: bytes | memoryview) -> None:
+    """Write `content` to `path` atomically."""
+    with atomic(path, len(content)) as file:
+        file.write(content)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write `text` to `path` atomically."""
+    write_bytes(path, text.encode())
+
+
+def append_line(path: str | Path, line: str) -> None:
+    """Add a line to `path`; the one file here that grows, and may end in half a line if killed."""
+    with writing(path, len(line) + 1), open(path, "a", encoding="utf-8") as file:
+        file.write(f"{line}\n")
+
+
+def write_json(path: str | Path, content: Any) -> None:
+    """Write `content` to `path` as readable JSON, refusing NaN and infinity."""
+    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def write_csv(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write `rows`, all with the same keys, to `path` with a header line."""
+    rows = list(rows)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
+
+
+def read_json(path: str | Path) -> Any:
+    """Read a JSON file, or raise `UserError` naming it."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise UserError(
+            f"{display_path(path)} is not valid JSON ({error}): delete it and rerun."
+        ) from None
+
+
+def read_object(path: str | Path, remedy: str) -> dict[str, Any]:
+    """Read a JSON file that holds an object, or raise `UserError` naming it and `remedy`."""
+    content = read_json(path) if Path(path).is_file() else None
+    if not isinstance(content, dict):
+        raise UserError(f"{display_path(path)} is damaged or missing: {remedy}")
+    return content
+
+
+def sha256(path: str | Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest(content: Any) -> str:
+    """Return the SHA-256 of `content` as canonical JSON, in hexadecimal."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], path: str = "") -> list[str]:
+    """Return the (nested) fields in which two mappings differ, each with both its values."""
+    found = []
+    for key in sorted({*old, *new}):
+        a, b = old.get(key), new.get(key)
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            found += differences(a, b, f"{path}{key}.")
+        elif a != b:
+            a, b = (json.dumps(value) for value in (a, b))
+            alike = len(os.path.commonprefix([a, b]))
+            found.append(f"{path}{key} ({_brief(a, alike)} there, {_brief(b, alike)} now)")
+    return found
+
+
+def _brief(text: str, alike: int) -> str:
+    """Return a part of `text` that shows what follows the first `alike` characters."""
+    start = alike - 8 if alike > 16 else 0
+    part = text[start : start + 24]
+    return f"{'…' * (start > 0)}{part}{'…' * (start + 24 < len(text))}"
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Keep other processes from `path`, a file or folder that need not be there yet.
+
+    The lock is one of the system, on a file ``.<name>.lock`` beside it that says who has it. It
+    goes with its process, however that ends.
+
+    Raises
+    ------
+    UserError
+        If another process has it, naming that one.
+    """
+    make_folder(path.parent)
+    lock_path = path.with_name(f".{path.name}.lock")
+    with writing(lock_path):
+        lock = _locked(lock_path)
+    if lock is None:
+        raise UserError(
+            f"{display_path(path)} is in use by {_holder(lock_path)}: wait until that has "
+            "finished, or stop it."
+        )
+    try:
+        since = time.strftime("%Y-%m-%d %H:%M:%S")
+        holder = {"pid": os.getpid(), "host": platform.node(), "since": since}
+        with writing(lock_path):
+            os.ftruncate(lock, 0)
+            os.write(lock, json.dumps(holder).encode())
+        yield
+    finally:
+        with suppress(OSError):
+            lock_path.unlink()
+        os.close(lock)
+
+
+def remove_dead_lock(path: Path) -> None:
+    """Remove the lock of a process that died when it had finished `path`."""
+    if path.with_name(f".{path.name}.lock").exists():
+        with suppress(UserError), held(path):
+            pass
+
+
+def _locked(path: Path) -> int | None:
+    """Return the descriptor of the lock file `path`, or None if another process has the lock."""
+    while True:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in _NO_LOCKS:
+                print(
+                    f"{display_path(path)}: this file system has no locks, so use it from one "
+                    "process."
+                )
+                return lock
+            os.close(lock)
+            if isinstance(error, BlockingIOError):
+                return None
+            raise
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(lock), os.stat(path)):
+                return lock
+        os.close(lock)  # the process that had it has removed the file meanwhile
+
+
+def _holder(path: Path) -> str:
+    """Return what a lock file says of who has it."""
+    try:
+        found = json.loads(path.read_text())
+        return f"process {found['pid']} on {found['host']} since {found['since']}"
+    except (OSError, ValueError, LookupError, TypeError):  # it is just being written
+        return "another process"
+
+
+@contextmanager
+def replaced_folder(path: Path) -> Iterator[Path]:
+    """Give a new, empty folder beside `path`; it replaces `path` if the block succeeds.
+
+    Raises
+    ------
+    UserError
+        If another process is at it.
+    """
+    new, old = _beside(path)
+    with held(path):
+        remove_folder(new)  # left by a process that was killed
+        _recover(path)
+        try:
+            make_folder(new)
+            yield new
+            with writing(path):
+                if path.exists():
+                    os.replace(path, old)
+                os.replace(new, path)
+        finally:
+            remove_folder(new)
+        remove_folder(old)
+
+
+def recover_folder(path: Path) -> None:
+    """Undo a replacement that was killed between its two renames."""
+    if _beside(path)[1].exists():
+        with held(path):
+            _recover(path)
+
+
+def _recover(path: Path) -> None:
+    _, old = _beside(path)
+    with writing(path):
+        if old.exists() and not path.exists():
+            os.replace(old, path)
+        remove_folder(old)
+
+
+def _beside(path: Path) -> tuple[Path, Path]:
+    return path.with_name(f".{path.name}.new"), path.with_name(f".{path.name}.old")
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove `folder` with all that is in it, if it is there."""
+    if folder.exists():
+        shutil.rmtree(folder)

@@ -1,0 +1,26 @@
+"""Where the repository's folders and scripts are, whatever folder one is started from."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def from_root(path: str | Path) -> Path:
+    """Return `path`, hung off the repository root when it is a relative default.
+
+    A relative path that exists below the working directory is the user's and is kept.
+    """
+    path = Path(path).expanduser()
+    return path if path.is_absolute() or path.exists() else ROOT / path
+
+
+def display_path(path: str | Path) -> str:
+    """Return `path` as a user would type it: relative to the working directory if below it."""
+    path = Path(os.path.abspath(path))
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

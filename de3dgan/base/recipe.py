@@ -1,0 +1,202 @@
+"""Recipes: what a stage script is told, how that is checked, and the command that repeats it.
+
+A stage script has a frozen dataclass `Config`, made from `Recipe`, and a `Published` made from
+that: every value of a stage, for our method and for the paper's. This module is the one that knows
+how to find these scripts, to read their values and to write them down as a command line.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import inspect
+import json
+import re
+import shlex
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal, get_args, get_type_hints
+
+from de3dgan.base.errors import UserError
+from de3dgan.base.paths import ROOT, display_path
+
+#: Name of each stage's script, before the task's suffix.
+SCRIPTS = {
+    "gan": "3D-UNet_GAN",
+    "classifier": "SA-ST_Net_Classifier",
+    "finetune": "Finetune_Classifier",
+}
+N_FOLDS = 5
+
+#: Fields that the three stages of a fold must agree on.
+SHARED_BY_FOLD = ("fold", "protocol", "seed", "task", "ratings", "threshold", "method")
+#: Fields that say where a run happens, not what it computes.
+_PLACES = ("data_dir", "runs_dir", "device", "restart")
+#: Numbers that must be 1 or more; all others but `threshold` must be 0 or more.
+_COUNTS = {
+    *("epochs", "batch_size", "critic_every"),
+    *("widths", "critic_widths", "critic_hidden", "n_features"),
+}
+#: Numbers that must be below 1.
+_SHARES = {"dropout", "ema_decay"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """The values that all stages have; a stage's script adds its own. Each is a flag."""
+
+    # --- the task (a generator does not see classes; they stratify the folds)
+    task: str  # name of the task: the folder below runs/
+    ratings: tuple[str, ...]  # columns of trials.csv; n make 2^n classes
+    threshold: float  # a rating above this is "high"
+
+    # --- where and on whom
+    data_dir: Path  # store that preprocess_de.py made
+    runs_dir: Path = Path("runs")  # where results go, and where earlier stages left theirs
+    protocol: Literal["trial", "video", "subject", "random-frame"] = "trial"  # see README
+    fold: int = 0  # which fifth is tested on, 0 to 4
+    seed: int = 520  # draws the folds, the initial weights and the batches; published: 520
+    device: Literal["auto", "cpu", "cuda"] = "auto"  # auto: a GPU if there is one
+    precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: what is measured to be faster here
+    compile: Literal["auto", "on", "off"] = "auto"  # with torch.compile or without; auto: off
+    restart: bool = False  # begin anew instead of going on
+
+    # --- the method
+    method: Literal["spectral", "published"] = "spectral"  # ours, or the paper's
+
+    # --- the training
+    epochs: int  # passes over the training data
+    batch_size: int  # items per step
+    ema_decay: float  # the weights handed over are an EMA of those of all steps; 0: the last
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes: high and low of each rating, in all combinations."""
+        return 2 ** len(self.ratings)
+
+    def check(self) -> None:
+        """Refuse values that cannot be meant.
+
+        Raises
+        ------
+        UserError
+            Naming the flag.
+        """
+        if not 0 <= self.fold < N_FOLDS:
+            raise UserError(f"There is no fold {self.fold}: choose one from 0 to {N_FOLDS - 1}.")
+        if not self.ratings:
+            raise UserError("--ratings needs at least one column of trials.csv.")
+        names = getattr(self, "class_names", None)
+        if names is not None and len(names) != self.n_classes:
+            raise UserError(
+                f"--class-names needs a name for each of the {self.n_classes} classes, and has "
+                f"{len(names)}."
+            )
+        if not re.fullmatch(r"\w[\w-]*", self.task):
+            raise UserError(f"--task names a folder, and {self.task!r} is not letters and digits.")
+        if self.seed >= 2**32:
+            raise UserError(f"--seed must be below 2^32, and {self.seed} is not.")
+        for name, value in vars(self).items():
+            values = value if isinstance(value, tuple) else (value,)
+            if name == "threshold" or not all(type(v) in (int, float) for v in values):
+                continue
+            lowest = 1 if name in _COUNTS else 0
+            if not min(values) >= lowest:  # NaN is not, either
+                raise UserError(f"{_flag(name)} must be at least {lowest}, and {value} is not.")
+            if name in _SHARES and not value < 1:
+                raise UserError(f"{_flag(name)} must be below 1, and {value} is not.")
+
+    def settings(self) -> dict[str, Any]:
+        """Return the values that shape a result, as JSON would hold them."""
+        values = {k: v for k, v in dataclasses.asdict(self).items() if k not in _PLACES}
+        return json.loads(json.dumps(values))
+
+    def command(self, stage: str | None = None) -> str:
+        """Return the command that makes this run again, or that runs another stage of its fold.
+
+        Parameters
+        ----------
+        stage : str, optional
+            A stage whose script lies beside this recipe's, and that is to have the same fold, data
+            and method; by default this recipe's own, with all its values.
+        """
+        script = Path(inspect.getfile(type(self)))
+        values = {name: value for name, value in vars(self).items() if name != "restart"}
+        if stage is not None:
+            shared = (*SHARED_BY_FOLD, "data_dir", "runs_dir")
+            values = {name: value for name, value in values.items() if name in shared}
+            own = next(name for name in SCRIPTS.values() if script.stem.startswith(f"{name}_"))
+            script = script.with_name(script.name.replace(own, SCRIPTS[stage]))
+        words = command_words(display_path(script), values, type(self))
+        return " ".join(["python", *words])
+
+
+def command_words(script: str, values: Mapping[str, Any], recipe: type[Recipe] | None) -> list[str]:
+    """Return the words of a command: the script, and each flag with its values as one.
+
+    Parameters
+    ----------
+    script : str
+        As a user types it.
+    values : dict
+        What the script is to be told: fields of a recipe, or settings out of a file.
+    recipe : type of Recipe, optional
+        Whose defaults need not be told; but the fold is, and the method if it is not the script's.
+    """
+    defaults = {} if recipe is None else _defaults(recipe)
+    words = [shlex.quote(script)]
+    for name, value in values.items():
+        plain = _plain(value)
+        usual = name in defaults and plain == defaults[name]
+        told = name == "fold" or (name == "method" and value == "published")
+        if told or not usual:
+            several = value if isinstance(value, list | tuple) else [value]
+            words.append(" ".join([_flag(name), *(shlex.quote(str(one)) for one in several)]))
+    return words
+
+
+def load_script(path: Path) -> ModuleType:
+    """Import a stage's script, which runs nothing but its imports."""
+    name = f"script {path.resolve()}"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, path)
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+    return sys.modules[name]
+
+
+def load_recipe(path: Path, method: str = "spectral") -> type[Recipe]:
+    """Return the recipe of a stage's script for a method."""
+    script = load_script(path)
+    return {"spectral": script.Config, "published": script.Published}[method]
+
+
+def find_scripts(stage: str) -> dict[str, Path]:
+    """Return every script of a stage, yours too, by the name that it gives its task."""
+    name = SCRIPTS[stage]
+    paths = sorted([*ROOT.glob(f"{name}_*.py"), *ROOT.glob(f"*-main/{name}_*.py")])
+    return {_defaults(load_recipe(path))["task"]: path for path in paths}
+
+
+def choices(recipe: type[Recipe], name: str) -> tuple[str, ...]:
+    """Return the values that a field can have, one of which it is."""
+    return get_args(get_type_hints(recipe)[name])
+
+
+def _defaults(recipe: type[Recipe]) -> dict[str, Any]:
+    return {f.name: _plain(f.default) for f in dataclasses.fields(recipe)}
+
+
+def _plain(value: Any) -> Any:
+    """Return a value such that those that mean the same are equal, out of a file or not."""
+    if isinstance(value, Path):
+        return str(ROOT / value)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"

@@ -1,0 +1,1 @@
+"""Recordings and their sources, the store, frames, splits, and who saw what."""

@@ -1,0 +1,119 @@
+"""EEGMAT: 36 people at rest and doing mental arithmetic (Zyma et al. 2019), as EDF files.
+
+Two recordings per person, `SubjectNN_1.edf` (rest, about 180 s) and `SubjectNN_2.edf` (arithmetic,
+62 s), of 19 electrodes. Each person gives one baseline and two 60-s trials:
+
+    rest         |-- baseline --|  ...  |-- trial "rest" --|
+    arithmetic   |-- trial "arithmetic" --| ...
+
+The last two seconds of every file hold no EEG: the last value is held for a second, and zeros
+follow. They are left out, which leaves the 180 s and 60 s that the paper tells of. A rest trial
+that ran to the end of its file would hold silence that no arithmetic trial has: a label that no
+brain wrote.
+
+This is the source to copy for a data set of your own: change `find` and `read`.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+from de3dgan.base.errors import UserError
+from de3dgan.base.paths import display_path
+from de3dgan.data.edf import check_edf
+from de3dgan.data.sources import Segment, Subject, Trial
+from de3dgan.eeg.sampling import SFREQ
+
+DEFAULT_DIR = "eeg_dataset/EEGMAT"
+
+#: Samples of a trial and of the longest baseline (60 s), and of the shortest baseline (2 s).
+TRIAL = 60 * SFREQ
+SHORTEST_BASELINE = 2 * SFREQ
+
+#: Samples at the end of a file that are filler (2 s; 1.3 to 1.96 s in the 72 files).
+FILLER = 2 * SFREQ
+
+#: Labels of electrodes; what else is in the files is none: the ear reference and the ECG.
+_EEG = re.compile("EEG (?!A2-A1)")
+#: The 10-20 system's old names for four temporal electrodes.
+RENAMED = {"T3": "T7", "T4": "T8", "T5": "P7", "T6": "P8"}
+
+
+def find(data_dir: Path) -> dict[str, list[Path]]:
+    """Return each subject's two files, rest first; `UserError` if none are there or one lacks."""
+    files = {path.stem: path for path in sorted(Path(data_dir).glob("Subject*_[12].edf"))}
+    if not files:
+        raise UserError(
+            f"There is no SubjectNN_1.edf in {display_path(data_dir)}: 12 subjects come with the "
+            f"repository under {DEFAULT_DIR}, and all 36 are PhysioNet's 'EEG During Mental "
+            "Arithmetic Tasks' 1.0.0 (doi 10.13026/C2JQ1P), whose folder --data-dir takes."
+        )
+    pairs = {stem[:-2]: [f"{stem[:-2]}_1", f"{stem[:-2]}_2"] for stem in files}
+    missing = [f"{stem}.edf" for pair in pairs.values() for stem in pair if stem not in files]
+    if missing:
+        raise UserError(
+            f"{display_path(data_dir)} lacks {', '.join(missing)}: a subject needs both "
+            "recordings, rest (_1) and arithmetic (_2)."
+        )
+    return {subject: [files[stem] for stem in pair] for subject, pair in pairs.items()}
+
+
+def read(subject: str, files: list[Path]) -> Subject:
+    """Read one subject's pair of EDF files, at 128 Hz or as published at 500 Hz."""
+    (ch_names, rest), (task_names, task) = (_read_edf(path) for path in files)
+    if set(task_names) != set(ch_names):
+        raise UserError(f"{files[0].name} and {files[1].name} have different EEG channels.")
+    task = task[[task_names.index(name) for name in ch_names]]
+    _refuse_shorter(files[0], rest, SHORTEST_BASELINE + TRIAL)
+    _refuse_shorter(files[1], task, TRIAL)
+
+    # The baseline ends where the rest trial starts, even if that leaves less than 60 s of it (18 s
+    # for Subject31). Shared samples would put the rest trial's own EEG into the baseline that is
+    # subtracted from it, and not into the arithmetic trial's: the features would tell the label.
+    rest_start = rest.shape[1] - TRIAL
+    return Subject(
+        subject=subject,
+        ch_names=ch_names,
+        recordings=[rest, task],
+        baselines=[Segment(0, 0, min(TRIAL, rest_start))],
+        n_baseline_times=TRIAL,
+        trials=[
+            Trial(Segment(0, rest_start, rest_start + TRIAL), 0, "rest", {"arithmetic": 0.0}),
+            Trial(Segment(1, 0, TRIAL), 0, "arithmetic", {"arithmetic": 1.0}),
+        ],
+    )
+
+
+def _read_edf(path: Path) -> tuple[tuple[str, ...], np.ndarray]:
+    """Return the channel names and the EEG, (n_chans, n_times) in µV at `SFREQ`, of one file."""
+    import mne
+
+    try:
+        check_edf(path, _EEG)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            raw = mne.io.read_raw_edf(path, verbose="error")
+            raw.pick([name for name in raw.ch_names if _EEG.match(name)])
+            raw.load_data(verbose="error")
+            if raw.info["sfreq"] != SFREQ:
+                raw.resample(SFREQ, method="polyphase", pad="constant", verbose="error")
+    except Exception as error:
+        reason = " ".join(str(error).split()).split(". ")[0].rstrip(".")
+        raise UserError(
+            f"{display_path(path)} is damaged or no EDF file of EEG ({reason}): copy it anew, or "
+            "leave that subject out."
+        ) from None
+    names = [name.removeprefix("EEG ").upper() for name in raw.ch_names]
+    return tuple(RENAMED.get(name, name) for name in names), raw.get_data(units="uV")[:, :-FILLER]
+
+
+def _refuse_shorter(path: Path, eeg: np.ndarray, n_times: int) -> None:
+    if eeg.shape[1] < n_times:
+        raise UserError(
+            f"{display_path(path)} has {eeg.shape[1] / SFREQ:g} s of EEG before its last 2 s, "
+            f"which are filler, and {n_times / SFREQ:g} s are needed."
+        )

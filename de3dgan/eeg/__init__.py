@@ -1,0 +1,1 @@
+"""Electrodes, differential entropy, noise and scaling: arrays in, arrays out."""

@@ -1,0 +1,1 @@
+"""Metrics, statistics, baselines, quality of generated EEG, leakage."""

@@ -1,0 +1,1 @@
+"""What the stage scripts do: generators, classifier, augmentation, generation."""

@@ -1,0 +1,331 @@
+"""Stages 2 and 3: a classifier of one-second frames, trained and fine-tuned."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from copy import copy
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.optim import Optimizer
+
+from de3dgan.base.files import write_csv
+from de3dgan.data.frames import Frames, chunks
+from de3dgan.data.store import Store
+from de3dgan.eeg.scaling import RobustScaler
+from de3dgan.evaluation import baselines, metrics
+from de3dgan.evaluation.leakage import certify
+from de3dgan.training import checkpoints, distributed, loop
+from de3dgan.training.device import Compute
+from de3dgan.training.losses import consistency_loss
+from de3dgan.training.run import Run
+from models import SASTNet, SpectralSASTNet
+
+_EVALUATION_BATCH = 512
+#: Baselines whose power is computed at a time.
+_BASELINE_BATCH = 64
+
+#: Returns the loss terms of a batch of frame numbers and labels; the first is minimised.
+BatchLoss = Callable[[np.ndarray, Tensor], dict[str, Tensor]]
+
+
+class FrameClassifier(ABC):
+    """A network with what else it is given of a frame.
+
+    Parameters
+    ----------
+    net : SASTNet or SpectralSASTNet
+        The network.
+    store : Store
+        Where the frames' baselines are.
+    compute : Compute
+        How it computes.
+    scaler : RobustScaler, optional
+        The normalisation of the published network; ours takes µV.
+    """
+
+    def __init__(
+        self,
+        net: SASTNet | SpectralSASTNet,
+        store: Store,
+        compute: Compute,
+        scaler: RobustScaler | None = None,
+    ):
+        self.net, self.store, self.compute, self.scaler = net, store, compute, scaler
+
+    @abstractmethod
+    def __call__(self, eeg: Tensor, numbers: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Return the scores and features of frames.
+
+        Parameters
+        ----------
+        eeg : Tensor, (N, n_chans, FRAME)
+            In µV.
+        numbers : array of int, (N,)
+            Their numbers in the store, or those of the frames that they stand for.
+
+        Returns
+        -------
+        logits : Tensor, (N, n_classes)
+        feature : Tensor, (N, n_features)
+        """
+
+    @property
+    @abstractmethod
+    def published_net(self) -> SASTNet:
+        """The paper's network, which is all of it, or what comes after our maps."""
+
+    def with_net(self, net: SASTNet | SpectralSASTNet) -> FrameClassifier:
+        """Return the same with another network."""
+        other = copy(self)
+        other.net = net
+        return other
+
+    def compile(self, log: Callable[[str], None]) -> None:
+        """Have the network's trunk run compiled from now on, see `Compute.compiled`."""
+        net = self.published_net
+        shape = (1, len(net.arguments["ch_names"]), net.arguments["frame"])
+        self.compute.compiled(net.trunk, torch.zeros(shape, device=self.compute.device), log)
+
+    def content(self) -> dict[str, Any]:
+        """Return what a checkpoint holds of it; `from_content` is the way back."""
+        scaler = {"eeg_scaler": vars(self.scaler)} if self.scaler else {}
+        return {**checkpoints.module_content(self.net), **scaler}
+
+    @staticmethod
+    def from_content(content: Mapping[str, Any], store: Store, compute: Compute) -> FrameClassifier:
+        """Rebuild it from a checkpoint's content."""
+        scaler = RobustScaler(**content["eeg_scaler"]) if "eeg_scaler" in content else None
+        net = checkpoints.rebuild(content, compute.device)
+        return CLASSIFIERS[content["settings"]["method"]](net, store, compute, scaler)
+
+
+class SpectralClassifier(FrameClassifier):
+    """Our network: it is given frames in µV, and the log power of their trial's baseline."""
+
+    def __init__(self, net: SpectralSASTNet, *args: Any, **kwargs: Any):
+        super().__init__(net, *args, **kwargs)
+        self.baseline_index = torch.from_numpy(self.store.baseline_index).to(self.compute.device)
+        baselines = torch.from_numpy(self.store.baseline).split(_BASELINE_BATCH)
+        with torch.inference_mode():
+            levels = [net.level(eeg.to(self.compute.device)) for eeg in baselines]
+        self.baseline = torch.cat(levels).clone()
+
+    def __call__(self, eeg: Tensor, numbers: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Return scores and features of frames and their baselines."""
+        trials = self.compute.to_device(numbers // self.store.n_frames)
+        return self.net(eeg, self.baseline[self.baseline_index[trials]])
+
+    @property
+    def published_net(self) -> SASTNet:
+        """What comes after the maps."""
+        return self.net.net
+
+
+class PublishedClassifier(FrameClassifier):
+    """The paper's network: it is given normalised samples."""
+
+    def __call__(self, eeg: Tensor, numbers: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Return scores and features of normalised frames."""
+        return self.net(self.scaler.normalise(eeg))
+
+    @property
+    def published_net(self) -> SASTNet:
+        """All of it."""
+        return self.net
+
+
+#: What classifies frames, by method.
+CLASSIFIERS = {"spectral": SpectralClassifier, "published": PublishedClassifier}
+
+
+def train(
+    run: Run,
+    frames: Frames,
+    classifier: FrameClassifier,
+    optimiser: Optimizer,
+    batch_loss: BatchLoss,
+) -> tuple[FrameClassifier, list[dict[str, float]], int]:
+    """Train a classifier on frames of the training split; the epoch is chosen on validation frames.
+
+    Parameters
+    ----------
+    run : Run
+        The stage's run.
+    frames : Frames
+        Real EEG.
+    classifier, optimiser
+        What is trained.
+    batch_loss : callable
+        `cross_entropy` or `paired_loss`.
+
+    Returns
+    -------
+    classifier : FrameClassifier
+        With the weights, averaged over steps, of the chosen epoch.
+    history : list of dict
+    best_epoch : int
+    """
+    config, split = run.config, run.split
+    labels = np.repeat(run.labels, split.n_frames)
+    of_device = torch.from_numpy(labels).to(run.device)
+    ema = loop.EMA(classifier.net, config.ema_decay)
+    averaged = classifier.with_net(ema.module)
+    classifier.compile(run.log)
+
+    def train_step(_: int, numbers: np.ndarray) -> dict[str, Tensor]:
+        with run.compute.autocast():
+            terms = batch_loss(numbers, of_device[run.compute.to_device(numbers)])
+        loop.step(optimiser, terms["loss"], len(numbers))
+        ema.update(classifier.net)
+        return terms
+
+    def validate() -> dict[str, float]:
+        # Each process predicts a part.
+        part = np.array_split(split.val, distributed.world_size())[distributed.rank()]
+        parts = distributed.all_gather(predict(averaged, frames, part))
+        probabilities, val_labels = np.concatenate(parts), labels[split.val]
+        if not np.isfinite(probabilities).all():
+            return {"val_loss": math.nan}  # which stops the run
+        scores = metrics.scores(val_labels, probabilities)
+        chosen = probabilities[np.arange(len(val_labels)), val_labels]
+        return {
+            "val_loss": float(-np.log(chosen.clip(1e-12)).mean()),
+            "val_balanced_accuracy": scores["balanced_accuracy"],
+        }
+
+    history, best_epoch = loop.fit(
+        run,
+        {"classifier EMA": ema, "classifier": classifier.net},
+        {"classifier": optimiser},
+        split.train,
+        "frame batches",
+        train_step,
+        validate,
+        handed_over="classifier EMA",
+        artefacts=["classifier"],
+        monitor=config.choose_by,
+        higher_is_better=config.choose_by != "val_loss",
+    )
+    return averaged, history, best_epoch
+
+
+def cross_entropy(frames: Frames, classifier: FrameClassifier) -> BatchLoss:
+    """Return stage 2's loss: cross entropy of real frames."""
+
+    def batch_loss(numbers: np.ndarray, labels: Tensor) -> dict[str, Tensor]:
+        logits, _ = classifier(frames[numbers], numbers)
+        return {"loss": F.cross_entropy(logits.float(), labels)}
+
+    return batch_loss
+
+
+def paired_loss(
+    frames: Frames,
+    paired_eeg: Frames | None,
+    classifier: FrameClassifier,
+    label_weight: float,
+    consistency_weight: float,
+) -> BatchLoss:
+    """Return stage 3's loss: cross entropy of real frames, and terms of the EEG paired with them.
+
+    The frames of `paired_eeg` for the same trial and second have the label of the real ones, and their
+    cross entropy counts `label_weight` times as much in the mean. The distance of their features
+    from those of the real frames is added, times `consistency_weight`. Without `paired_eeg`, both are
+    left out.
+    """
+    if paired_eeg is None:
+        return cross_entropy(frames, classifier)
+
+    def batch_loss(numbers: np.ndarray, labels: Tensor) -> dict[str, Tensor]:
+        # Side by side, so that a process that has some of the items has some of the rows.
+        both = torch.stack([frames[numbers], paired_eeg[numbers]], dim=1).flatten(0, 1)
+        logits, features = (
+            x.unflatten(0, (-1, 2)).transpose(0, 1).flatten(0, 1)
+            for x in classifier(both, np.repeat(numbers, 2))
+        )
+        entropy, distance = consistency_loss(logits, features, labels)
+        terms = {"cross_entropy": entropy, "feature_distance": distance}
+        if label_weight:
+            paired_entropy = F.cross_entropy(logits[len(labels) :].float(), labels)
+            terms["paired_cross_entropy"] = paired_entropy
+            entropy = (entropy + label_weight * paired_entropy) / (1 + label_weight)
+        return {"loss": entropy + consistency_weight * distance, **terms}
+
+    return batch_loss
+
+
+def predict(classifier: FrameClassifier, frames: Frames, numbers: np.ndarray) -> np.ndarray:
+    """Return class probabilities of frames by number, float64 (len(numbers), n_classes)."""
+    classifier.net.eval()
+    out = []
+    with torch.inference_mode(), classifier.compute.autocast():
+        for some in chunks(numbers, _EVALUATION_BATCH):
+            logits, _ = classifier(frames[some], some)
+            out.append(logits.double().softmax(1).cpu().numpy())
+    probabilities = np.concatenate(out)
+    if not np.isfinite(probabilities).all():  # because of the EEG? Else `metrics.scores` says so
+        frames.store.refuse_non_finite_eeg(np.unique(numbers // frames.n_frames).tolist())
+    return probabilities
+
+
+def evaluate(
+    run: Run, frames: Frames, classifier: FrameClassifier, best_epoch: int
+) -> tuple[dict[str, Any], np.ndarray]:
+    """Hand the classifier over, certify it, and predict the test split, once.
+
+    Of several processes, the main one does.
+
+    Returns
+    -------
+    result : dict
+        What ``result.json`` holds of it: ``best_epoch``, and the scores of the network (``test``)
+        and of the majority class (``majority``), per frame and per trial.
+    probabilities : array, (n_test_frames, n_classes)
+        What was predicted.
+    """
+    if not distributed.is_main_process():
+        return {}, np.empty((0, run.config.n_classes))
+    content = run.hand_over(best_epoch, classifier.content())
+    numbers = run.split.test
+    certify(run, content, frames, numbers)
+    trials = numbers // run.split.n_frames
+    labels = run.labels[trials]
+    probabilities = predict(classifier, frames, numbers)
+    test = metrics.frame_and_trial(trials, labels, probabilities)  # refuses what is no probability
+    write_csv(run.dir / "predictions.csv", _rows(run, probabilities))
+    data = (run.store, run.split, run.labels, numbers)
+    # They are the same for all classifiers of a fold: the first writes them all.
+    first = run.stage == "classifier"
+    simple = baselines.predictions(*data, baselines.NAMES if first else ("majority", "linear"))
+    if first:
+        rows = ({"model": model, **row} for model, p in simple.items() for row in _rows(run, p))
+        write_csv(run.dir / "baselines.csv", rows)
+    majority, linear = (
+        metrics.frame_and_trial(trials, labels, simple[name]) for name in ("majority", "linear")
+    )
+    ours, theirs = (scores["frame"]["balanced_accuracy"] for scores in (test, linear))
+    verdict = "" if ours > theirs else ", which the network does not beat per frame"
+    run.log(
+        f"Balanced accuracy on the test split of {run.title}: {_brief(test)}; a linear model on DE "
+        f"has {_brief(linear)}{verdict}."
+    )
+    return {"best_epoch": best_epoch, "test": test, "majority": majority}, probabilities
+
+
+def _brief(scores: dict[str, dict[str, float | None]]) -> str:
+    frame, trial = (scores[unit]["balanced_accuracy"] for unit in ("frame", "trial"))
+    return f"{frame:.3f} per frame, {trial:.3f} per trial"
+
+
+def _rows(run: Run, probabilities: np.ndarray) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a table of test predictions, one per frame."""
+    trials, seconds = np.divmod(run.split.test, run.split.n_frames)
+    for trial, second, row in zip(trials, seconds, probabilities, strict=True):
+        by_class = {f"p_{c}": f"{p:.6f}" for c, p in enumerate(row)}
+        yield {"trial": trial, "frame": second, "label": run.labels[trial], **by_class}

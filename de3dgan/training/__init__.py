@@ -1,0 +1,1 @@
+"""Devices, processes, the epoch loop, runs and their checkpoints."""

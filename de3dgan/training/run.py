@@ -1,0 +1,335 @@
+"""A run: one stage of one fold, and the directory that explains and reproduces it.
+
+========================  =====================================================================
+``config.json``           every setting, what the run depends on, and the versions it ran with
+``log.txt``               what happened when
+``metrics.jsonl``         a line per epoch
+``state.pt``              what a stopped run goes on from
+``model.pt``              the network of the chosen epoch, for the next stage
+``predictions.csv``       test predictions, a row per frame (classifier stages)
+``leakage.json``          the certificate of who has seen the test groups, see `leakage`
+``result.json``           the figures; a run that has it is finished
+``tensorboard/, *.png``   curves and figures; figures of leaky evaluations are ``*-leaky.png``
+========================  =====================================================================
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from de3dgan.base.errors import UserError
+from de3dgan.base.files import (
+    append_line,
+    differences,
+    held,
+    make_folder,
+    read_json,
+    remove_dead_lock,
+    remove_folder,
+    write_json,
+    writing,
+)
+from de3dgan.base.paths import display_path, from_root
+from de3dgan.base.recipe import Recipe
+from de3dgan.base.schema import OBJECT, check
+from de3dgan.base.seeds import seed_torch
+from de3dgan.data.frames import Frames
+from de3dgan.data.ledger import Ledger
+from de3dgan.data.splits import Split, class_labels, make_split
+from de3dgan.data.store import Store
+from de3dgan.training import checkpoints, distributed
+from de3dgan.training.device import Compute, compute_of
+from de3dgan.training.environment import environment, peak_rss_mib
+from de3dgan.training.upstream import IDENTITY, read_upstream
+
+#: What ``config.json`` holds.
+_CONFIG = {**IDENTITY, "environment": OBJECT}
+#: Files by which a directory is known to hold a run.
+_FILES = ("config.json", "state.pt", "model.pt", "result.json")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run directory and everything that a stage needs to know.
+
+    Attributes
+    ----------
+    config : Recipe
+        The script's configuration.
+    stage : str
+        "gan", "classifier" or "finetune".
+    dir : Path
+        The run directory.
+    store, labels, split
+        The data, the class of each trial, int (n_trials,), and who is trained and tested on.
+    compute : Compute
+        How networks compute.
+    ledger : Ledger
+        Which frames each artefact has seen.
+    identity : dict
+        What shapes the run: its stage, settings, store, split, and the hashes of the checkpoints
+        that it reads. Files of a run with another identity are refused.
+    upstream : dict
+        The checkpoints of earlier stages, by stage.
+    certificate : dict
+        The leakage certificate, once there is one.
+    started : float
+        When this process began with it.
+    before : dict
+        What `spent` said when an earlier process stopped.
+    """
+
+    config: Recipe
+    stage: str
+    dir: Path
+    store: Store
+    labels: np.ndarray
+    split: Split
+    compute: Compute
+    ledger: Ledger
+    identity: dict[str, Any]
+    upstream: dict[str, dict[str, Any]] = field(default_factory=dict)
+    certificate: dict[str, Any] = field(default_factory=dict)
+    started: float = field(default_factory=time.monotonic)
+    before: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    @contextmanager
+    def open(
+        cls, config: Recipe, stage: str, needs: tuple[str, ...] = (), variant: str | None = None
+    ) -> Iterator[Run]:
+        """Open the run of `config`, a new one or one to go on with, and keep others from it.
+
+        Parameters
+        ----------
+        config : Recipe
+            The script's configuration.
+        stage : str
+            The stage it is of.
+        needs : tuple of str
+            Stages whose checkpoints it reads.
+        variant : str, optional
+            What sets it apart from the stage's usual run; its directory is <stage>-<variant>.
+
+        Raises
+        ------
+        UserError
+            If the data, the fold or the device is not there, if a checkpoint that it reads is
+            missing or does not fit, if the directory holds a run with other settings, or if
+            another process is at it.
+        """
+        config.check()
+        if (stage, config.method, config.protocol) == ("gan", "spectral", "random-frame"):
+            raise UserError(
+                "The random-frame protocol cuts trials into single seconds, and the generator "
+                "learns from whole trials: choose another --protocol, or reproduce the paper with "
+                "--method published."
+            )
+        store = Store.open(from_root(config.data_dir))
+        labels = class_labels(store, config.ratings, config.threshold)
+        absent = set(range(config.n_classes)) - set(labels.tolist())
+        if absent:
+            raise UserError(
+                f"No trial in {display_path(store.path)} is of class {min(absent)} of the task "
+                f"{config.task}: there is nothing to tell apart."
+            )
+        split = make_split(store, labels, config.protocol, config.fold, config.seed)
+        fold_dir = from_root(config.runs_dir) / config.task / config.protocol / f"fold{config.fold}"
+        directory = fold_dir / (f"{stage}-{variant}" if variant else stage)
+        identity = {
+            "stage": stage,
+            "settings": config.settings(),
+            "store_hash": store.hash,
+            "split_fingerprint": split.fingerprint,
+            "upstream": {},
+        }
+        run = cls(
+            config,
+            stage,
+            directory,
+            store,
+            labels,
+            split,
+            compute_of(config),
+            Ledger(store.n_trials * store.n_frames),
+            identity,
+        )
+        for name in needs:
+            run.upstream[name], identity["upstream"][name] = read_upstream(
+                fold_dir / name / "model.pt", name, config.command(name), identity, store, split
+            )
+        run._refuse_other_run()
+        # What is finished is only looked at, wherever it may have been put.
+        only_looked_at = run._done and not config.restart
+        distributed.init(run.device)
+        is_main = distributed.is_main_process()
+        if only_looked_at and is_main:
+            remove_dead_lock(run.dir)
+        with held(run.dir) if is_main and not only_looked_at else nullcontext():
+            if is_main:
+                run._claim()
+            distributed.barrier()
+            seed_torch(config.seed, 0, f"{stage}: initial weights")
+            yield run
+
+    @property
+    def device(self) -> torch.device:
+        """Where networks are."""
+        return self.compute.device
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is a result already; says so if there is."""
+        if self._done and distributed.is_main_process():
+            print(
+                f"{display_path(self.dir)} is finished: see result.json and the figures there, or "
+                "begin anew with --restart."
+            )
+        return self._done
+
+    @property
+    def _done(self) -> bool:
+        return (self.dir / "result.json").is_file() and (self.dir / "model.pt").is_file()
+
+    @property
+    def title(self) -> str:
+        """What figures and messages call the run, once certified; says so if it is leaky."""
+        leaky = " (LEAKY: see leakage.json)" if self.certificate["leaky"] else ""
+        return f"{self.config.task}, protocol {self.split.protocol}, fold {self.split.fold}{leaky}"
+
+    def log(self, message: str) -> None:
+        """Add a line to ``log.txt`` and to the terminal."""
+        if distributed.is_main_process():
+            tqdm.write(message)
+        self.note(message)
+
+    def note(self, message: str) -> None:
+        """Add a line to ``log.txt``."""
+        if distributed.is_main_process():
+            append_line(self.dir / "log.txt", f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {message}")
+
+    def spent(self) -> dict[str, float]:
+        """Return the time and the memory that the run has taken, over all its processes."""
+        return {
+            "seconds": self.before.get("seconds", 0) + time.monotonic() - self.started,
+            "peak_rss_mib": max(self.before.get("peak_rss_mib", 0), peak_rss_mib()),
+        }
+
+    def frames(self) -> Frames:
+        """Return the store's EEG, with the baseline removal of the protocol; reading is noted."""
+        return Frames(self.store, self.device, self.split.leaky, ledger=self.ledger)
+
+    def figure(self, name: str) -> Path:
+        """Return where to draw a figure of the certified run."""
+        return self.dir / f"{name}{'-leaky' if self.certificate['leaky'] else ''}.png"
+
+    def hand_over(self, best_epoch: int, network: dict[str, Any]) -> dict[str, Any]:
+        """Write ``model.pt``, a network and what it comes from, and return what is in it."""
+        parts = ("train", "val", "test")
+        origin = {
+            **self.identity,
+            "trials": {part: self.split.trials(part).tolist() for part in parts},
+            "best_epoch": best_epoch,
+            "seen": self.ledger.content(),
+        }
+        content = {**origin, **network}
+        checkpoints.save(self.dir / "model.pt", content)
+        return content
+
+    def write_result(self, **figures: Any) -> None:
+        """Write ``result.json``, which makes the run a finished one."""
+        if not distributed.is_main_process():
+            return
+        split = self.split
+        result = {
+            "task": self.config.task,
+            "stage": self.stage,
+            "protocol": split.protocol,
+            "leaky": self.certificate["leaky"],
+            "fold": split.fold,
+            "seed": split.seed,
+            "split_fingerprint": split.fingerprint,
+            "n_train_trials": len(split.trials("train")),
+            "n_val_trials": len(split.trials("val")),
+            "n_test_trials": len(split.trials("test")),
+            **figures,
+            **{name: round(value, 1) for name, value in self.spent().items()},
+            "environment": environment(self.compute),
+        }
+        write_json(self.dir / "result.json", result)
+
+    @property
+    def begin_anew(self) -> str:
+        """What mends a run that cannot be gone on with."""
+        return f"begin anew with: {self.config.command()} --restart"
+
+    def read_state(self) -> dict[str, Any]:
+        """Read ``state.pt``.
+
+        Raises
+        ------
+        UserError
+            If it is damaged, or of another run.
+        """
+        path = self.dir / "state.pt"
+        state = checkpoints.load_state(path, self.begin_anew)
+        changed = differences(state["of"], self.identity)
+        if changed:
+            raise UserError(
+                f"{display_path(path)} is of another run, which differs in {', '.join(changed)}: "
+                f"{self.begin_anew}"
+            )
+        return state
+
+    def _refuse_other_run(self) -> Mapping[str, Any] | None:
+        """Refuse to go on with what another run has left; return this run's ``config.json``."""
+        begun = [name for name in _FILES if (self.dir / name).is_file()]
+        if self.config.restart or not begun:
+            return None
+        path = self.dir / "config.json"
+        if not path.is_file():
+            raise UserError(
+                f"{display_path(self.dir)} holds {begun[0]} but no config.json to say of which "
+                "run: begin anew with --restart."
+            )
+        there = read_json(path)
+        check(there, _CONFIG, path, "begin anew with --restart.")
+        changed = differences({key: there[key] for key in self.identity}, self.identity)
+        if changed:
+            raise UserError(
+                f"{display_path(self.dir)} holds a run that differs in {', '.join(changed)}: give "
+                "the same settings to go on with it, --restart to replace it, or another "
+                "--runs-dir."
+            )
+        return there
+
+    def _claim(self) -> None:
+        """Make the directory this run's; it is this process's already."""
+        if self.config.restart:
+            with writing(self.dir):
+                remove_folder(self.dir)
+        there = self._refuse_other_run()  # in which case another process has been quicker
+        if self._done:
+            return
+        for left in self.dir.glob(".*.tmp"):  # of a process that was killed while writing
+            left.unlink(missing_ok=True)
+        now = environment(self.compute)
+        if there is None:
+            make_folder(self.dir)
+            write_json(self.dir / "config.json", {**self.identity, "environment": now})
+            return
+        changed = differences(there["environment"], now)
+        if changed:
+            self.log(
+                f"This run was begun elsewhere, so that its last digits may be others than "
+                f"without the interruption: {', '.join(changed)}."
+            )
