@@ -50,7 +50,7 @@ NO_EFFECT, EFFECT = "no effect", "effect"
 PUBLISHED, DE = "published", "DE"
 LINEAR, NETWORK = "linear", "SA-ST-Net"
 #: From the leakiest to the strictest.
-PROTOCOLS = ("window", "trial", "video", "subject")
+PROTOCOLS = ("random-frame", "trial", "video", "subject")
 CHANCE = 0.5
 #: Accuracy that the leak alone gives to the published protocol and baseline, at least.
 LEAK = 0.9
@@ -276,7 +276,7 @@ def expectation(cell: Cell, n_honest: int) -> tuple[str, bool]:
     """
     if cell.data == EFFECT:
         return "above chance", cell.low > CHANCE
-    if cell.protocol != "window":
+    if cell.protocol != "random-frame":
         low, high = joint_interval(cell, n_honest)
         return "covers chance", low <= CHANCE <= high
     if cell.baseline == PUBLISHED and cell.model == NETWORK:
@@ -302,7 +302,7 @@ def joint_interval(cell: Cell, n: int) -> tuple[float, float]:
 
 def n_honest(cells: Sequence[Cell]) -> int:
     """Return how many cells have to cover chance."""
-    return sum(cell.data == NO_EFFECT and cell.protocol != "window" for cell in cells)
+    return sum(cell.data == NO_EFFECT and cell.protocol != "random-frame" for cell in cells)
 
 
 def unexpected(cells: Sequence[Cell]) -> list[str]:
@@ -350,9 +350,9 @@ def report(config: Config, cells: Sequence[Cell]) -> str:
             )
     leaks, news = (
         [percent(found[data, protocol, b, NETWORK].accuracy) for b in (PUBLISHED, DE)]
-        for data, protocol in ((NO_EFFECT, "window"), (EFFECT, "subject"))
+        for data, protocol in ((NO_EFFECT, "random-frame"), (EFFECT, "subject"))
     )
-    honest = [c for c in cells if c.data == NO_EFFECT and c.protocol != "window"]
+    honest = [c for c in cells if c.data == NO_EFFECT and c.protocol != "random-frame"]
     missed = sum(not c.low <= CHANCE <= c.high for c in honest)
     strength, n_trials = config.effect_strength, config.n_subjects * config.n_trials
     seconds = f"every {ordinal(config.every)} second"

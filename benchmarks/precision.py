@@ -167,7 +167,7 @@ def stages_row(config: Config, arm: str) -> str:
     ]
     tuned = mean(
         [
-            result(config, arm, "finetune", seed, fold)["test"]["window"]["balanced_accuracy"]
+            result(config, arm, "finetune", seed, fold)["test"]["random-frame"]["balanced_accuracy"]
             for fold in config.all_stages
         ]
     )

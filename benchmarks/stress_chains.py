@@ -30,6 +30,8 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from de3dgan.figures import stages as figures_of_stages
+
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
@@ -297,7 +299,7 @@ def foreign(method: str, stores: Mapping[str, Path], seed: int) -> list[Variant]
         Variant("class names", {"class-names": "bad good"}, "they are for figures"),
     ]
     if method == "published":
-        variants.append(Variant("leaky protocol", {"protocol": "window"}))
+        variants.append(Variant("leaky protocol", {"protocol": "random-frame"}))
     return variants
 
 
@@ -376,7 +378,7 @@ def every_cell(
             yield from splices(method, home, home_flags, variant.name, there, 2)
     for a, b in itertools.combinations(variants, 2) if pairs else ():
         together = {**a.flags, **b.flags}
-        if a.flags.keys() & b.flags.keys() or {"spectral", "window"} <= {
+        if a.flags.keys() & b.flags.keys() or {"spectral", "random-frame"} <= {
             *map(str, together.values())
         }:
             continue  # the spectral generator knows no windows
@@ -775,14 +777,13 @@ def run_here(script: Path, flags: Mapping[str, Any]) -> Done:
 def quick() -> Iterator[None]:
     """Leave out what takes long and no chain depends on: figures, and measuring the EEG."""
     from de3dgan.stages import gan
-    from de3dgan.training.run import Run
 
     def nothing_measured(*_: object) -> dict[str, Any]:
         rows = {"amplitude_uv": 1.0, "de_round_trip": {}}
         return {"real": rows, "generated": rows}
 
     with (
-        mock.patch.object(Run, "figures", lambda _: None),
+        mock.patch.object(figures_of_stages, "plotting", lambda _: None),
         mock.patch.object(gan, "quality", nothing_measured),
     ):
         yield

@@ -135,7 +135,7 @@ def row(size: int, folds: Sequence[Fold]) -> str:
 
 def pooled(folds: Sequence[Predictions]) -> Clusters:
     """Return the predictions of all folds together, per group."""
-    parts = zip(*(fold.in_unit("window") for fold in folds), strict=True)
+    parts = zip(*(fold.in_unit("random-frame") for fold in folds), strict=True)
     return Clusters.of(*map(np.concatenate, parts))
 
 

@@ -8,17 +8,18 @@ import signal
 import sys
 from pathlib import Path
 
-from de3dgan.training import distributed, loop, run
+from de3dgan.figures import stages as figures_of_stages
+from de3dgan.training import distributed, loop
 from tests.conftest import run_stage
 
 
 def main() -> None:
     """Run the stages that the command line names, in JSON, one after the other."""
-    run.Run.figures = lambda run: None
+    figures_of_stages.plotting = lambda run: None
     for job in json.loads(sys.argv[1]):
         stop_at = job.pop("stop_at", None)
         if stop_at is not None:
-            loop.processes.interrupt_together = stopping_at(stop_at)
+            loop.distributed.interrupt_together = stopping_at(stop_at)
         store, runs = Path(job.pop("store")), Path(job.pop("runs"))
         try:
             run_stage(job.pop("stage"), store, runs, **job)

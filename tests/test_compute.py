@@ -11,7 +11,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from de3dgan.data import store
-from de3dgan.training import loop, run
+from de3dgan.figures import stages as figures_of_stages
+from de3dgan.training import loop
 from de3dgan.training.device import Compute
 from tests.conftest import METHODS, STAGES, read_lines, run_stage
 
@@ -20,7 +21,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(autouse=True)
 def no_figures(monkeypatch):
-    monkeypatch.setattr(run.Run, "figures", lambda run: None)
+    monkeypatch.setattr(figures_of_stages, "plotting", lambda run: None)
 
 
 @pytest.mark.parametrize(

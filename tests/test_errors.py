@@ -18,7 +18,7 @@ from de3dgan.base.files import replaced_folder
 from de3dgan.data.sources import deap
 from de3dgan.data.store import manifest_hash
 from de3dgan.data.synthetic import Signal, simulate_subject
-from de3dgan.training.run import Run
+from de3dgan.figures import stages as figures_of_stages
 from tests.conftest import (
     METHODS,
     ROOT,
@@ -62,7 +62,7 @@ def refuse(folder: Path, script: Path, *args: object, cwd: Path | None = None) -
 def no_figures():
     """Leave out figures, which take longer than all else here."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Run, "figures", lambda run: None)
+        patch.setattr(figures_of_stages, "plotting", lambda run: None)
         yield
 
 
@@ -507,7 +507,7 @@ def test_the_command_to_begin_anew_is_of_the_same_run(stage, method, little_stor
 
 @pytest.mark.parametrize("stage", ["gan", "finetune"])
 def test_the_window_protocol_is_refused_in_a_sentence(stage, little_store, tmp_path):
-    args = ("--data-dir", little_store, "--runs-dir", tmp_path, "--protocol", "window")
+    args = ("--data-dir", little_store, "--runs-dir", tmp_path, "--protocol", "random-frame")
     message = sentence(run_here(script_of(stage), *args, *TINY[stage]))
     if stage == "gan":
         assert "another --protocol" in message

@@ -18,8 +18,8 @@ import pytest
 
 from de3dgan.base import files
 from de3dgan.base.errors import UserError
+from de3dgan.figures import stages as figures_of_stages
 from de3dgan.training import loop
-from de3dgan.training.run import Run
 from tests.conftest import (
     ROOT,
     STAGES,
@@ -36,7 +36,7 @@ PREPROCESS = ROOT / "preprocess_de.py"
 
 @pytest.fixture(autouse=True)
 def no_figures(monkeypatch):
-    monkeypatch.setattr(Run, "figures", lambda run: None)
+    monkeypatch.setattr(figures_of_stages, "plotting", lambda run: None)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def finished(little_store, tmp_path_factory) -> Path:
     """Return a runs folder in which all three stages of fold 0 are finished."""
     runs = tmp_path_factory.mktemp("finished") / "runs"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Run, "figures", lambda run: None)
+        patch.setattr(figures_of_stages, "plotting", lambda run: None)
         for stage in STAGES:
             run_stage(stage, little_store, runs)
     return runs

@@ -12,8 +12,8 @@ import pytest
 
 from de3dgan.data.store import Store
 from de3dgan.eeg.de import trial_de
+from de3dgan.figures import stages as figures_of_stages
 from de3dgan.stages.generation import TrainedGenerator, load_generator
-from de3dgan.training.run import Run
 from tests.conftest import (
     METHODS,
     ROOT,
@@ -33,7 +33,7 @@ def runs_of(deap_store, tmp_path_factory) -> dict[str, Path]:
     """Return runs folders with a generator of the valence task, trained for an epoch, by method."""
     folders = {}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Run, "figures", lambda run: None)
+        patch.setattr(figures_of_stages, "plotting", lambda run: None)
         for method in METHODS:
             folders[method] = tmp_path_factory.mktemp("generate") / "runs"
             args = ("--data-dir", deap_store, "--runs-dir", folders[method], "--epochs", 1)

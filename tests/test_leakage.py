@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from de3dgan.base.errors import UserError
+from de3dgan.data import scalers
 from de3dgan.data.frames import Frames
 from de3dgan.data.ledger import Ledger
 from de3dgan.data.scalers import DE_SCALER, EEG_SCALER, fit_de_scaler, fit_eeg_scaler
@@ -23,10 +24,12 @@ from de3dgan.data.splits import make_split
 from de3dgan.data.store import Store
 from de3dgan.evaluation import leakage
 from de3dgan.evaluation.leakage import certificate, probe
+from de3dgan.figures import stages as figures_of_stages
 from de3dgan.reporting.summary import describe
-from de3dgan.stages import classifier, gan
+from de3dgan.stages import classifier, published_generator, spectral_generator
+from de3dgan.stages import trials as trials_module
+from de3dgan.stages.trials import Trials
 from de3dgan.training import checkpoints, loop
-from de3dgan.training.run import Run
 from tests.conftest import METHODS, STAGES, run_stage, write_store
 from tests.helpers import fake_store, split_by_trial
 
@@ -78,7 +81,7 @@ def finished(method, finished_of) -> Path:
 
 @pytest.fixture(autouse=True)
 def no_figures(monkeypatch):
-    monkeypatch.setattr(Run, "figures", lambda run: None)
+    monkeypatch.setattr(figures_of_stages, "plotting", lambda run: None)
 
 
 def fold_of(runs: Path) -> Path:
@@ -136,20 +139,20 @@ def test_the_groups_are_those_of_the_protocol(tmp_path):
 
 def test_the_window_protocol_is_leaky_because_of_what_was_seen(little_store, tmp_path):
     for stage in STAGES:
-        folder = run_stage(stage, little_store, tmp_path, "published", protocol="window")
+        folder = run_stage(stage, little_store, tmp_path, "published", protocol="random-frame")
         found, _ = read(folder)
         assert found["leaky"]
         chain = STAGES if stage == "finetune" else [stage]
         expected = {(s, a) for s in chain for a in OWN["published"][s]}
         assert set(overlaps(found)) == expected
-    text = describe(tmp_path / "valence" / "window" / "fold0")
+    text = describe(tmp_path / "valence" / "random-frame" / "fold0")
     assert text.count("**(leaky)**") == 7  # a row for each model
     for reason in found["reasons"]:
         assert text.count(f"- {reason}") == 1
 
 
 def test_the_window_protocol_of_our_classifier_is_leaky_too(little_store, tmp_path):
-    found, _ = read(run_stage("classifier", little_store, tmp_path, protocol="window"))
+    found, _ = read(run_stage("classifier", little_store, tmp_path, protocol="random-frame"))
     assert {stage for stage, _ in overlaps(found)} == {"classifier"}
     assert {artefact for _, artefact in overlaps(found)} == OWN["spectral"]["classifier"]
 
@@ -170,8 +173,8 @@ def leaky_fit(fit):
 
 
 def also_spread(n_wanted: int, more: np.ndarray):
-    """Return a `gan._spread` that adds trials to those of which at most `n_wanted` are wanted."""
-    spread = gan._spread
+    """Return a `spread` that adds trials to those of which at most `n_wanted` are wanted."""
+    spread = trials_module.spread
     return lambda items, n: spread(also(items, more) if n == n_wanted else items, n)
 
 
@@ -185,27 +188,29 @@ def plant(patch: pytest.MonkeyPatch, stage: str, artefact: str, split) -> None:
     own = loop.batches
     if artefact in (DE_SCALER, EEG_SCALER):
         name = "fit_de_scaler" if artefact == DE_SCALER else "fit_eeg_scaler"
-        owner = gan if stage == "gan" else normalisation
+        owner = trials_module if stage == "gan" else scalers
         patch.setattr(owner, name, leaky_fit(getattr(scalers, name)))
     elif artefact in ("generator", "critic", "classifier"):
         extra = trial if stage == "gan" else frames
         patch.setattr(loop, "batches", lambda items, *args: own(also(items, extra), *args))
     elif artefact == "generator's start":
-        patch.setattr(gan, "_spread", also_spread(gan._N_START_TRIALS, trial))
+        spread = also_spread(spectral_generator._N_START_TRIALS, trial)
+        patch.setattr(spectral_generator, "spread", spread)
     elif artefact == "generator's calibration":
-        whole = gan.Trials.whole
+        whole = Trials.whole
 
         def peek_whole(data, trials):
             return whole(data, also(trials, trial))
 
-        def calibrate(run, data, generator, own=gan.calibrate):
-            patch.setattr(gan.Trials, "whole", peek_whole)
-            own(run, data, generator)
-            patch.setattr(gan.Trials, "whole", whole)
+        def calibrate(run, data, generator, n_steps, own=spectral_generator.calibrate):
+            patch.setattr(Trials, "whole", peek_whole)
+            own(run, data, generator, n_steps)
+            patch.setattr(Trials, "whole", whole)
 
-        patch.setattr(gan, "calibrate", calibrate)
+        patch.setattr(spectral_generator, "calibrate", calibrate)
     elif stage == "gan":
-        patch.setattr(gan, "_spread", also_spread(gan._N_VAL_TRIALS, trial))
+        for module in (spectral_generator, published_generator):
+            patch.setattr(module, "spread", also_spread(trials_module.N_VAL_TRIALS, trial))
     else:
         predict = classifier.predict
 
@@ -326,7 +331,7 @@ def test_figures_of_a_leaky_run_say_so_in_name_heading_and_metadata(
     little_store, tmp_path, monkeypatch
 ):
     monkeypatch.undo()  # draw
-    folder = run_stage("classifier", little_store, tmp_path, protocol="window", epochs=1)
+    folder = run_stage("classifier", little_store, tmp_path, protocol="random-frame", epochs=1)
     pngs = list(folder.glob("*.png"))
     assert len(pngs) == 3
     for path in pngs:
@@ -355,7 +360,7 @@ def study(seed: int = 0, strength: float = 1.0) -> tuple[Store, np.ndarray]:
 
 def test_the_probe_finds_trials_that_are_known_again():
     store, labels = study()
-    found = probe(store, make_split(store, labels, "window", 0, 520), labels)
+    found = probe(store, make_split(store, labels, "random-frame", 0, 520), labels)
     assert found["n_permutations"] >= 20
     assert found["low"] > 0.6
     assert not found["covers_chance"]

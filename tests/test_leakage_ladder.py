@@ -48,7 +48,7 @@ def good_cells() -> list[Cell]:
     cells = []
     for data in (NO_EFFECT, EFFECT):
         for protocol in PROTOCOLS:
-            accuracy = 0.5 if data == NO_EFFECT and protocol != "window" else 0.95
+            accuracy = 0.5 if data == NO_EFFECT and protocol != "random-frame" else 0.95
             for baseline in (PUBLISHED, DE):
                 for model in (LINEAR, NETWORK):
                     ends = accuracy - 0.03, accuracy + 0.03
@@ -80,14 +80,14 @@ def test_the_short_ladder_comes_out(stores):
     assert n_honest(cells) == 6
     groups = {cell.protocol: (cell.group, cell.n_groups) for cell in cells}
     assert groups == {
-        "window": ("trial", 80),
+        "random-frame": ("trial", 80),
         "trial": ("trial", 80),
         "video": ("stimulus", 8),
         "subject": ("subject", 10),
     }
     for cell in cells:
         assert cell.low <= cell.accuracy <= cell.high
-        if (cell.data, cell.protocol) == (NO_EFFECT, "window"):
+        if (cell.data, cell.protocol) == (NO_EFFECT, "random-frame"):
             assert cell.accuracy > 0.7  # with so few trials, a line tells most of them apart
 
 
@@ -128,8 +128,8 @@ def test_without_an_effect_coins_are_tossed_anew_for_each_fold(stores):
 @pytest.mark.parametrize(
     ("accuracy", "place"),
     [
-        (0.85, (NO_EFFECT, "window", PUBLISHED, NETWORK)),  # the leak is not seen in full
-        (0.51, (NO_EFFECT, "window", DE, LINEAR)),  # the leak is not seen at all
+        (0.85, (NO_EFFECT, "random-frame", PUBLISHED, NETWORK)),  # the leak is not seen in full
+        (0.51, (NO_EFFECT, "random-frame", DE, LINEAR)),  # the leak is not seen at all
         (0.60, (NO_EFFECT, "subject", DE, NETWORK)),  # an honest protocol leaks
         (0.40, (NO_EFFECT, "trial", PUBLISHED, LINEAR)),  # or is below chance
         (0.52, (EFFECT, "video", PUBLISHED, NETWORK)),  # an effect is not found

@@ -199,7 +199,7 @@ def test_a_trials_score_is_the_mean_of_its_frames():
     assert of_trial.tolist() == [0, 1]
     np.testing.assert_allclose(mean[:, 1], [0.4, 1.7 / 3])
     both = metrics.frame_and_trial(trials, labels, p)
-    assert both["window"]["accuracy"] == pytest.approx(2 / 5)
+    assert both["frame"]["accuracy"] == pytest.approx(2 / 5)
     assert both["trial"]["accuracy"] == 1.0
 
 

@@ -55,8 +55,8 @@ from de3dgan.evaluation.baselines import NAMES, predictions
 from de3dgan.evaluation.leakage import probe
 from de3dgan.evaluation.quality import de_round_trip, linear_score, matched_noise
 from de3dgan.evaluation.statistics import Clusters, compare, estimate, verdict, verdict_text
+from de3dgan.figures import stages as figures_of_stages
 from de3dgan.reporting.results import MODELS, Predictions
-from de3dgan.training.run import Run
 from models import SpectralGenerator
 from tests.conftest import STAGES, run_here, run_stage, write_store
 from tests.helpers import fake_store, one_line, split_by_trial
@@ -103,7 +103,7 @@ def test_any_predictions_have_scores_that_are_numbers_or_none(labels, groups, ki
         if len(np.unique(groups)) > 1 and name != "auc":
             assert math.isfinite(found.low) and math.isfinite(found.high)
         if name != "auc":
-            assert found.value == pytest.approx(scores["window"][name])
+            assert found.value == pytest.approx(scores["frame"][name])
     found = compare([clusters], [clusters], "balanced_accuracy", n_draws=50)
     assert verdict(found, found.p) == "no evidence"
     assert "nan" not in verdict_text(found, found.p)
@@ -142,10 +142,10 @@ def test_a_report_of_one_fold_with_one_group_has_dashes_for_what_is_not_defined(
         for model in ("linear", "classifier")
     }  # fmt: skip
     study = Study("valence", "subject", "subject", {}, of, [])
-    estimates = study.estimates("window")
+    estimates = study.estimates("frame")
     comparisons = study.comparisons()
     assert np.isnan(holm([comparison.p for comparison, _ in comparisons.values()])).all()
-    tables = (scores_table(study, "window", estimates), comparisons_table(study, comparisons))
+    tables = (scores_table(study, "frame", estimates), comparisons_table(study, comparisons))
     for text in map(markdown_text, tables):
         assert "nan" not in text.lower() and "–" in text
     assert MODELS["classifier"] in markdown_text(tables[0])
@@ -221,7 +221,7 @@ def test_a_class_that_nobody_predicts_and_a_subject_with_one_class_are_scored():
     for p in predicted(store, split, labels).values():
         trials = split.test // store.n_frames
         scores = metrics.frame_and_trial(trials, labels[trials], p)
-        assert not list(non_finite(scores)) and scores["window"]["auc"] is not None
+        assert not list(non_finite(scores)) and scores["frame"]["auc"] is not None
 
 
 # --- Quality -------------------------------------------------------------------------------------
@@ -362,7 +362,7 @@ def change(folder, **changed) -> None:
 
 @pytest.fixture
 def no_figures(monkeypatch):
-    monkeypatch.setattr(Run, "figures", lambda run: None)
+    monkeypatch.setattr(figures_of_stages, "plotting", lambda run: None)
 
 
 @pytest.mark.parametrize("method", ["spectral", "published"])

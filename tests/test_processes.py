@@ -17,7 +17,8 @@ import torch
 
 from de3dgan.base import draws
 from de3dgan.base.errors import UserError
-from de3dgan.training import distributed, run
+from de3dgan.figures import stages as figures_of_stages
+from de3dgan.training import distributed
 from de3dgan.training.device import device_of
 from models.blocks import DoubleSize3d, Dropout
 from tests.conftest import METHODS, ROOT, STAGES, TINY_OF, read_lines, run_stage, script_of
@@ -58,7 +59,7 @@ def assert_same_losses(one: Path, other: Path) -> None:
 
 @pytest.fixture(autouse=True)
 def no_figures(monkeypatch):
-    monkeypatch.setattr(run.Run, "figures", lambda run: None)
+    monkeypatch.setattr(figures_of_stages, "plotting", lambda run: None)
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +71,7 @@ def both(little_store, tmp_path_factory):
     folders = [tmp_path_factory.mktemp(name) for name in ("one", "two")]
     fold = Path("valence", "trial", "fold0")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run.Run, "figures", lambda run: None)
+        patch.setattr(figures_of_stages, "plotting", lambda run: None)
         for method in METHODS:
             for stage in STAGES:
                 run_stage(stage, little_store, folders[0] / method, method, **UNEVEN[stage])

@@ -256,7 +256,7 @@ def test_only_so_many_trials_are_made_and_only_of_their_part(world, monkeypatch)
 def test_in_the_leaky_protocol_test_frames_are_not_their_own_training_frames(world):
     frames = np.random.default_rng(0).permutation(N_TRIALS * N_FRAMES)
     train, val, test = map(np.sort, np.split(frames, [200, 240]))
-    split = Split("window", 0, 520, N_FRAMES, train, val, test)
+    split = Split("random-frame", 0, 520, N_FRAMES, train, val, test)
     rows = quality(world, split, LABELS, lambda trials: world.eeg[trials], {})
     assert rows["real"]["nearest_training"] > 0.3
     assert rows["real"]["tstr"] > 0.85

@@ -445,9 +445,9 @@ def test_unfinished_and_unlike_controls_are_noted(real_runs, tmp_path, undrawn):
 
 def test_leaky_runs_are_marked_everywhere(little_store, tmp_path, undrawn):
     runs = tmp_path / "runs"
-    run_stage("classifier", little_store, runs, protocol="window", epochs=1)
+    run_stage("classifier", little_store, runs, protocol="random-frame", epochs=1)
     done = run_here(REPORT, "--runs-dir", runs, "--out", tmp_path / "out")
-    assert "protocol window (leaky): No verdict" in done.stdout
+    assert "protocol random-frame (leaky): No verdict" in done.stdout
     page = Page((tmp_path / "out" / "report.html").read_text())
     assert page.text.index("Leaky: these figures say nothing about new EEG") < page.text.index(
         "No verdict on generated EEG yet"
@@ -460,9 +460,11 @@ def test_leaky_runs_are_marked_everywhere(little_store, tmp_path, undrawn):
     assert page.text.count("⚠ leaky") >= len(page.all("img")) + 2 * 6 + 1
     names = sorted(path.name for path in (tmp_path / "out" / "tables").iterdir())
     assert names and all("-leaky." in name for name in names)
-    rows = table(tmp_path / "out", "valence-window-models-per-frame-leaky")
+    rows = table(tmp_path / "out", "valence-random-frame-models-per-frame-leaky")
     assert {row["leaky"] for row in rows} == {"True"}
-    tex = (tmp_path / "out" / "tables" / "valence-window-models-per-frame-leaky.tex").read_text()
+    tex = (
+        tmp_path / "out" / "tables" / "valence-random-frame-models-per-frame-leaky.tex"
+    ).read_text()
     assert tex.count(r"\textbf{(leaky)}") == 6
     assert "does NOT cover chance" in page.text
 

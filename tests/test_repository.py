@@ -85,7 +85,7 @@ def test_the_copies_of_a_stage_differ_in_values_only(stage):
         ('ratings: tuple[str, ...] = ("valence",)', 'ratings: tuple[str, ...] = ("a", "b")', True),
         ("fold: int = 0", "fold: float = 0", False),
         ("fold: int = 0", "folds: int = 0", False),
-        ('"subject", "window"]', '"subject"]', False),
+        ('"subject", "random-frame"]', '"subject"]', False),
         ("if run.finished:", "if not run.finished:", False),
         ("config.lr", "config.seed", False),
         ("def main(config: Config) -> None:", "def main(config: Config) -> int:", False),

@@ -11,6 +11,7 @@ import torch
 
 from de3dgan.data.preprocessing import build_store
 from de3dgan.data.synthetic import Signal, write_deap
+from de3dgan.figures import stages as figures_of_stages
 from de3dgan.training import loop, run
 from de3dgan.training.device import Compute
 from tests.conftest import METHODS, ROOT, STAGES, contents, read_lines, run_stage
@@ -21,7 +22,7 @@ TOLERANCE = 0.01
 
 @pytest.fixture(autouse=True)
 def no_figures(monkeypatch):
-    monkeypatch.setattr(run.Run, "figures", lambda run: None)
+    monkeypatch.setattr(figures_of_stages, "plotting", lambda run: None)
 
 
 def test_any_number_of_jobs_makes_the_same_store(tmp_path):

@@ -16,8 +16,8 @@ from de3dgan.base.errors import UserError
 from de3dgan.base.files import read_json, write_csv, write_json
 from de3dgan.data.store import Store
 from de3dgan.evaluation.metrics import frame_and_trial
+from de3dgan.figures import stages as figures_of_stages
 from de3dgan.reporting.results import COMPARISONS, MODELS, read_fold, read_studies
-from de3dgan.training.run import Run
 from tests.conftest import run_stage
 from tests.helpers import one_line
 
@@ -29,7 +29,7 @@ def runs(little_store, tmp_path_factory) -> Path:
     """Return two seeds of two folds with a classifier, one fold also with its other stages."""
     folder = tmp_path_factory.mktemp("results")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Run, "figures", lambda run: None)
+        patch.setattr(figures_of_stages, "plotting", lambda run: None)
         for seed in (520, 521):
             for fold in (0, 1):
                 settings = {"fold": fold, "seed": seed, "protocol": "subject", "epochs": 1}
@@ -71,8 +71,8 @@ def test_a_fold_has_its_stages_and_its_baselines(runs, little_store):
         if result:
             for unit, scores in predictions.scores().items():
                 assert scores == pytest.approx(result["test"][unit], abs=1e-4)
-    assert fold.predictions["majority"].scores()["window"] == pytest.approx(
-        fold.results["classifier"]["majority"]["window"], abs=1e-4
+    assert fold.predictions["majority"].scores()["frame"] == pytest.approx(
+        fold.results["classifier"]["majority"]["frame"], abs=1e-4
     )
 
 
@@ -236,8 +236,8 @@ WRONG = [
     ("finetune/result.json", "protocol", "x", 'protocol is "x", and must be one of trial, video'),
     ("finetune/result.json", "leaky", "no", 'leaky is "no", and must be true or false'),
     ("finetune/result.json", "best_epoch", -1, "best_epoch is -1"),
-    ("finetune/result.json", "test", {"window": {"auc": 2}}, "test.window.auc is 2"),
-    ("finetune/result.json", "test", {"window": {"auc": math.nan}}, "test.window.auc is NaN"),
+    ("finetune/result.json", "test", {"frame": {"auc": 2}}, "test.frame.auc is 2"),
+    ("finetune/result.json", "test", {"frame": {"auc": math.nan}}, "test.frame.auc is NaN"),
     ("finetune/result.json", "anything", [{"b": math.inf}], "anything.0.b is Infinity"),
     ("gan/result.json", "quality", [], "quality is [], and must be an object"),
     ("gan/result.json", "quality", {"real": {}}, "quality.generated is missing"),
@@ -274,7 +274,7 @@ def test_whatever_field_is_missing_there_is_a_sentence_or_it_is_not_needed(stage
         except UserError as error:
             assert f"{field} is missing" in str(error)
         else:
-            assert study.estimates("window") and study.comparisons()
+            assert study.estimates("frame") and study.comparisons()
             unread = "split_fingerprint seconds peak_rss_mib test majority environment versions"
             assert field in unread.split() or (name, field) == ("leakage.json", "protocol")
 

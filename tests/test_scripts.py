@@ -109,7 +109,7 @@ def n_epochs(task: str) -> int:
 def by_protocol(deap_store, tmp_path_factory) -> dict[str, Path]:
     """Return the classifier stage's directory for each other protocol."""
     folder = tmp_path_factory.mktemp("protocols") / "runs"
-    protocols = ("video", "subject", "window")
+    protocols = ("video", "subject", "random-frame")
     for protocol in protocols:
         args = ["--data-dir", deap_store, "--runs-dir", folder, "--epochs", 1]
         args += ["--protocol", protocol, *TINY["classifier"]]
@@ -236,7 +236,7 @@ def test_result_json_has_exactly_the_promised_keys(stage, task, runs, deap_store
             assert all(f["correlation"] > 0.95 and abs(f["bias"]) < 0.05 for f in bands)
     else:
         for kind in ("test", "majority"):
-            assert set(result[kind]) == {"window", "trial"}
+            assert set(result[kind]) == {"frame", "trial"}
             assert all(set(figures) == METRICS for figures in result[kind].values())
 
 
@@ -249,14 +249,14 @@ def test_predictions_cover_the_test_split_and_give_the_reported_metrics(
     check_predictions(runs[task] / stage, store, RATINGS[task])
 
 
-@pytest.mark.parametrize("protocol", ["video", "subject", "window"])
+@pytest.mark.parametrize("protocol", ["video", "subject", "random-frame"])
 def test_every_protocol_gives_predictions_of_its_own_test_split(protocol, by_protocol, deap_store):
     store, folder = Store.open(deap_store), by_protocol[protocol]
     check_predictions(folder, store, ("valence",))
     result = read_result(folder)
     assert result["protocol"] == protocol
-    assert result["leaky"] == (protocol == "window")
-    assert ("LEAKY" in (folder / "log.txt").read_text()) == (protocol == "window")
+    assert result["leaky"] == (protocol == "random-frame")
+    assert ("LEAKY" in (folder / "log.txt").read_text()) == (protocol == "random-frame")
     column = {"video": "stimulus", "subject": "subject"}.get(protocol)
     if column:
         split, _ = split_of(store, result, ("valence",))
@@ -278,7 +278,7 @@ def check_predictions(folder: Path, store: Store, ratings: tuple[str, ...]) -> N
     assert p.min() >= 0
 
     units = {
-        "window": (rows["label"], p),
+        "frame": (rows["label"], p),
         "trial": per_trial(rows["trial"], rows["label"], p),
     }
     known = labels[split.trials("train")]
@@ -290,7 +290,7 @@ def check_predictions(folder: Path, store: Store, ratings: tuple[str, ...]) -> N
 
 
 def test_the_window_protocol_is_of_the_published_generator_only(deap_store, tmp_path):
-    args = ["--data-dir", deap_store, "--runs-dir", tmp_path, "--protocol", "window"]
+    args = ["--data-dir", deap_store, "--runs-dir", tmp_path, "--protocol", "random-frame"]
     done = run_here(script_of("gan"), *args, *TINY["gan"])
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "--method published" in done.stderr
@@ -370,7 +370,7 @@ def test_the_summary_prints_a_table_of_what_the_stages_reported(runs):
         (cells,) = (cells for name, cells in rows.items() if name.startswith(start))
         assert cells == [
             f"{figures[u][m]:.3f}"
-            for u in ("window", "trial")
+            for u in ("frame", "trial")
             for m in ("accuracy", "balanced_accuracy", "auc")
         ]
     for baseline in (

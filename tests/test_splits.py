@@ -56,7 +56,7 @@ def check(split, store, labels) -> None:
     for part in parts(split):
         assert (np.diff(part) > 0).all()
         assert set(labels[part // n_frames]) == set(labels)
-    if split.protocol != "window":
+    if split.protocol != "random-frame":
         groups = group_of(store, split.protocol)
         train, val, test = (set(groups[part // n_frames]) for part in parts(split))
         assert not (train & val or train & test or val & test)
@@ -65,7 +65,7 @@ def check(split, store, labels) -> None:
 @settings(max_examples=60, deadline=None)
 @given(
     trials=TRIALS,
-    protocol=st.sampled_from((*GROUPED, "window")),
+    protocol=st.sampled_from((*GROUPED, "random-frame")),
     n_classes=st.sampled_from([1, 2, 4]),
     fold=st.integers(0, 4),
     seed=st.integers(0, 2**31),
@@ -85,7 +85,7 @@ def test_any_study_is_split_by_group_or_refused(trials, protocol, n_classes, fol
 @settings(max_examples=60, deadline=None)
 @given(
     sizes=st.lists(st.integers(5, 40), min_size=2, max_size=4),
-    protocol=st.sampled_from(["trial", "window"]),
+    protocol=st.sampled_from(["trial", "random-frame"]),
     fold=st.integers(0, 4),
     seed=st.integers(0, 2**31),
 )
@@ -144,7 +144,7 @@ def test_trial_folds_are_stratified():
 
 def test_the_window_protocol_mixes_trials_and_says_so():
     store, labels = study(2, 5, n_frames=60)
-    splits = [make_split(store, labels, "window", fold, 520) for fold in range(5)]
+    splits = [make_split(store, labels, "random-frame", fold, 520) for fold in range(5)]
     for split in splits:
         check(split, store, labels)
         assert split.leaky
@@ -188,7 +188,7 @@ def test_another_seed_draws_other_trials():
 @pytest.mark.parametrize(
     ("protocol", "fold", "words"),
     [
-        ("leave-one-out", 0, "trial, video, subject, window"),
+        ("leave-one-out", 0, "trial, video, subject, random-frame"),
         ("trial", 5, "0 to 4"),
         ("trial", -1, "0 to 4"),
         ("subject", 0, "add recordings"),
@@ -210,7 +210,7 @@ def test_a_class_that_a_part_would_lack_is_refused():
     one_line(error)
 
 
-@pytest.mark.parametrize("protocol", ["trial", "window"])
+@pytest.mark.parametrize("protocol", ["trial", "random-frame"])
 def test_too_few_trials_of_every_class_are_refused(protocol):
     """Six trials are six groups, but three of a class cannot be in five folds."""
     store, labels = study(1, 6, n_frames=1)

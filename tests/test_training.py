@@ -23,7 +23,8 @@ from de3dgan.base.errors import UserError
 from de3dgan.eeg.de import trial_de
 from de3dgan.eeg.montage import mirrored
 from de3dgan.figures import plots
-from de3dgan.stages import classifier, gan
+from de3dgan.stages import classifier, published_generator
+from de3dgan.stages.spectral_generator import augment, calibrate
 from de3dgan.training import checkpoints, loop
 from de3dgan.training.device import Compute
 from de3dgan.training.run import Run
@@ -383,13 +384,13 @@ def test_the_last_good_epoch_is_kept_when_a_loss_is_not_finite(
 
             patch.setattr(SpectralGenerator, "log_likelihood", spoilt)
         elif stage == "gan":
-            original, calls = gan.F.mse_loss, []
+            original, calls = published_generator.F.mse_loss, []
 
             def spoilt(*args):
                 calls.append(None)
                 return original(*args) * (float("nan") if len(calls) == 8 else 1)
 
-            patch.setattr(gan.F, "mse_loss", spoilt)
+            patch.setattr(published_generator.F, "mse_loss", spoilt)
         else:
             original, calls = classifier.F.cross_entropy, []
             # of 7 batches in each epoch; in our stage 3, of the real and the generated ones
@@ -426,7 +427,7 @@ def watched(little_store, tmp_path_factory) -> dict:
             "step": loop.step,
             "save": checkpoints.save,
             "forward": Discriminator.forward,
-            "train": gan.train,
+            "train": published_generator.train,
         }
 
         def batches(items, size, seed, epoch, purpose):
@@ -458,7 +459,7 @@ def watched(little_store, tmp_path_factory) -> dict:
 
         patch.setattr(loop, "batches", batches)
         patch.setattr(Discriminator, "forward", forward)
-        patch.setattr(gan, "train", train)
+        patch.setattr(published_generator, "train", train)
         patch.setattr(loop, "step", step)
         patch.setattr(checkpoints, "save", save)
         runs = tmp_path_factory.mktemp("watched")
@@ -534,7 +535,7 @@ def test_the_generator_of_the_highest_likelihood_is_handed_over(
     wanted = of_average(states[best]["nets"]["generator"])
     assert list(model["weights"]) == list(wanted)
     changed = {k for k, v in wanted.items() if not torch.equal(v, model["weights"][k])}
-    assert changed == ({"usual", "coherence.strength"} if n_calibration_steps else set())
+    assert changed == ({"intercept", "coherence.strength"} if n_calibration_steps else set())
     in_training = states[best]["nets"]["generator in training"]
     assert not same(dict(in_training), wanted)
 
@@ -654,7 +655,9 @@ def test_training_trials_are_what_is_learnt_from(stage, method, finished, spoilt
 
 
 def test_even_the_window_protocol_trains_on_no_test_frame(method, little_store, tmp_path):
-    first = run_stage("classifier", little_store, tmp_path / "first", method, protocol="window")
+    first = run_stage(
+        "classifier", little_store, tmp_path / "first", method, protocol="random-frame"
+    )
     copy = tmp_path / "store"
     shutil.copytree(little_store, copy)
     rows = np.loadtxt(first / "predictions.csv", delimiter=",", skiprows=1, usecols=(0, 1))
@@ -662,7 +665,7 @@ def test_even_the_window_protocol_trains_on_no_test_frame(method, little_store, 
     for trial, frame in rows.astype(int):
         eeg[trial, :, frame * 128 : (frame + 1) * 128] = 99.0
     eeg.flush()
-    second = run_stage("classifier", copy, tmp_path / "second", method, protocol="window")
+    second = run_stage("classifier", copy, tmp_path / "second", method, protocol="random-frame")
     assert_same(load(first / "model.pt"), load(second / "model.pt"))
     assert quality_or_predictions(first) != quality_or_predictions(second)
 
@@ -710,7 +713,7 @@ def test_finetuning_starts_from_the_classifier_of_stage_2(method, finished, litt
 
 def test_averages_follow_slowly_and_faster_in_the_beginning():
     net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2))
-    average = loop.EMA(net, 0.5)
+    ema = loop.EMA(net, 0.5)
     wanted = None
     for n_steps in range(30):
         with torch.no_grad():
@@ -743,7 +746,7 @@ def test_varied_trials_have_the_de_that_goes_with_them():
     seen = set()
     for seed in range(12):
         torch.manual_seed(seed)
-        varied_de, varied = gan.vary(de, eeg, mirror, 0.5)
+        varied_de, varied = augment(de, eeg, mirror, 0.5)
         difference = (varied_de - torch.from_numpy(trial_de(varied.numpy()))).abs()
         assert difference[:, :, 6:-6].max() < 0.01  # a filter starts at one end
         candidates = {
@@ -762,11 +765,11 @@ def test_varied_trials_have_the_de_that_goes_with_them():
 def test_loudness_varies_as_much_as_told():
     eeg, de = torch.ones(500, 3, 4), torch.zeros(500, 4, 2, 3)
     torch.manual_seed(0)
-    gains = gan.vary(de, eeg, torch.arange(3), 0.25)[1][..., 0].log()
+    gains = augment(de, eeg, torch.arange(3), 0.25)[1][..., 0].log()
     assert gains.mean().abs() < 0.03
     assert gains.mean(1).var().item() == pytest.approx(0.25**2 * (1 + 1 / 3), rel=0.15)
     assert gains.var(1).mean().item() == pytest.approx(0.25**2, rel=0.15)
-    assert torch.equal(gan.vary(de, eeg, torch.arange(3), 0.0)[1], eeg)
+    assert torch.equal(augment(de, eeg, torch.arange(3), 0.0)[1], eeg)
 
 
 def test_calibration_brings_correlations_and_spectra_back_to_those_of_real_eeg():
@@ -794,15 +797,16 @@ def test_calibration_brings_correlations_and_spectra_back_to_those_of_real_eeg()
         return np.array([float((a - b).abs().mean()) for a, b in (correlations, levels)])
 
     run = SimpleNamespace(
-        config=SimpleNamespace(calibration_steps=30, seed=1),
+        config=SimpleNamespace(seed=1),
         split=SimpleNamespace(trials={"train": np.arange(6)}.__getitem__),
         device=torch.device("cpu"),
         compute=Compute(torch.device("cpu")),
     )
     errors_before = errors()
-    gan.calibrate(run, SimpleNamespace(whole=lambda trials: (de[trials], eeg[trials])), generator)
+    data = SimpleNamespace(whole=lambda trials: (de[trials], eeg[trials]))
+    calibrate(run, data, generator, 30)
     assert (errors() < 0.8 * errors_before).all()
     after = generator.state_dict()
     changed = {k for k, v in before.items() if not torch.equal(v, after[k])}
-    assert changed == {"usual", "coherence.strength"}
+    assert changed == {"intercept", "coherence.strength"}
     assert all(weights.requires_grad for weights in generator.parameters())

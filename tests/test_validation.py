@@ -50,7 +50,7 @@ def content() -> dict:
     return {
         "fold": 3,
         "leaky": False,
-        "test": {"window": {"auc": 0.5}, "trial": {"auc": None}},
+        "test": {"frame": {"auc": 0.5}, "trial": {"auc": None}},
         "artefacts": [{"stage": "gan", "recomputed": True}, {"stage": "classifier"}],
         "names": ["low", "high"],
     }
@@ -80,8 +80,8 @@ def test_what_is_right_passes():
         ({"fold": None}, "fold is null, "),
         ({"leaky": 0}, "leaky is 0, and must be true or false"),
         ({"test": []}, "test is [], and must be an object"),
-        ({"test": {"window": 3}}, "test.window is 3, and must be an object"),
-        ({"test": {"window": {}}}, "test.window.auc is missing, and must be a finite number from"),
+        ({"test": {"frame": 3}}, "test.frame is 3, and must be an object"),
+        ({"test": {"frame": {}}}, "test.frame.auc is missing, and must be a finite number from"),
         ({"test": {"trial": {"auc": math.nan}}}, "test.trial.auc is NaN, "),
         ({"test": {"trial": {"auc": 1.01}}}, "from 0 to 1, or null"),
         ({"artefacts": {}}, "artefacts is {}, and must be a list"),
