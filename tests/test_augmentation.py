@@ -13,7 +13,7 @@ from de3dgan.data.ledger import Ledger
 from de3dgan.data.store import Store
 from de3dgan.eeg.de import differential_entropy
 from de3dgan.eeg.noise import de_matched_noise
-from de3dgan.stages.augmentation import augmented_frames, other_of_same_class
+from de3dgan.stages.augmentation import paired_frames, other_of_same_class
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def echo(de: np.ndarray, trials: np.ndarray, draw: int = 0) -> np.ndarray:
 def made(run, kind: str) -> np.ndarray:
     """Return the EEG of the training trials that `kind` gives."""
     frames = Frames(run.store, run.device, waveform_baseline=False)
-    with augmented_frames(run, frames, echo, kind) as second:
+    with paired_frames(run, frames, echo, kind) as second:
         eeg = second.continuous(run.split.trials("train")).copy()
     assert list(run.dir.iterdir()) == []  # the file that held it is gone
     return eeg
@@ -109,7 +109,7 @@ def test_controls_are_the_same_every_time(run, kind):
 
 
 def test_no_augmentation_is_no_frames(run):
-    with augmented_frames(run, None, echo, "none") as second:
+    with paired_frames(run, None, echo, "none") as second:
         assert second is None
 
 
