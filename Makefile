@@ -1,5 +1,6 @@
 # make demo    the whole chain on real EEG, and a table of what it gives
-# make test    lint and tests
+# make test    lint, and the tests that a change needs
+# make test-all   lint and all tests: many kills, thousands of files, simulated studies as well
 # make study   five folds of one or more tasks with all baselines and controls, and a report:
 #              make study TASK=workload DATA_DIR=<folder of recordings> SEEDS="520 521"
 #              make study TASK="valence arousal four_class", the paper's tasks
@@ -10,6 +11,7 @@
 
 PYTHON ?= python3
 RUN := .venv/bin/python
+PYTEST := $(RUN) -m pytest -n auto --dist loadfile
 DEMO := --protocol subject --fold 0 --runs-dir runs/demo
 
 # Settings of a study, as workflow/config.yaml has them unless they are given.
@@ -20,7 +22,7 @@ STUDY := $(call GIVEN,TASK,tasks) $(call GIVEN,DATA_DIR,data_dir) \
 	$(call GIVEN,FINETUNE_EPOCHS,finetune_epochs) $(call GIVEN,AT_ONCE,at_once)
 PROFILE ?= default
 
-.PHONY: demo study test lint .venv
+.PHONY: demo study test test-all lint .venv
 
 demo: .venv/installed
 	$(RUN) preprocess_de.py --source eegmat
@@ -35,7 +37,10 @@ study: .venv/installed
 		$(if $(strip $(STUDY)),--config $(STUDY))
 
 test: .venv/installed lint
-	$(RUN) -m pytest -n auto --dist loadfile --cov --cov-report=term:skip-covered
+	$(PYTEST) -m "not slow" --cov --cov-report=term:skip-covered
+
+test-all: .venv/installed lint
+	$(PYTEST) --cov --cov-report=term:skip-covered
 
 lint: .venv/installed
 	.venv/bin/ruff check .
