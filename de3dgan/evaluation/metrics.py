@@ -1,18 +1,150 @@
-"""How good predictions are, per one-second frame and per trial."""
+"""How good predictions are, per one-second frame and per trial: every metric, in one place.
+
+All metrics are computed from a few sums per group of frames, which `Clusters` holds. A metric of
+all predictions counts each group once; a bootstrap draw counts it as often as it was drawn. So
+`scores` and the intervals of `de3dgan.evaluation.statistics` cannot disagree.
+"""
 
 from __future__ import annotations
 
 import math
-import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
-from sklearn import metrics
 
 from de3dgan.base.errors import UserError
 
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "auc", "mcc", "kappa", "ece")
 #: Equally wide bins of confidence that calibration is measured in.
 N_BINS = 10
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """Predictions, summed per group to what every metric can be computed from.
+
+    Attributes
+    ----------
+    groups : array, (n_groups,)
+        Names of the groups, sorted.
+    confusion : array of int, (n_groups, n_classes, n_classes)
+        Counts, rows the true class, columns the predicted one.
+    concordant_pairs : array, (n_scores, n_groups, n_groups)
+        For the AUC of a class: pairs of a frame of the class in group g (second axis) and a frame
+        of another class in group h (third axis) of which the first has the higher probability of
+        the class; ties count half. First axis: class 1 if there are two classes, else every class.
+    gaps : array, (n_groups, N_BINS)
+        Correct predictions minus their summed confidence, per bin of confidence.
+    """
+
+    groups: np.ndarray
+    confusion: np.ndarray
+    concordant_pairs: np.ndarray
+    gaps: np.ndarray
+
+    @classmethod
+    def of(cls, groups: np.ndarray, labels: np.ndarray, probabilities: np.ndarray) -> Clusters:
+        """Sum predictions per group.
+
+        Parameters
+        ----------
+        groups : array, (n,)
+            Group of each frame (or trial): numbers or names.
+        labels : array of int, (n,)
+            True classes.
+        probabilities : array, (n, n_classes)
+            Predicted probabilities; the prediction is the most probable class.
+        """
+        names, group = np.unique(groups, return_inverse=True)
+        n_groups, n_classes = len(names), probabilities.shape[1]
+        predicted = probabilities.argmax(1)
+        confidence, bins = confidence_bins(probabilities)
+        gaps = np.bincount(
+            group * N_BINS + bins,
+            weights=(predicted == labels) - confidence,
+            minlength=n_groups * N_BINS,
+        )
+        return cls(
+            groups=names,
+            confusion=_counts((n_groups, n_classes, n_classes), group, labels, predicted),
+            concordant_pairs=np.stack(
+                [
+                    _concordant_pairs(group, n_groups, labels == c, probabilities[:, c])
+                    for c in _scored_classes(n_classes)
+                ]
+            ),
+            gaps=gaps.reshape(n_groups, N_BINS),
+        )
+
+    def metrics(self, weights: np.ndarray, names: Sequence[str] = METRICS) -> dict[str, np.ndarray]:
+        """Return metrics as if each group occurred as often as it weighs, for many weightings.
+
+        Parameters
+        ----------
+        weights : array, (n_draws, n_groups)
+            At least 0.
+        names : sequence of str
+            Which of `METRICS`.
+
+        Returns
+        -------
+        dict
+            Per name an array (n_draws,), NaN where the metric is not defined.
+        """
+        weights = np.asarray(weights, dtype=np.float64)
+        counts = np.tensordot(weights, self.confusion, 1)
+        out = confusion_metrics(counts)
+        if "auc" in names:
+            out["auc"] = self._auc(weights, counts.sum(2))
+        if "ece" in names:
+            out["ece"] = _ratio(np.abs(weights @ self.gaps).sum(1), counts.sum((1, 2)), math.nan)
+        return {name: out[name] for name in names}
+
+    def _auc(self, weights: np.ndarray, support: np.ndarray) -> np.ndarray:
+        """Return the AUC per draw, given the frames of each class, (n_draws, n_classes)."""
+        concordant = [((weights @ pairs) * weights).sum(1) for pairs in self.concordant_pairs]
+        all_pairs = support * (support.sum(1, keepdims=True) - support)
+        all_pairs = all_pairs[:, _scored_classes(support.shape[1])]
+        return _ratio(np.stack(concordant, 1), all_pairs, math.nan).mean(1)
+
+
+def confusion_metrics(counts: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the metrics that confusion matrices determine.
+
+    They are defined as in scikit-learn: a class that does not occur has no recall, and one that is
+    not predicted either has no F1. MCC and kappa are 0 where they would be 0/0, as with a single
+    class, true and predicted: there is no agreement beyond chance.
+
+    Parameters
+    ----------
+    counts : array, (n_draws, n_classes, n_classes)
+        Rows the true class, columns the predicted one.
+
+    Returns
+    -------
+    dict
+        Arrays (n_draws,) of all `METRICS` but ``auc`` and ``ece``; NaN without predictions.
+    """
+    correct = np.diagonal(counts, axis1=1, axis2=2)
+    support, predicted = counts.sum(2), counts.sum(1)
+    n, n_correct = support.sum(1), correct.sum(1)
+    recall = _ratio(correct, support, 0)
+    f1 = _ratio(2 * correct, support + predicted, 0)
+    covariance = n * n_correct - (support * predicted).sum(1)
+    variances = (n**2 - (support**2).sum(1)) * (n**2 - (predicted**2).sum(1))
+    by_chance = _ratio(support[:, :, None] * predicted[:, None], n[:, None, None], 0)
+    off_diagonal = 1 - np.eye(counts.shape[1])
+    disagreement, disagreement_by_chance = (
+        (matrix * off_diagonal).sum((1, 2)) for matrix in (counts, by_chance)
+    )
+    return {
+        "accuracy": _ratio(n_correct, n, math.nan),
+        "balanced_accuracy": _ratio(recall.sum(1), (support > 0).sum(1), math.nan),
+        "macro_f1": _ratio(f1.sum(1), (support + predicted > 0).sum(1), math.nan),
+        "mcc": _ratio(covariance, np.sqrt(variances), 0),
+        "kappa": 1 - _ratio(disagreement, disagreement_by_chance, 1),
+    }
 
 
 def scores(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float | None]:
@@ -30,8 +162,10 @@ def scores(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float | N
     dict
         Keys `METRICS`. ``auc`` is that of class 1 for two classes and the macro mean of
         one-vs-rest for more; None where a class does not occur, as it is not defined then.
-        ``ece`` is the expected calibration error, see `expected_calibration_error`; of all
-        metrics it alone is better when lower. All others are finite, with a single class too.
+        ``ece`` is the expected calibration error: the mean of ``|accuracy - confidence|`` over the
+        bins of `reliability`, each weighted by its predictions (Guo et al. 2017, On Calibration of
+        Modern Neural Networks, ICML); it alone is better when lower. All but ``auc`` are finite,
+        with a single class too.
 
     Raises
     ------
@@ -44,34 +178,24 @@ def scores(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float | N
             f"The probabilities of prediction {wrong[0]} are {probabilities[wrong[0]].tolist()}, "
             "and must be from 0 to 1: begin anew with a lower learning rate and --restart."
         )
-    predicted = probabilities.argmax(1)
-    n_classes = probabilities.shape[1]
-    auc = None
-    if len(np.unique(labels)) == n_classes:
-        auc = metrics.roc_auc_score(
-            labels, probabilities[:, 1] if n_classes == 2 else probabilities, multi_class="ovr"
-        )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of a single class, for which every figure is defined
-        mcc = float(metrics.matthews_corrcoef(labels, predicted))
-        kappa = float(metrics.cohen_kappa_score(labels, predicted))
-    return {
-        "accuracy": float(metrics.accuracy_score(labels, predicted)),
-        "balanced_accuracy": balanced_accuracy(labels, predicted),
-        "macro_f1": float(metrics.f1_score(labels, predicted, average="macro", zero_division=0)),
-        "auc": None if auc is None else float(auc),
-        "mcc": mcc,
-        # With one class, true and predicted, chance agreement is complete and kappa 0/0; there is
-        # then no agreement beyond chance.
-        "kappa": 0.0 if math.isnan(kappa) else kappa,
-        "ece": expected_calibration_error(labels, probabilities),
-    }
+    one_group = np.zeros(len(labels), int)
+    values = Clusters.of(one_group, labels, probabilities).metrics(np.ones((1, 1)))
+    scores = {name: float(value[0]) for name, value in values.items()}
+    return {name: None if math.isnan(value) else value for name, value in scores.items()}
 
 
 def balanced_accuracy(labels: np.ndarray, predicted: np.ndarray) -> float:
     """Return the mean, over the classes that occur in `labels`, of the share that is recognised."""
-    present = np.unique(labels)
-    return float(metrics.recall_score(labels, predicted, labels=present, average="macro"))
+    labels, predicted = labels.astype(int), predicted.astype(int)
+    n_classes = 1 + max(labels.max(), predicted.max())
+    counts = _counts((1, n_classes, n_classes), np.zeros(len(labels), int), labels, predicted)
+    return float(confusion_metrics(counts)["balanced_accuracy"][0])
+
+
+def confusion(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Return counts (n_classes, n_classes), rows the true class, columns the predicted one."""
+    n_classes = probabilities.shape[1]
+    return _counts((n_classes, n_classes), labels, probabilities.argmax(1))
 
 
 def confidence_bins(probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -97,7 +221,7 @@ def confidence_bins(probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def reliability(
     labels: np.ndarray, probabilities: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the reliability curve: how often predictions of each confidence are right.
+    """Return the reliability curve: how often predictions of each confidence are correct.
 
     Parameters
     ----------
@@ -115,35 +239,13 @@ def reliability(
         Predictions per bin.
     """
     confidence, bins = confidence_bins(probabilities)
-    right = probabilities.argmax(1) == labels
+    correct = probabilities.argmax(1) == labels
     counts = np.bincount(bins, minlength=N_BINS)
     means = [
-        np.divide(
-            np.bincount(bins, weights=values, minlength=N_BINS),
-            counts,
-            out=np.full(N_BINS, np.nan),
-            where=counts > 0,
-        )
-        for values in (confidence, right)
+        _ratio(np.bincount(bins, weights=values, minlength=N_BINS), counts, math.nan)
+        for values in (confidence, correct)
     ]
     return *means, counts
-
-
-def expected_calibration_error(labels: np.ndarray, probabilities: np.ndarray) -> float:
-    """Return the mean distance of confidence from accuracy: 0 is best, 1 worst.
-
-    The mean of ``|accuracy - confidence|`` over the bins of `reliability`, each weighted by its
-    predictions (Guo et al. 2017, On Calibration of Modern Neural Networks, ICML).
-
-    Parameters
-    ----------
-    labels : array of int, (n,)
-        True classes.
-    probabilities : array, (n, n_classes)
-        Predicted probabilities.
-    """
-    confidence, accuracy, counts = reliability(labels, probabilities)
-    return float(np.nansum(counts * np.abs(accuracy - confidence)) / counts.sum())
 
 
 def by_trial(trials: np.ndarray, labels: np.ndarray, probabilities: np.ndarray) -> tuple:
@@ -173,7 +275,32 @@ def frame_and_trial(
     }
 
 
-def confusion(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Return counts (n_classes, n_classes), rows the true class, columns the predicted one."""
-    classes = np.arange(probabilities.shape[1])
-    return metrics.confusion_matrix(labels, probabilities.argmax(1), labels=classes)
+def _counts(shape: tuple[int, ...], *indices: np.ndarray) -> np.ndarray:
+    """Return how often each combination of `indices`, one array per axis of `shape`, occurs."""
+    cells = np.ravel_multi_index(indices, shape)
+    return np.bincount(cells, minlength=math.prod(shape)).reshape(shape)
+
+
+def _scored_classes(n_classes: int) -> list[int]:
+    """Return the classes whose AUCs are averaged."""
+    return [1] if n_classes == 2 else list(range(n_classes))
+
+
+def _concordant_pairs(
+    group: np.ndarray, n_groups: int, positive: np.ndarray, score: np.ndarray
+) -> np.ndarray:
+    """Return one class's `Clusters.concordant_pairs`, (n_groups, n_groups)."""
+    order = np.flatnonzero(positive)
+    order = order[np.argsort(score[order])]  # sorted, since that is searched for much faster
+    positive_scores, positive_groups = score[order], group[order]
+    out = np.zeros((n_groups, n_groups))
+    for other in np.unique(group[~positive]):
+        negatives = np.sort(score[~positive & (group == other)])
+        twice = sum(np.searchsorted(negatives, positive_scores, side) for side in ("left", "right"))
+        out[:, other] = np.bincount(positive_groups, weights=twice / 2, minlength=n_groups)
+    return out
+
+
+def _ratio(a: np.ndarray, b: np.ndarray, undefined: float) -> np.ndarray:
+    """Return a / b, of the shape of a, and `undefined` where b is 0."""
+    return np.divide(a, b, out=np.full(a.shape, float(undefined)), where=b != 0)
