@@ -27,7 +27,7 @@ from de3dgan.base.errors import UserError
 from de3dgan.base.files import differences, digest, read_json, sha256
 from de3dgan.base.paths import ROOT, display_path
 from de3dgan.base.schema import OBJECT, TEXT, check, column, list_of, number, read_table, whole
-from de3dgan.eeg.de import BANDS, FILTER_ORDER
+from de3dgan.eeg.de import BANDS, FILTER_ORDER, add_baseline
 from de3dgan.eeg.montage import grid_cells
 from de3dgan.eeg.sampling import FRAME, SFREQ, WINDOW
 
@@ -260,18 +260,14 @@ class Store:
                 )
 
     def absolute_de(self, trials: np.ndarray) -> np.ndarray:
-        """Return the DE of `trials` with their baseline's DE added back.
-
-        Baseline removal is for telling classes apart. The amplitude of an EEG signal is in its
-        absolute DE, which is therefore what a generator is given and judged by.
+        """Return the DE of `trials` with their baseline's added back, see `eeg.de.add_baseline`.
 
         Returns
         -------
         array, float32 (len(trials), n_bands, n_windows, n_chans)
             In nats.
         """
-        baseline = self.baseline_de[self.baseline_index[trials]]
-        return self.de[trials] + baseline[:, :, None, :]
+        return add_baseline(self.de[trials], self.baseline_de[self.baseline_index[trials]])
 
 
 def holds_other_files(path: Path) -> bool:

@@ -9,10 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from de3dgan.eeg.sampling import SFREQ, WINDOW
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Array = TypeVar("Array", np.ndarray, "Tensor")
 
 #: Band edges in Hz, in the order of the band axis everywhere.
 BANDS = {"theta": (4.0, 8.0), "alpha": (8.0, 14.0), "beta": (14.0, 31.0), "gamma": (31.0, 45.0)}
@@ -143,6 +149,27 @@ def differential_entropy(eeg: np.ndarray) -> np.ndarray:
     band_signals, windowed_de : the two steps, for recordings of which only parts are wanted.
     """
     return np.stack([windowed_de(band) for band in band_signals(eeg)])
+
+
+def add_baseline(de: Array, baseline_de: Array) -> Array:
+    """Return absolute DE: the DE of the baseline, which preprocessing has subtracted, added back.
+
+    Without the baseline, DE is for telling classes apart. The amplitude of an EEG signal is in its
+    absolute DE, which is therefore what a generator is given and judged by.
+
+    Parameters
+    ----------
+    de : array or Tensor, (..., n_bands, n_windows, n_chans)
+        DE in nats, the baseline's subtracted.
+    baseline_de : array or Tensor, (..., n_bands, n_chans)
+        Mean DE of the baseline that belongs to each, in nats.
+
+    Returns
+    -------
+    array or Tensor, (..., n_bands, n_windows, n_chans)
+        In nats.
+    """
+    return de + baseline_de[..., None, :]
 
 
 def trial_de(eeg: np.ndarray) -> np.ndarray:

@@ -24,6 +24,7 @@ from sklearn.svm import SVC
 from de3dgan.base.seeds import derived_rng
 from de3dgan.data.splits import Split
 from de3dgan.data.store import Store
+from de3dgan.eeg.de import add_baseline
 
 #: What each baseline is called in tables.
 NAMES = {
@@ -40,7 +41,7 @@ _N_SVM_PARTS = 5
 
 
 def frame_de(store: Store, frames: np.ndarray, absolute: bool = False) -> np.ndarray:
-    """Return the DE of one-second frames, the mean of their two half-seconds.
+    """Return the DE of frames, the mean over their two windows.
 
     Parameters
     ----------
@@ -49,17 +50,17 @@ def frame_de(store: Store, frames: np.ndarray, absolute: bool = False) -> np.nda
     frames : array of int
         Frame numbers.
     absolute : bool
-        Add the baseline's DE back.
+        Without baseline removal.
 
     Returns
     -------
     array, (len(frames), n_bands · n_chans)
         In nats.
     """
-    trial, second = np.divmod(frames, store.n_frames)
-    de = (store.de[trial, :, 2 * second] + store.de[trial, :, 2 * second + 1]) / 2
+    trial, frame = np.divmod(frames, store.n_frames)
+    de = (store.de[trial, :, 2 * frame] + store.de[trial, :, 2 * frame + 1]) / 2
     if absolute:
-        de = de + store.baseline_de[store.baseline_index[trial]]
+        de = add_baseline(de[:, :, None], store.baseline_de[store.baseline_index[trial]])
     return de.reshape(len(frames), -1)
 
 

@@ -11,6 +11,7 @@ from de3dgan.base.paths import display_path
 from de3dgan.data.frames import resident, to_device
 from de3dgan.data.scalers import fit_de_scaler, fit_eeg_scaler
 from de3dgan.data.store import release_pages
+from de3dgan.eeg.de import add_baseline
 from de3dgan.eeg.scaling import RobustScaler
 from de3dgan.training.run import Run
 
@@ -60,7 +61,7 @@ class Trials:
         rows = to_device(torch.from_numpy(trials), self._de.device)
         baseline = self._baseline_de[self._baseline_index[rows]]
         release_pages(self.frames.store.de)
-        return to_device(self._de[rows] + baseline[:, :, None], self.frames.device)
+        return to_device(add_baseline(self._de[rows], baseline), self.frames.device)
 
     def whole(self, trials: np.ndarray) -> tuple[Tensor, Tensor]:
         """Return DE in nats and EEG in µV of `trials`.
