@@ -200,7 +200,7 @@ def test_a_run_directory_holds_what_the_design_lists(stage, task, runs):
     if stage == "finetune":
         expected = [*expected, "cross_entropy", "feature_distance"]
         if method == "spectral":
-            expected.append("second_cross_entropy")
+            expected.append("paired_cross_entropy")
     assert set(lines[0]) == {"epoch", *expected}
     settings = json.loads((folder / "config.json").read_text())["settings"]
     assert settings["method"] == method
@@ -414,7 +414,7 @@ def test_controls_of_stage_3_take_the_same_steps_in_folders_of_their_own(runs, d
 
 def test_the_summary_of_an_unfinished_fold_names_what_is_missing(by_protocol):
     args = ("--fold-dir", by_protocol["video"].parent)
-    done = run_here(ROOT / "de3dgan" / "summary.py", *args)
+    done = run_here(ROOT / "de3dgan" / "reporting" / "summary.py", *args)
     assert done.returncode == 2
     assert done.stderr.startswith("Error: ")
     assert "gan" in done.stderr
@@ -423,11 +423,19 @@ def test_the_summary_of_an_unfinished_fold_names_what_is_missing(by_protocol):
 # --- help
 
 
-def fields_with_comments(path: Path, config_class: str = "Config") -> dict[str, str]:
-    """Return the flags of one of the script's dataclasses, and the comment beside or above each."""
+def flags_with_comments(script: Path, config_class: str = "Config") -> dict[str, str]:
+    """Return the flags of one of a script's dataclasses, those of `Recipe` among them."""
+    own = fields_with_comments(script, config_class)
+    if "(Recipe)" not in script.read_text() or config_class == "Published":
+        return own
+    return fields_with_comments(ROOT / "de3dgan" / "base" / "recipe.py", "Recipe") | own
+
+
+def fields_with_comments(path: Path, config_class: str) -> dict[str, str]:
+    """Return the fields that a dataclass declares, and the comment beside or above each."""
     source = path.read_text()
     source = source[re.search(rf"^class {config_class}\b", source, re.M).start() :]
-    lines = re.split(r"\n(?:def|class|@dataclass)\b", source)[0].splitlines()
+    lines = re.split(r"\n *(?:def|class|@dataclass|@property)\b", source[6:])[0].splitlines()
     out, open_field, above = {}, None, ""
     for line in lines:
         if line.startswith("    ") and line[4:5].isalpha() and ":" in line.split("#")[0]:
@@ -443,7 +451,7 @@ def fields_with_comments(path: Path, config_class: str = "Config") -> dict[str, 
     "script",
     [script_of(stage, task) for task in FOLDERS for stage in STAGES]
     + [ROOT / "preprocess_de.py", ROOT / "generate.py"]
-    + [ROOT / "de3dgan" / "summary.py"],
+    + [ROOT / "de3dgan" / "reporting" / "summary.py"],
     ids=lambda path: path.stem,
 )
 def test_help_documents_every_flag(script):
@@ -451,7 +459,7 @@ def test_help_documents_every_flag(script):
     assert done.returncode == 0
     assert done.stderr == ""
     text = " ".join(word for word in done.stdout.split() if word not in "│╭╰")
-    comments = fields_with_comments(script)
+    comments = flags_with_comments(script)
     assert comments
     for name, comment in comments.items():
         assert f"--{name.replace('_', '-')}" in text, name
@@ -493,7 +501,8 @@ def test_help_shows_the_defaults_of_the_method(stage, method):
 def test_help_documents_every_flag_of_the_published_method(stage):
     done = run_here(script_of(stage), "--method", "published", "--help")
     text = " ".join(word for word in done.stdout.split() if word not in "│╭╰")
-    own = fields_with_comments(script_of(stage), "Published")
+    own = flags_with_comments(script_of(stage), "Published")
+    own.pop("method", None)  # `Recipe` says what it is
     for name, comment in own.items():
         assert len(comment) > 4, f"{name} has no comment"
         assert comment in text, f"--help does not say what --{name} is: {comment}"

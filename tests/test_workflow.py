@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 from snakemake.common.configfile import load_configfile
 
+from de3dgan.base import recipe
 from de3dgan.base.errors import UserError
-from de3dgan.base.recipe import N_FOLDS
+from de3dgan.base.recipe import N_FOLDS, SCRIPTS
 from de3dgan.data.synthetic import write_store
 from tests.conftest import FOLDERS, ROOT, TINY, contents
 from tests.helpers import one_line
@@ -298,7 +299,7 @@ def test_a_mistake_in_the_settings_is_one_sentence(tmp_path):
         ({"folds": 1.5}, "folds must be a whole number"),
         ({"seeds": None}, "at least one of its seeds"),
         ({"seeds": "a"}, "seeds must be a whole number, 0 to 4294967295, and 'a' is not"),
-        ({"protocol": "person"}, 'no protocol "person": choose from subject, trial, video, win'),
+        ({"protocol": "person"}, 'no protocol "person": choose from random-frame, sub'),
         ({"method": "ours"}, 'no method "ours": choose from published, spectral'),
         ({"device": "tpu"}, 'no device "tpu"'),
         ({"augmentations": "mixup"}, 'no augmentation "mixup"'),
@@ -316,7 +317,6 @@ def test_settings_that_cannot_be_meant_are_refused(settings, sentence):
 
 def test_settings_are_those_that_are_documented():
     assert set(default_config()) == set(study.SETTINGS)
-    assert study.N_FOLDS == N_FOLDS
     whole = study.Study(default_config())
     assert whole.folds == list(range(N_FOLDS))
     assert whole.stages == ["gan", "classifier", *(f"finetune{name}" for name in AUGMENTATIONS)]
@@ -328,25 +328,23 @@ def test_settings_are_those_that_are_documented():
 
 
 def test_tasks_are_those_that_have_scripts_and_a_copy_is_one(tmp_path, monkeypatch):
-    tasks = study.find_tasks()
-    assert set(tasks) == {name.lower() for name in FOLDERS}
-    assert {name: task.source for name, task in tasks.items() if name != "workload"} == {
-        name: "deap" for name in ("valence", "arousal", "four_class")
-    }
-    assert tasks["workload"].source == "eegmat"
+    whole = study.Study({**default_config(), "tasks": list(map(str.lower, FOLDERS))})
+    sources = {task: whole.source(task) for task in whole.tasks}
+    deap = dict.fromkeys(("valence", "arousal", "four_class"), "deap")
+    assert sources == {**deap, "workload": "eegmat"}
     for name, folder in FOLDERS.items():
-        for stage in study.SCRIPTS:
-            assert tasks[name.lower()].script(stage).is_file()
-            assert tasks[name.lower()].script(stage).parent == folder
+        for stage in SCRIPTS:
+            assert whole.script(stage, name.lower()).is_file()
+            assert whole.script(stage, name.lower()).parent == folder
 
     copy = tmp_path / "Dominance-main"
     copy.mkdir()
     for path in FOLDERS["Arousal"].glob("*.py"):
         text = path.read_text().replace("arousal", "dominance")
         (copy / path.name.replace("Arousal", "Dominance")).write_text(text)
-    monkeypatch.setattr(study, "ROOT", tmp_path)
+    monkeypatch.setattr(recipe, "ROOT", tmp_path)
     own = study.Study({**default_config(), "tasks": "dominance"})
-    assert own.tasks["dominance"].script("finetune").is_file()
+    assert own.script("finetune", "dominance").is_file()
     assert own.sources == ["deap"]
 
 
@@ -389,7 +387,7 @@ def test_both_profiles_agree_on_what_is_done_again_and_slurm_has_resources_for_e
     ) - {"study"}
     assert set(slurm["set-resources"]) == rules
     for rule, resources in slurm["set-resources"].items():
-        expected = {"mem_mb", "runtime"} | ({"gpu"} if rule in study.SCRIPTS else set())
+        expected = {"mem_mb", "runtime"} | ({"gpu"} if rule in SCRIPTS else set())
         assert set(resources) == expected, rule
     assert set(slurm["set-threads"]) == rules - {"report"}
     assert (
