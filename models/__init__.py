@@ -1,7 +1,25 @@
-"""The networks of DE-3DGAN, as pure PyTorch modules: no files, no training."""
+"""The networks of DE-3DGAN, as pure PyTorch modules: no files, no training.
+
+Of `de3dgan` they use the rooms `base` and `eeg` only, so that these two and this folder are the
+networks without the rest.
+
+=====================  =============================================================================
+module                 holds
+=====================  =============================================================================
+blocks                 what networks are built from: electrode grid, U-Net, trunk, attention
+classifier             SA-ST-Net, as published and on log power
+discriminator          the published critic
+generator              the published U-Net
+spectral_generator     our generator
+constraint             the DE constraint, the last step of our generator
+spectra                short-time Fourier transform and back; log power of frames
+coherence              correlations between electrodes, predicted from DE
+=====================  =============================================================================
+"""
 
 from models.classifier import SASTNet, SpectralSASTNet
 from models.discriminator import Discriminator
-from models.generator import Generator, SpectralGenerator
+from models.generator import Generator
+from models.spectral_generator import SpectralGenerator
 
 __all__ = ["Discriminator", "Generator", "SASTNet", "SpectralGenerator", "SpectralSASTNet"]

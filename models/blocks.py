@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +12,20 @@ from torch.nn import functional as F
 
 from de3dgan.base import draws
 from de3dgan.eeg.montage import GRID_SHAPE, grid_cells
+
+
+def float32(method: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Have a module's method compute in float32, within `torch.autocast` as well.
+
+    Spectra, logarithms and matrix exponentials need the digits that bfloat16 does not have.
+    """
+
+    @wraps(method)
+    def outside_autocast(self: nn.Module, x: Tensor, *args: Any) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            return method(self, x, *args)
+
+    return outside_autocast
 
 
 class ElectrodeGrid(nn.Module):
@@ -27,7 +43,7 @@ class ElectrodeGrid(nn.Module):
         super().__init__()
         cells = torch.tensor(grid_cells(ch_names))
         self.n_cells = GRID_SHAPE[0] * GRID_SHAPE[1]
-        # Where each cell finds its electrode; empty ones find the zero put behind the last.
+        # The electrode of each cell; for empty cells the index of a zero behind the last electrode.
         electrode = torch.full((self.n_cells,), len(cells))
         electrode[cells] = torch.arange(len(cells))
         self.register_buffer("cells", cells, persistent=False)
@@ -67,8 +83,8 @@ class ResidualBlock3d(nn.Module):
 class DoubleSize3d(nn.ConvTranspose3d):
     """A transposed 2x2x2 convolution with stride 2: (B, n_in, T, H, W) to (B, n_out, 2T, 2H, 2W).
 
-    No two of its inputs meet in an output, so that it is a matrix product per cell, which is much
-    faster than PyTorch's transposed convolution.
+    With a stride as long as the kernel, each output depends on one input cell. So it is a matrix
+    product per cell, which is much faster than PyTorch's transposed convolution.
 
     Parameters
     ----------
@@ -100,7 +116,7 @@ class UNet3d(nn.Module):
     widths : sequence of int, length 4
         Feature maps at each depth.
     norm : callable
-        Makes the normalisation of a number of maps.
+        From a number of maps to a module that normalises them.
     """
 
     def __init__(
@@ -157,7 +173,7 @@ class MultiScaleConv2d(nn.Module):
 
 
 class Dropout(nn.Dropout):
-    """PyTorch's, with a mask that does not depend on how many processes share a batch."""
+    """PyTorch's dropout, with a mask that does not depend on how many processes share a batch."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Return `x`, some of its values dropped in training."""

@@ -9,12 +9,12 @@ from torch import Tensor, nn
 
 from de3dgan.base import draws
 from de3dgan.eeg.montage import DEAP_CHANNELS
-from models.blocks import Dropout, SpatioTemporalTrunk
-from models.spectral import LogPower, float32
+from models.blocks import Dropout, SpatioTemporalTrunk, float32
+from models.spectra import LogPower
 
 
 class SASTNet(nn.Module):
-    """The paper's network, with spatial attention and the samples of a frame as its maps.
+    """The paper's network: the samples of a frame are the input maps of its convolutions.
 
     Parameters
     ----------
@@ -75,12 +75,14 @@ class SASTNet(nn.Module):
 
 
 class SpectralSASTNet(nn.Module):
-    """The paper's network, its maps not samples but powers, relative to the baseline's.
+    """The paper's network on log power relative to the baseline instead of on samples.
 
-    Samples as maps of a 2-D convolution know no power that is the same whatever the phase. Here the
-    maps are the log power of a frame in narrow bands minus that of the trial's baseline, its
-    absolute value, and the absolute value of what sets an electrode apart from the others: a person
-    who leaves the baseline may become louder or softer, which differs between people.
+    With samples as input maps, a 2-D convolution cannot compute a power, which does not depend on
+    phase. Here there are three input maps per narrow band:
+
+    - the change: the log power of a frame minus that of the trial's baseline,
+    - its absolute value, since away from the baseline some people's power rises and others' falls,
+    - the absolute value of the change minus its mean over electrodes.
 
     Parameters
     ----------
@@ -89,7 +91,7 @@ class SpectralSASTNet(nn.Module):
     n_classes : int
         Number of classes.
     n_filters : int
-        Bands of `models.spectral.LogPower`.
+        Bands of `models.spectra.LogPower`.
     widths : sequence of int, length 5
         Feature maps of the trunk.
     n_features : int
@@ -97,7 +99,7 @@ class SpectralSASTNet(nn.Module):
     dropout : float
         Probability of dropping a value of the trunk's output, in training.
     noise : float
-        Standard deviation of the noise on normalised maps, in training.
+        Standard deviation of the noise that is added to normalised maps in training.
     """
 
     def __init__(
@@ -128,7 +130,7 @@ class SpectralSASTNet(nn.Module):
     def level(self, eeg: Tensor) -> Tensor:
         """Return the mean log power of EEG, (..., n_chans, n_times) to (..., n_chans, n_filters).
 
-        Of the baseline, it is what `forward` is given.
+        `forward` takes that of the baseline.
         """
         return self.log_power(eeg).mean(-2)
 
@@ -152,8 +154,8 @@ class SpectralSASTNet(nn.Module):
     @float32
     def _maps(self, level: Tensor, baseline: Tensor) -> Tensor:
         change = level - baseline
-        apart = change - change.mean(1, keepdim=True)
-        maps = torch.cat([change, change.abs(), apart.abs()], dim=-1)
+        local = change - change.mean(1, keepdim=True)
+        maps = torch.cat([change, change.abs(), local.abs()], dim=-1)
         maps = self.norm(maps.flatten(0, 1)).view_as(maps)
         if self.training:
             noise = draws.rows(

@@ -1,4 +1,4 @@
-"""The critic: how much a frame looks like EEG."""
+"""The published critic: how much a frame looks like real EEG."""
 
 from __future__ import annotations
 

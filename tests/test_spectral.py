@@ -1,4 +1,4 @@
-"""The lock, short-time spectra, log power and coherence: against the plain computation."""
+"""The DE constraint, spectra, coherence and our generator, against the plain computation."""
 
 from __future__ import annotations
 
@@ -12,20 +12,13 @@ from hypothesis import strategies as st
 from scipy import signal
 
 from de3dgan.eeg.de import BANDS, band_signals, differential_entropy
-from de3dgan.eeg.montage import DEAP_CHANNELS, mirrored
+from de3dgan.eeg.montage import DEAP_CHANNELS
 from de3dgan.evaluation.quality import channel_correlations, de_round_trip, seam_ratio
 from models import SpectralGenerator, SpectralSASTNet
-from models.spectral import (
-    STFT,
-    Coherence,
-    DEConstraint,
-    LogPower,
-    band_correlations,
-    between_windows,
-    correlation_root,
-    interpolation,
-    matrix_exponential,
-)
+from models.coherence import Coherence, correlation_root, matrix_exponential
+from models.constraint import DEConstraint, band_correlations, between_windows
+from models.spectra import STFT, LogPower
+from models.spectral_generator import interpolation
 
 EEGMAT_CHANNELS = tuple("FP1 FP2 F3 F4 F7 F8 T7 T8 C3 C4 P7 P8 P3 P4 O1 O2 FZ CZ PZ".split())
 N_WINDOWS = 24
@@ -55,11 +48,11 @@ def differential_entropy_of(eeg: torch.Tensor) -> torch.Tensor:
     return tensor(np.stack([differential_entropy(trial) for trial in eeg.numpy()]))
 
 
-# --- DE lock -----------------------------------------------------------------------------------
+# --- DE constraint -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("n_times", [1536, 7680])
-def test_the_locks_bands_are_those_of_the_features(n_times):
+def test_the_bands_are_those_of_the_features(n_times):
     eeg = pink(3, n_times) + 5.0
     expected = np.stack(list(band_signals(eeg.astype(np.float64))))
     found = DEConstraint().bands(tensor(eeg)[None])[0].numpy()
@@ -68,23 +61,23 @@ def test_the_locks_bands_are_those_of_the_features(n_times):
 
 @settings(max_examples=8, deadline=None)
 @given(n_chans=st.integers(1, 5), n_windows=st.sampled_from([24, 40, 120]), seed=st.integers(0, 99))
-def test_locked_eeg_has_the_wanted_de_for_any_electrodes_and_length(n_chans, n_windows, seed):
+def test_constrained_eeg_has_the_wanted_de_for_any_electrodes_and_length(n_chans, n_windows, seed):
     n_times = 64 * n_windows
     wanted = de_of(2, n_chans, n_times, seed=seed)
-    locked = DEConstraint()(tensor(pink(2, n_chans, n_times, seed=seed + 100)), wanted, 8)
-    found = np.stack([differential_entropy(trial) for trial in locked.numpy()])
+    constrained = DEConstraint()(tensor(pink(2, n_chans, n_times, seed=seed + 100)), wanted, 8)
+    found = np.stack([differential_entropy(trial) for trial in constrained.numpy()])
     error = np.abs(found - wanted.numpy())
     assert error.mean() < 0.03
     for figures in de_round_trip(found, wanted.numpy()).values():
         assert figures["correlation"] > 0.97
 
 
-def test_each_pass_of_the_lock_comes_closer():
+def test_each_pass_comes_closer():
     wanted, eeg = de_of(1, 4, 7680), tensor(pink(1, 4, 7680, seed=5))
     errors = []
     for n_passes in range(6):
-        locked = DEConstraint()(eeg, wanted, n_passes)[0].numpy()
-        errors.append(np.abs(differential_entropy(locked) - wanted[0].numpy()).mean())
+        constrained = DEConstraint()(eeg, wanted, n_passes)[0].numpy()
+        errors.append(np.abs(differential_entropy(constrained) - wanted[0].numpy()).mean())
     assert errors == sorted(errors, reverse=True)
     assert errors[-1] < 0.1 * errors[0]
 
@@ -95,46 +88,46 @@ def test_eeg_that_has_the_de_already_stays_as_it_is():
     np.testing.assert_allclose(DEConstraint()(tensor(eeg), own).numpy(), eeg, atol=0.02)
 
 
-def test_locking_twice_is_locking_once():
-    lock, wanted = DEConstraint(), de_of(1, 4, 7680)
-    once = lock(tensor(pink(1, 4, 7680, seed=3)), wanted, 12)
-    twice = lock(once, wanted, 12)
+def test_constraining_twice_is_constraining_once():
+    constraint, wanted = DEConstraint(), de_of(1, 4, 7680)
+    once = constraint(tensor(pink(1, 4, 7680, seed=3)), wanted, 12)
+    twice = constraint(once, wanted, 12)
     change = (twice - once).square().mean().sqrt() / once.square().mean().sqrt()
     assert change < 0.05
 
 
-def test_what_is_in_no_band_passes_the_lock():
+def test_what_is_in_no_band_stays():
     t = np.arange(7680) / 128
     slow = 20 * np.sin(2 * np.pi * 0.5 * t)[None, None]
     eeg = pink(1, 1, 7680, seed=2)
     wanted = tensor(differential_entropy(eeg[0]) + 1.0)[None]
-    locked = DEConstraint()(tensor(eeg + slow), wanted).numpy()
+    constrained = DEConstraint()(tensor(eeg + slow), wanted).numpy()
     sos = signal.butter(4, 1.0, fs=128, output="sos")
     inside = slice(1280, -1280)
-    before, after = (signal.sosfiltfilt(sos, x)[0, 0, inside] for x in (eeg + slow, locked))
+    before, after = (signal.sosfiltfilt(sos, x)[0, 0, inside] for x in (eeg + slow, constrained))
     assert np.abs(after - before).max() < 1.0
 
 
-def test_the_lock_has_no_seams():
+def test_the_constraint_has_no_seams():
     wanted = de_of(4, 6, 7680)
     eeg = tensor(pink(4, 6, 7680, seed=9))
-    locked = DEConstraint()(eeg, wanted)
-    assert 0.97 < np.mean([seam_ratio(trial) for trial in locked.numpy()]) < 1.03
+    constrained = DEConstraint()(eeg, wanted)
+    assert 0.97 < np.mean([seam_ratio(trial) for trial in constrained.numpy()]) < 1.03
     # A gain that jumps at the border of half-seconds is what is avoided.
     gain = torch.exp(wanted[:, 2] - differential_entropy_of(eeg)[:, 2]).repeat_interleave(64, dim=1)
     jumping = eeg * gain.transpose(1, 2)
     assert np.mean([seam_ratio(trial) for trial in jumping.numpy()]) > 1.03
 
 
-def test_gradients_of_the_lock_are_those_of_differences():
+def test_gradients_of_the_constraint_are_those_of_differences():
     torch.manual_seed(0)
-    lock = DEConstraint().double()
+    constraint = DEConstraint().double()
     wanted = de_of(1, 2, 1536).double()
     eeg = tensor(pink(1, 2, 1536, seed=4)).double().requires_grad_()
     weight = torch.randn(1, 2, 1536, dtype=torch.float64)
 
     def value(x: torch.Tensor) -> torch.Tensor:
-        return (lock(x, wanted, 2) * weight).sum()
+        return (constraint(x, wanted, 2) * weight).sum()
 
     (gradient,) = torch.autograd.grad(value(eeg), eeg)
     for seed in range(3):
@@ -155,35 +148,35 @@ def test_gains_between_windows_are_interpolated_linearly():
 
 
 def test_overlap_add_joins_what_was_analysed():
-    spectra = STFT(0, 64)
+    stft = STFT(0, 64)
     eeg = tensor(pink(2, 3, 1536))
-    windows = torch.nn.functional.pad(spectra.analyse(eeg), (0, 0, 1, 1))
-    joined = spectra.synthesise(windows)
+    windows = torch.nn.functional.pad(stft.analyse(eeg), (0, 0, 1, 1))
+    joined = stft.synthesise(windows)
     assert joined.shape == eeg.shape
     # The outermost half-windows want the neighbours that were padded with zeros.
     torch.testing.assert_close(joined[..., 64:-64], eeg[..., 64:-64], rtol=0, atol=1e-4)
 
 
 def test_joined_windows_have_no_seams_and_do_not_fade_at_the_ends():
-    spectra = STFT()
+    stft = STFT()
     torch.manual_seed(0)
     windows = torch.randn(4, 3, 122, 60, dtype=torch.complex64)
-    eeg = spectra.synthesise(windows).numpy()
+    eeg = stft.synthesise(windows).numpy()
     assert 0.97 < np.mean([seam_ratio(trial) for trial in eeg]) < 1.03
     ends = np.concatenate([eeg[..., :32], eeg[..., -32:]], axis=-1)
     assert 0.8 < ends.std() / eeg.std() < 1.2
 
 
 def test_the_spread_of_power_is_what_analysing_drawn_windows_finds():
-    spectra = STFT()
+    stft = STFT()
     torch.manual_seed(0)
     amplitude = torch.full((60,), 0.1)
     amplitude[9] = 3.0  # a sharp peak at 10 Hz
     amplitude[39] = 2.0
     # Twice the power, as in `SpectralGenerator`: overlap-add of independent windows halves it.
     drawn = math.sqrt(2) * amplitude * torch.randn(64, 4, 122, 60, dtype=torch.complex64)
-    power = spectra.analyse(spectra.synthesise(drawn)).abs().square().mean((0, 1, 2))
-    expected = spectra.leakage @ amplitude.square()
+    power = stft.analyse(stft.synthesise(drawn)).abs().square().mean((0, 1, 2))
+    expected = stft.leakage @ amplitude.square()
     torch.testing.assert_close(power, expected, rtol=0.05, atol=0.05)
 
 
@@ -274,7 +267,7 @@ def test_coherence_is_told_by_de_that_rises_and_falls_together():
     assert others.abs().max() < 0.3
 
 
-def test_band_correlations_are_those_of_the_quality_card():
+def test_band_correlations_are_those_of_quality():
     eeg = pink(1, 5, 7680) + pink(1, 1, 7680, seed=1)
     both_halves = channel_correlations(eeg)[0].mean(0)
     found = band_correlations(DEConstraint().bands(tensor(eeg)))[0].numpy()
@@ -313,14 +306,14 @@ def mixed(n_trials: int, seed: int = 0, n_windows: int = 120) -> np.ndarray:
 def test_a_generator_starts_from_trials_as_from_all_at_once(monkeypatch):
     eeg = mixed(5)
     some, _ = trained_on(eeg)
-    monkeypatch.setattr("models.generator._START_BATCH", 2)
+    monkeypatch.setattr("models.spectral_generator._START_BATCH", 2)
     fewer, _ = trained_on(eeg)
     for name, value in some.state_dict().items():
         torch.testing.assert_close(fewer.state_dict()[name], value, rtol=1e-4, atol=1e-5, msg=name)
 
 
 @pytest.mark.parametrize("ch_names", [DEAP_CHANNELS, EEGMAT_CHANNELS], ids=["32", "19"])
-def test_generated_eeg_has_the_de_it_is_made_from(ch_names):
+def test_generated_eeg_has_the_de_it_is_generated_from(ch_names):
     net, de = trained_on(pink(2, len(ch_names), 64 * N_WINDOWS), ch_names)
     noise = torch.randn(2, *net.noise_shape(N_WINDOWS))
     with torch.inference_mode():
@@ -338,19 +331,19 @@ def test_two_draws_have_the_same_de_and_nothing_else_in_common():
     assert abs(r) < 0.05
 
 
-def test_the_closed_form_start_knows_spectra_and_usual_correlations():
+def test_the_closed_form_start_knows_spectra_and_mean_correlations():
     eeg = mixed(6)
     net, de = trained_on(eeg)
     test = mixed(3, seed=50)
     test_de = differential_entropy_of(tensor(test))
     with torch.inference_mode():
-        made = net(test_de, torch.randn(3, *net.noise_shape(120))).numpy()
+        generated = net(test_de, torch.randn(3, *net.noise_shape(120))).numpy()
     _, real_power = signal.welch(test, 128, nperseg=256)
-    freqs, made_power = signal.welch(made, 128, nperseg=256)
+    freqs, generated_power = signal.welch(generated, 128, nperseg=256)
     inside = (freqs >= 4) & (freqs <= 46)
-    distance = np.abs(np.log(made_power) - np.log(real_power))[..., inside].mean()
+    distance = np.abs(np.log(generated_power) - np.log(real_power))[..., inside].mean()
     assert distance < 0.35
-    error = np.abs(channel_correlations(made).mean(1) - channel_correlations(test).mean(1))
+    error = np.abs(channel_correlations(generated).mean(1) - channel_correlations(test).mean(1))
     assert error.mean() < 0.1
 
 
@@ -359,7 +352,7 @@ def test_learning_raises_the_likelihood_of_unseen_eeg():
     net, de = trained_on(eeg)
     eeg, test, test_de = tensor(eeg), tensor(test), differential_entropy_of(tensor(test))
     with torch.no_grad():
-        net.usual += 0.3 * torch.randn(net.usual.shape)
+        net.intercept += 0.3 * torch.randn(net.intercept.shape)
         before = sum(net.log_likelihood(test_de, test))
     optimiser = torch.optim.AdamW(net.parameters(), 1e-3)
     for _ in range(15):
@@ -378,9 +371,9 @@ def test_the_amplitude_likelihood_is_highest_at_the_power_that_is_there():
     values = []
     with torch.no_grad():
         for shift in (-0.3, 0.0, 0.3):
-            net.usual += shift
+            net.intercept += shift
             values.append(float(net.log_likelihood(de, eeg)[0]))
-            net.usual -= shift
+            net.intercept -= shift
     assert values[1] > max(values[0], values[2])
 
 
@@ -409,15 +402,6 @@ def test_the_coherence_likelihood_is_that_of_pairs_of_gaussians():
                 gains.append((joint - apart).mean())
             expected.append(np.mean(gains))
     assert float(found) == pytest.approx(np.mean(expected), abs=0.03)
-
-
-def test_a_mirrored_head_is_one_with_left_and_right_exchanged():
-    index = mirrored(EEGMAT_CHANNELS)
-    swapped = [EEGMAT_CHANNELS[i] for i in index]
-    assert swapped[:4] == ["FP2", "FP1", "F4", "F3"]
-    assert swapped[-3:] == ["FZ", "CZ", "PZ"]
-    assert [index[i] for i in index] == list(range(19))
-    assert mirrored(["F3", "F4", "C3"]) == [0, 1, 2]  # C4 is not there: no mirror image
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.complex64])

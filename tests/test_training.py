@@ -29,7 +29,7 @@ from de3dgan.training import checkpoints, loop
 from de3dgan.training.device import Compute
 from de3dgan.training.run import Run
 from models import Discriminator, SpectralGenerator
-from models.spectral import band_correlations
+from models.constraint import band_correlations
 from tests.conftest import (
     METHODS,
     STAGES,

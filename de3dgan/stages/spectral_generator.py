@@ -17,7 +17,7 @@ from de3dgan.stages.trials import N_VAL_TRIALS, Trials, spread
 from de3dgan.training import loop
 from de3dgan.training.run import Run
 from models import SpectralGenerator
-from models.spectral import band_correlations
+from models.constraint import band_correlations
 
 #: What the order of batches is drawn for.
 _PURPOSE = "gan batches"

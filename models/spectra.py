@@ -1,0 +1,148 @@
+"""Spectra of EEG: short-time Fourier transform and back, and log power of frames."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from de3dgan.eeg.sampling import FRAME, SFREQ, WINDOW
+from models.blocks import float32
+
+#: Power (µV²) below which EEG counts as silent: far below the noise of an amplifier.
+_QUIET = 1e-3
+
+
+class STFT(nn.Module):
+    """Short-time Fourier transform, one spectrum per DE window, and its inverse by overlap-add.
+
+    The analysis window is the square root of a Hann window of one second, centred on each DE
+    window. Its squares add up to one, so that overlap-add after analysis gives the signal back.
+
+    Parameters
+    ----------
+    lowest, highest : int
+        Hz of the first and the last frequency that is kept; they are 1 Hz apart.
+    """
+
+    def __init__(self, lowest: int = 1, highest: int = 60):
+        super().__init__()
+        self.length = 2 * WINDOW
+        self.lowest, self.highest = lowest, highest
+        window = torch.hann_window(self.length, periodic=True).sqrt()
+        self.register_buffer("window", window, persistent=False)
+        self.register_buffer("leakage", self._leakage(), persistent=False)
+
+    @property
+    def freqs(self) -> Tensor:
+        """Frequencies in Hz, (n_freqs,)."""
+        return torch.arange(self.lowest, self.highest + 1.0)
+
+    def analyse(self, eeg: Tensor) -> Tensor:
+        """Return spectra of EEG: (..., n_chans, n_times) to complex (..., n_chans, n_win, n_freqs).
+
+        Of white noise with variance σ², their mean squares are 64 σ²: the sum of the window's.
+        """
+        margin = (self.length - WINDOW) // 2
+        padded = F.pad(eeg, (margin, margin), mode="reflect")
+        windows = padded.unfold(-1, self.length, WINDOW) * self.window
+        return torch.fft.rfft(windows)[..., self.lowest : self.highest + 1]
+
+    def power(self, eeg: Tensor) -> Tensor:
+        """Return the squared magnitudes of `analyse`."""
+        return torch.view_as_real(self.analyse(eeg)).square().sum(-1)
+
+    def synthesise(self, spectra: Tensor) -> Tensor:
+        """Return EEG: complex (B, n_chans, n_windows + 2, n_freqs) to (B, n_chans, n_times).
+
+        There is a spectrum for each DE window, one before the first and one after the last: without
+        these two the outermost samples would fade out.
+        """
+        full = F.pad(spectra, (self.lowest, self.length // 2 - self.highest))
+        windows = torch.fft.irfft(full, n=self.length) * self.window
+        n_batch, n_chans, n_windows, _ = windows.shape
+        n_times = (n_windows - 1) * WINDOW + self.length
+        summed = F.fold(
+            windows.flatten(0, 1).transpose(1, 2),
+            (1, n_times),
+            (1, self.length),
+            stride=(1, WINDOW),
+        ).view(n_batch, n_chans, n_times)
+        margin = WINDOW + (self.length - WINDOW) // 2
+        return summed[..., margin:-margin]
+
+    def _leakage(self) -> Tensor:
+        """Return how the power of drawn spectra spreads to other frequencies in EEG.
+
+        The generator draws the spectra of windows independently of each other. Overlap-add then
+        multiplies the autocovariance at lag τ by the window's own autocorrelation at τ, and
+        analysis does so once more.
+
+        Returns
+        -------
+        Tensor, (n_freqs, n_freqs)
+            From the power that is drawn (columns) to that which analysis finds; rows sum to one.
+        """
+        n = self.length
+        lags = torch.arange(1 - n, n)
+        own = F.conv1d(self.window[None, None], self.window[None, None], padding=n - 1)[0, 0]
+        phase = 2 * math.pi * self.freqs[:, None] * lags / n
+        spread = (torch.cos(phase) * (own / own.max()) ** 2) @ torch.cos(phase).T
+        spread = spread.clamp_min(0)
+        return spread / spread.sum(1, keepdim=True)
+
+
+class LogPower(nn.Module):
+    """Log power of one-second frames of EEG in overlapping bands.
+
+    Like differential entropy it is ½ ln of a power, but of one frame alone: the filters of DE
+    reach into the frames before and after. It does not depend on phase. Powers are means over
+    orthogonal sine tapers (Riedel & Sidorenko, IEEE Transactions on Signal Processing 43, 1995).
+    They vary less than with a single window, which makes little use of the samples at its ends, and
+    hardly anything leaks in from outside a band: above the bands of EEG there is much that is not
+    EEG.
+
+    Parameters
+    ----------
+    n_filters : int
+        Gaussian bands, their centres spaced evenly in log frequency.
+    lowest, highest : float
+        Hz of the first and the last centre.
+    width : float
+        Standard deviation of a band in Hz.
+    n_tapers : int
+        With each more, powers vary less, and spread over ½ Hz more to both sides.
+    """
+
+    def __init__(
+        self,
+        n_filters: int = 16,
+        lowest: float = 5.0,
+        highest: float = 42.0,
+        width: float = 2.5,
+        n_tapers: int = 3,
+    ):
+        super().__init__()
+        order = torch.arange(1, n_tapers + 1)[:, None]
+        time = torch.arange(1, FRAME + 1)
+        tapers = (2 / (FRAME + 1)) ** 0.5 * torch.sin(math.pi * order * time / (FRAME + 1))
+        # Scaled such that the sum over frequencies of the mean over tapers is the variance, in µV².
+        tapers = tapers * (2 / (FRAME * n_tapers)) ** 0.5
+        freqs = torch.fft.rfftfreq(FRAME, 1 / SFREQ)
+        centres = torch.linspace(math.log(lowest), math.log(highest), n_filters).exp()
+        bands = -0.5 * ((freqs - centres[:, None]) / width) ** 2
+        bands[:, (freqs < 3) | (freqs > 46)] = -torch.inf
+        self.register_buffer("tapers", tapers, persistent=False)
+        self.register_buffer("bands", bands.softmax(1), persistent=False)
+
+    @float32
+    def forward(self, eeg: Tensor) -> Tensor:
+        """Map EEG in µV, (..., n_times), to nats, (..., n_frames, n_filters).
+
+        EEG of more than one second is cut into frames that overlap by half.
+        """
+        frames = eeg.unfold(-1, FRAME, WINDOW)
+        power = torch.fft.rfft(frames[..., None, :] * self.tapers).abs().square().sum(-2)
+        return 0.5 * (power @ self.bands.T + _QUIET).log()
