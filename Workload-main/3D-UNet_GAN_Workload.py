@@ -83,7 +83,12 @@ def main(config: Config) -> None:
             generator = SpectralGenerator(run.store.ch_names, widths=config.widths).to(run.device)
             optimiser = AdamW(generator.parameters(), config.lr, **decay)
             trained, history, best_epoch = spectral_generator.train(
-                run, data, generator, optimiser, config.gain_sd, config.calibration_steps
+                run,
+                data,
+                generator,
+                optimiser,
+                gain_sd=config.gain_sd,
+                calibration_steps=config.calibration_steps,
             )
         else:
             generator = Generator(run.store.ch_names, widths=config.widths).to(run.device)
@@ -95,7 +100,14 @@ def main(config: Config) -> None:
                 "critic": Adam(critic.parameters(), config.critic_lr, **decay),
             }
             trained, history, best_epoch = published_generator.train(
-                run, data, generator, critic, optimisers
+                run,
+                data,
+                generator,
+                critic,
+                optimisers,
+                critic_every=config.critic_every,
+                penalty_weight=config.penalty_weight,
+                reconstruction_weight=config.reconstruction_weight,
             )
         result = generators.evaluate(run, data, trained, best_epoch)
         draw_generator(run, trained, data.frames, history, best_epoch)

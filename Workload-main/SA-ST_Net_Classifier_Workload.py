@@ -97,7 +97,9 @@ def main(config: Config) -> None:
             net.to(run.device), run.store, run.compute, scaler
         )
         loss = classifier.cross_entropy(frames, trained)
-        trained, history, best_epoch = classifier.train(run, frames, trained, optimiser, loss)
+        trained, history, best_epoch = classifier.train(
+            run, frames, trained, optimiser, loss, config.choose_by
+        )
         result, probabilities = classifier.evaluate(run, frames, trained, best_epoch)
         draw_classifier(run, probabilities, history, best_epoch)
         run.write_result(**result)

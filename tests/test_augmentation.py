@@ -13,7 +13,7 @@ from de3dgan.data.ledger import Ledger
 from de3dgan.data.store import Store
 from de3dgan.eeg.de import differential_entropy
 from de3dgan.eeg.noise import de_matched_noise
-from de3dgan.stages.augmentation import paired_frames, other_of_same_class
+from de3dgan.stages.augmentation import other_of_same_class, paired_frames
 
 
 @pytest.fixture

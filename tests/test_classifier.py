@@ -139,7 +139,7 @@ def test_validation_and_what_is_handed_over_are_of_the_averaged_weights(decay, s
     frames = Frames(store, CPU, waveform_baseline=False)
     own = of_method("spectral", store)
     run = SimpleNamespace(
-        config=SimpleNamespace(ema_decay=decay, batch_size=8, seed=0, choose_by="val_loss"),
+        config=SimpleNamespace(ema_decay=decay, batch_size=8, seed=0),
         split=split_by_trial(store, val=1, test=4),
         labels=np.array([0, 1, 0, 1, 0, 1]),
         device=CPU,
@@ -157,7 +157,7 @@ def test_validation_and_what_is_handed_over_are_of_the_averaged_weights(decay, s
     monkeypatch.setattr(classifier.engine, "fit", fit)
     optimiser = torch.optim.SGD(own.net.parameters(), 1.0)
     loss = classifier.cross_entropy(frames, own)
-    trained, history, _ = classifier.train(run, frames, own, optimiser, loss)
+    trained, history, _ = classifier.train(run, frames, own, optimiser, loss, "val_loss")
     averages, weights = trained.net.state_dict(), own.net.state_dict()
     assert next(iter(seen)) == "classifier" and seen["classifier"].module is trained.net
     assert all(torch.equal(averages[k], weights[k]) for k in weights) == (decay == 0)

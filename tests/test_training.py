@@ -438,9 +438,9 @@ def watched(little_store, tmp_path_factory) -> dict:
             seen["calls"].append(seen["epochs"][-1])
             return original["forward"](self, x)
 
-        def train(run, data, generator, critic, optimisers):
+        def train(run, data, generator, critic, optimisers, **settings):
             trained.append((critic, optimisers))
-            return original["train"](run, data, generator, critic, optimisers)
+            return original["train"](run, data, generator, critic, optimisers, **settings)
 
         def step(optimiser, loss, n_samples):
             critic, optimisers = trained[0]

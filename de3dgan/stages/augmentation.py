@@ -1,7 +1,7 @@
-"""What stage 3 sets beside real EEG: generated EEG, or a control that it has to beat.
+"""The EEG that stage 3 pairs with real EEG: generated EEG, or a control that it has to beat.
 
 =============  ==================================================================================
-generated      EEG that the generator makes from the trial's own DE
+generated      EEG generated from the trial's own DE
 none           nothing: the classifier goes on with real EEG alone
 noise          white noise with the trial's mean and variance in every channel
 surrogate      noise with the trial's DE in every half-second: what needs no learning
@@ -28,7 +28,7 @@ from de3dgan.stages.generation import TrainedGenerator
 from de3dgan.training import distributed
 from de3dgan.training.run import Run
 
-#: Trials whose paired EEG is made at a time.
+#: Trials whose paired EEG is generated at a time.
 _BATCH = 16
 
 
@@ -36,10 +36,11 @@ _BATCH = 16
 def paired_frames(
     run: Run, frames: Frames, generator: TrainedGenerator, kind: str
 ) -> Iterator[Frames | None]:
-    """Make the paired EEG of all training trials, once, and give its frames for as long as needed.
+    """Generate the EEG paired with each training trial, once, and give its frames.
 
-    It lies in a temporary file of the run directory, read by memory map, so that memory does not
-    grow with the number of trials; rows of other trials are holes in that file.
+    It lies in a temporary file of the run directory until the block ends, and is read by memory
+    map, so that memory does not grow with the number of trials. The file has a row for each trial
+    of the store; rows of trials that are not trained on are holes.
 
     Parameters
     ----------
@@ -55,10 +56,10 @@ def paired_frames(
     if kind == "none":
         yield None
         return
-    make = _generator_of(run, frames, generator, kind)
+    generate = _generate_function(run, frames, generator, kind)
     path = run.dir / ".augmentation.npy.tmp"
     trials = run.split.trials("train")
-    run.log(f"Making the {kind} EEG of {len(trials)} training trials.")
+    run.log(f"Generating the {kind} EEG of {len(trials)} training trials.")
     try:
         shape = run.store.eeg.shape
         n_bytes = 4 * math.prod(shape[1:])  # of a trial
@@ -76,7 +77,7 @@ def paired_frames(
                 for rows in list(chunks(trials, _BATCH))[
                     distributed.rank() :: distributed.world_size()
                 ]:
-                    for row, eeg in zip(rows.tolist(), make(rows), strict=True):
+                    for row, eeg in zip(rows.tolist(), generate(rows), strict=True):
                         file.seek(start + n_bytes * row)
                         file.write(np.ascontiguousarray(eeg, "<f4").data)
             distributed.barrier()
@@ -109,16 +110,16 @@ def other_of_same_class(
     return other
 
 
-def _generator_of(
+def _generate_function(
     run: Run, frames: Frames, generator: TrainedGenerator, kind: str
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """Return what maps trials to their paired EEG, (len(trials), n_chans, n_times) in µV."""
+    """Return what maps trials to their paired EEG, (n_trials, n_chans, n_times) in µV."""
     seed = run.config.seed
     if kind == "shuffled":
         rng = derived_rng(seed, 0, "shuffled trials")
         other = other_of_same_class(run.split.trials("train"), run.labels, rng)
 
-    def make(trials: np.ndarray) -> np.ndarray:
+    def generate(trials: np.ndarray) -> np.ndarray:
         if kind == "generated":
             return generator(run.store.absolute_de(trials), trials)
         if kind == "shuffled":
@@ -132,4 +133,4 @@ def _generator_of(
         mean, std = real.mean(-1, keepdims=True), real.std(-1, keepdims=True)
         return mean + std * np.stack([rng.standard_normal(real.shape[1:]) for rng in rngs])
 
-    return make
+    return generate

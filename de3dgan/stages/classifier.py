@@ -150,6 +150,7 @@ def train(
     classifier: FrameClassifier,
     optimiser: Optimizer,
     batch_loss: BatchLoss,
+    choose_by: str,
 ) -> tuple[FrameClassifier, list[dict[str, float]], int]:
     """Train a classifier on frames of the training split; the epoch is chosen on validation frames.
 
@@ -163,6 +164,8 @@ def train(
         What is trained.
     batch_loss : callable
         `cross_entropy` or `paired_loss`.
+    choose_by : str
+        The validation figure that chooses the epoch: "val_loss" or "val_balanced_accuracy".
 
     Returns
     -------
@@ -171,16 +174,16 @@ def train(
     history : list of dict
     best_epoch : int
     """
-    config, split = run.config, run.split
+    split = run.split
     labels = np.repeat(run.labels, split.n_frames)
-    of_device = torch.from_numpy(labels).to(run.device)
-    ema = loop.EMA(classifier.net, config.ema_decay)
+    device_labels = torch.from_numpy(labels).to(run.device)
+    ema = loop.EMA(classifier.net, run.config.ema_decay)
     averaged = classifier.with_net(ema.module)
     classifier.compile(run.log)
 
     def train_step(_: int, numbers: np.ndarray) -> dict[str, Tensor]:
         with run.compute.autocast():
-            terms = batch_loss(numbers, of_device[run.compute.to_device(numbers)])
+            terms = batch_loss(numbers, device_labels[run.compute.to_device(numbers)])
         loop.step(optimiser, terms["loss"], len(numbers))
         ema.update(classifier.net)
         return terms
@@ -209,8 +212,8 @@ def train(
         validate,
         handed_over="classifier EMA",
         artefacts=["classifier"],
-        monitor=config.choose_by,
-        higher_is_better=config.choose_by != "val_loss",
+        monitor=choose_by,
+        higher_is_better=choose_by != "val_loss",
     )
     return averaged, history, best_epoch
 
@@ -234,16 +237,24 @@ def paired_loss(
 ) -> BatchLoss:
     """Return stage 3's loss: cross entropy of real frames, and terms of the EEG paired with them.
 
-    The frames of `paired_eeg` for the same trial and second have the label of the real ones, and their
-    cross entropy counts `label_weight` times as much in the mean. The distance of their features
-    from those of the real frames is added, times `consistency_weight`. Without `paired_eeg`, both are
-    left out.
+    Parameters
+    ----------
+    frames : Frames
+        Real EEG.
+    paired_eeg : Frames or None
+        The EEG paired with it, which has the same labels. Without it this is `cross_entropy`.
+    classifier : FrameClassifier
+        What is trained.
+    label_weight : float
+        Weight of the cross entropy of paired frames, where that of real frames has 1.
+    consistency_weight : float
+        Weight of the distance between the features of real and paired frames.
     """
     if paired_eeg is None:
         return cross_entropy(frames, classifier)
 
     def batch_loss(numbers: np.ndarray, labels: Tensor) -> dict[str, Tensor]:
-        # Side by side, so that a process that has some of the items has some of the rows.
+        # Side by side, so that a process that has a share of the frames has that of the rows.
         both = torch.stack([frames[numbers], paired_eeg[numbers]], dim=1).flatten(0, 1)
         logits, features = (
             x.unflatten(0, (-1, 2)).transpose(0, 1).flatten(0, 1)

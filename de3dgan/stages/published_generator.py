@@ -29,6 +29,10 @@ def train(
     generator: Generator,
     critic: Discriminator,
     optimisers: dict[str, Optimizer],
+    *,
+    critic_every: int,
+    penalty_weight: float,
+    reconstruction_weight: float,
 ) -> tuple[PublishedSampler, list[dict[str, float]], int]:
     """Train the published generator: 0.5 · MSE to real EEG and, when the critic steps, its score.
 
@@ -45,7 +49,7 @@ def train(
     history : list of dict
     best_epoch : int
     """
-    config, split = run.config, run.split
+    split = run.split
     data.normalise()
     trained = PublishedSampler(generator, run.compute, data.scalers)
     example = torch.zeros(1, len(BANDS), split.n_frames * FRAME // WINDOW, *GRID_SHAPE)
@@ -57,14 +61,14 @@ def train(
         with run.compute.autocast():
             generated = to_frames(generator.generate(de).float())[kept]
         reconstruction = F.mse_loss(generated, real)
-        loss = config.reconstruction_weight * reconstruction
+        loss = reconstruction_weight * reconstruction
         losses = {}
-        if epoch % config.critic_every == 0:
+        if epoch % critic_every == 0:
             n_frames = len(trials) * split.n_frames
             ratio = draws.rows(lambda n: torch.rand(n, device=run.device), n_frames)[kept]
             with run.compute.autocast():
                 critic_term, gap = critic_loss(
-                    critic, real, generated.detach(), config.penalty_weight, ratio
+                    critic, real, generated.detach(), penalty_weight, ratio
                 )
             loop.step(optimisers["critic"], critic_term, len(real))
             with run.compute.autocast():

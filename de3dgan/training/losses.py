@@ -70,7 +70,7 @@ def consistency_loss(logits: Tensor, features: Tensor, labels: Tensor) -> tuple[
     Parameters
     ----------
     logits : Tensor, (2 · N, n_classes)
-        Class scores of N real frames, then of those made from the same DE at the same second.
+        Class scores of N real frames, then of the frames paired with them.
     features : Tensor, (2 · N, n_features)
         Their features.
     labels : Tensor of int, (N,)
@@ -81,7 +81,7 @@ def consistency_loss(logits: Tensor, features: Tensor, labels: Tensor) -> tuple[
     cross_entropy : Tensor, scalar
         Of the real frames.
     distance : Tensor, scalar
-        Mean squared difference between the features of real and made frames.
+        Mean squared difference between the features of real and paired frames.
     """
-    of_real, of_made = features.float().chunk(2)
-    return F.cross_entropy(logits[: len(labels)].float(), labels), F.mse_loss(of_real, of_made)
+    real, paired = features.float().chunk(2)
+    return F.cross_entropy(logits[: len(labels)].float(), labels), F.mse_loss(real, paired)
