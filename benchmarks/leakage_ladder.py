@@ -29,7 +29,7 @@ from scipy import stats
 from torch.nn import functional as F
 
 from de3dgan.base.cli import command_line
-from de3dgan.base.files import atomic, make_folder, write_csv, write_text
+from de3dgan.base.files import atomic_write, make_folder, write_csv, write_text
 from de3dgan.base.recipe import N_FOLDS
 from de3dgan.base.seeds import derived_rng, seed_torch
 from de3dgan.data.frames import Frames, batches
@@ -485,7 +485,7 @@ def draw(path: Path, config: Config, cells: Sequence[Cell]) -> None:
             columnspacing=1.2,
             handletextpad=0.3,
         )
-        with atomic(path) as file:
+        with atomic_write(path) as file:
             figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
 
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from de3dgan.base.errors import UserError
-from de3dgan.base.files import replaced_folder
+from de3dgan.base.locks import replaced_folder
 from de3dgan.data.sources import deap
 from de3dgan.data.store import manifest_hash
 from de3dgan.data.synthetic import Signal, simulate_subject

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from de3dgan.base import files
+from de3dgan.base import files, locks
 from de3dgan.base.errors import UserError
 from de3dgan.figures import stages as figures_of_stages
 from de3dgan.training import loop
@@ -99,7 +99,7 @@ def test_a_full_disk_leaves_the_old_file_and_says_what_is_needed(tmp_path):
     ],
 )
 def test_each_reason_has_its_remedy(number, said, tmp_path):
-    with pytest.raises(UserError) as error, files.writing(tmp_path / "x", 2**21):
+    with pytest.raises(UserError) as error, files.write_errors(tmp_path / "x", 2**21):
         raise OSError(number, os.strerror(number), "some temporary name")
     message = str(error.value)
     assert said in message
@@ -210,16 +210,16 @@ def test_a_run_works_without_a_home_and_caches(little_store, tmp_path):
 
 
 def test_who_holds_a_lock_is_told(tmp_path):
-    with files.held(tmp_path / "run"):
-        with pytest.raises(UserError) as error, files.held(tmp_path / "run"):
+    with locks.file_lock(tmp_path / "run"):
+        with pytest.raises(UserError) as error, locks.file_lock(tmp_path / "run"):
             pass
         message = str(error.value)
         assert f"process {os.getpid()} on {platform.node()} since 20" in message
         assert "wait" in message
-        with files.held(tmp_path / "another"):
+        with locks.file_lock(tmp_path / "another"):
             pass
     assert list(tmp_path.iterdir()) == []
-    with files.held(tmp_path / "run"):
+    with locks.file_lock(tmp_path / "run"):
         pass
 
 
@@ -229,7 +229,7 @@ def test_a_second_process_in_a_run_directory_is_turned_away(
 ):
     folder = upstream_of(stage, finished, tmp_path / "runs")
     args = ["--data-dir", little_store, "--runs-dir", tmp_path / "runs", "--epochs", 1]
-    with files.held(folder):
+    with locks.file_lock(folder):
         before = contents(tmp_path)
         done = run_here(script_of(stage), *args, *TINY[stage])
         assert contents(tmp_path) == before
@@ -238,7 +238,7 @@ def test_a_second_process_in_a_run_directory_is_turned_away(
     # What is finished may be looked at by anyone.
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(fold_of(finished) / stage, folder)
-    with files.held(folder):
+    with locks.file_lock(folder):
         run_stage(stage, little_store, tmp_path / "runs")
         assert (folder.parent / f".{stage}.lock").exists()
     # The lock of a process that was killed when all was done goes with the next look.
@@ -250,8 +250,8 @@ def test_a_second_process_in_a_run_directory_is_turned_away(
 HOLD = """
 import sys, time
 from pathlib import Path
-from de3dgan.base.files import held
-with held(Path(sys.argv[1])):
+from de3dgan.base.locks import file_lock
+with file_lock(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -263,12 +263,15 @@ def test_the_lock_of_a_dead_process_is_taken_over(how, tmp_path):
         [sys.executable, "-c", HOLD, tmp_path / "run"], cwd=ROOT, stdout=subprocess.PIPE, text=True
     )
     assert other.stdout.readline() == "held\n"
-    with pytest.raises(UserError, match=f"process {other.pid} on"), files.held(tmp_path / "run"):
+    with (
+        pytest.raises(UserError, match=f"process {other.pid} on"),
+        locks.file_lock(tmp_path / "run"),
+    ):
         pass
     other.send_signal(how)
     other.wait()
     assert (tmp_path / ".run.lock").exists()
-    with files.held(tmp_path / "run"):
+    with locks.file_lock(tmp_path / "run"):
         assert json.loads((tmp_path / ".run.lock").read_text())["pid"] == os.getpid()
     assert list(tmp_path.iterdir()) == []
 
@@ -277,8 +280,8 @@ def test_a_file_system_without_locks_is_used_with_a_word_of_caution(tmp_path, mo
     def flock(*_):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(files.fcntl, "flock", flock)
-    with files.held(tmp_path / "run"):
+    monkeypatch.setattr(locks.fcntl, "flock", flock)
+    with locks.file_lock(tmp_path / "run"):
         pass
     assert "no locks" in capsys.readouterr().out
 

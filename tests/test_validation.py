@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from de3dgan.base.errors import UserError
+from de3dgan.base.files import read_csv
 from de3dgan.base.schema import (
     LIST,
     OBJECT,
@@ -26,7 +27,6 @@ from de3dgan.base.schema import (
     number,
     one_of,
     or_null,
-    read_table,
     whole,
 )
 from tests.helpers import one_line
@@ -166,7 +166,7 @@ def written(folder: Path, content: bytes) -> Path:
 
 def test_a_table_is_read_by_column(tmp_path):
     path = written(tmp_path, 'trial,p,who\n0,0.5,"a, b"\n12,1e-3,é\n'.encode())
-    table = read_table(path, "do it again.")
+    table = read_csv(path, "do it again.")
     assert table == {"trial": ["0", "12"], "p": ["0.5", "1e-3"], "who": ["a, b", "é"]}
     assert column(table, "trial", whole(0), path, "") == [0, 12]
     assert column(table, "p", number(0, 1), path, "") == [0.5, 0.001]
@@ -187,14 +187,14 @@ def test_a_table_is_read_by_column(tmp_path):
 )
 def test_a_damaged_table_is_refused(content, says, tmp_path):
     with pytest.raises(UserError) as error:
-        read_table(written(tmp_path, content), "do it again.")
+        read_csv(written(tmp_path, content), "do it again.")
     message = one_line(error)
     assert says in message and "t.csv is damaged" in message and message.endswith("do it again.")
 
 
 def test_a_missing_table_is_refused(tmp_path):
     with pytest.raises(UserError, match="t.csv is damaged or missing .*: do it again"):
-        read_table(tmp_path / "t.csv", "do it again.")
+        read_csv(tmp_path / "t.csv", "do it again.")
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,14 @@
-"""Writing files so that they are, at every moment, either old or new, and by one process."""
+"""Files that are whole at every moment: the old content or the new. JSON, CSV, hashes."""
 
 from __future__ import annotations
 
 import csv
 import errno
-import fcntl
 import hashlib
 import io
 import json
 import os
-import platform
 import shutil
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,13 +21,11 @@ from de3dgan.base.paths import display_path
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 #: What it says when writing is not allowed.
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
-#: What it says when a file system has no locks.
-_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
 
 @contextmanager
-def writing(path: str | Path, n_bytes: int | None = None) -> Iterator[None]:
-    """Make a sentence of what the system says if `path` cannot be written in the block.
+def write_errors(path: str | Path, n_bytes: int | None = None) -> Iterator[None]:
+    """Turn an `OSError` of writing `path` in the block into a `UserError` that says what to do.
 
     Parameters
     ----------
@@ -67,7 +62,7 @@ def free_bytes(path: str | Path) -> int:
     return shutil.disk_usage(next(p for p in (path, *path.parents) if p.exists())).free
 
 
-def refuse_without_room(path: Path, n_bytes: int) -> None:
+def check_free_space(path: Path, n_bytes: int) -> None:
     """Raise `UserError` if `n_bytes` are more than may be written where `path` will be."""
     free = free_bytes(path)
     if n_bytes > free:
@@ -83,12 +78,18 @@ def _mib(n_bytes: int) -> str:
 
 def make_folder(path: Path) -> None:
     """Make folder `path`, and those that it is in, unless it is there."""
-    with writing(path):
+    with write_errors(path):
         path.mkdir(parents=True, exist_ok=True)
 
 
+def remove_folder(folder: Path) -> None:
+    """Remove `folder` with all that is in it, if it is there."""
+    if folder.exists():
+        shutil.rmtree(folder)
+
+
 @contextmanager
-def atomic(path: str | Path, n_bytes: int | None = None) -> Iterator[BinaryIO]:
+def atomic_write(path: str | Path, n_bytes: int | None = None) -> Iterator[BinaryIO]:
     """Open a temporary file beside `path` for writing; it becomes `path` if the block succeeds.
 
     Parameters
@@ -105,7 +106,7 @@ def atomic(path: str | Path, n_bytes: int | None = None) -> Iterator[BinaryIO]:
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with writing(path, n_bytes):
+    with write_errors(path, n_bytes):
         try:
             with open(temporary, "wb") as file:
                 yield file
@@ -119,7 +120,7 @@ def atomic(path: str | Path, n_bytes: int | None = None) -> Iterator[BinaryIO]:
 
 def write_bytes(path: str | Path, content: bytes | memoryview) -> None:
     """Write `content` to `path` atomically."""
-    with atomic(path, len(content)) as file:
+    with atomic_write(path, len(content)) as file:
         file.write(content)
 
 
@@ -130,7 +131,7 @@ def write_text(path: str | Path, text: str) -> None:
 
 def append_line(path: str | Path, line: str) -> None:
     """Add a line to `path`; the one file here that grows, and may end in half a line if killed."""
-    with writing(path, len(line) + 1), open(path, "a", encoding="utf-8") as file:
+    with write_errors(path, len(line) + 1), open(path, "a", encoding="utf-8") as file:
         file.write(f"{line}\n")
 
 
@@ -147,6 +148,38 @@ def write_csv(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:
     writer.writeheader()
     writer.writerows(rows)
     write_text(path, text.getvalue())
+
+
+def read_csv(path: Path, remedy: str) -> dict[str, list[str]]:
+    """Read a CSV file with a header line and at least one row.
+
+    Returns
+    -------
+    dict of str to list of str
+        Its columns.
+
+    Raises
+    ------
+    UserError
+        If it cannot be read, has two columns of one name, or has a row of another length.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            header, *rows = list(csv.reader(file)) or [[]]
+    except (OSError, ValueError, csv.Error) as error:
+        raise UserError(f"{display_path(path)} is damaged or missing ({error}): {remedy}") from None
+    lengths = [len(row) for row in rows]
+    wrong = next((n for n, length in enumerate(lengths) if length != len(header)), None)
+    problem = None
+    if not rows:
+        problem = "it has no row"
+    elif len(set(header)) < len(header):
+        problem = "two of its columns have one name"
+    elif wrong is not None:
+        problem = f"line {wrong + 2} has {lengths[wrong]} columns, and line 1 has {len(header)}"
+    if problem:
+        raise UserError(f"{display_path(path)} is damaged: {problem}: {remedy}")
+    return dict(zip(header, map(list, zip(*rows, strict=True)), strict=True))
 
 
 def read_json(path: str | Path) -> Any:
@@ -173,7 +206,7 @@ def sha256(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def digest(content: Any) -> str:
+def json_hash(content: Any) -> str:
     """Return the SHA-256 of `content` as canonical JSON, in hexadecimal."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
@@ -197,126 +230,3 @@ def _brief(text: str, alike: int) -> str:
     start = alike - 8 if alike > 16 else 0
     part = text[start : start + 24]
     return f"{'…' * (start > 0)}{part}{'…' * (start + 24 < len(text))}"
-
-
-@contextmanager
-def held(path: Path) -> Iterator[None]:
-    """Keep other processes from `path`, a file or folder that need not be there yet.
-
-    The lock is one of the system, on a file ``.<name>.lock`` beside it that says who has it. It
-    goes with its process, however that ends.
-
-    Raises
-    ------
-    UserError
-        If another process has it, naming that one.
-    """
-    make_folder(path.parent)
-    lock_path = path.with_name(f".{path.name}.lock")
-    with writing(lock_path):
-        lock = _locked(lock_path)
-    if lock is None:
-        raise UserError(
-            f"{display_path(path)} is in use by {_holder(lock_path)}: wait until that has "
-            "finished, or stop it."
-        )
-    try:
-        since = time.strftime("%Y-%m-%d %H:%M:%S")
-        holder = {"pid": os.getpid(), "host": platform.node(), "since": since}
-        with writing(lock_path):
-            os.ftruncate(lock, 0)
-            os.write(lock, json.dumps(holder).encode())
-        yield
-    finally:
-        with suppress(OSError):
-            lock_path.unlink()
-        os.close(lock)
-
-
-def remove_dead_lock(path: Path) -> None:
-    """Remove the lock of a process that died when it had finished `path`."""
-    if path.with_name(f".{path.name}.lock").exists():
-        with suppress(UserError), held(path):
-            pass
-
-
-def _locked(path: Path) -> int | None:
-    """Return the descriptor of the lock file `path`, or None if another process has the lock."""
-    while True:
-        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in _NO_LOCKS:
-                print(
-                    f"{display_path(path)}: this file system has no locks, so use it from one "
-                    "process."
-                )
-                return lock
-            os.close(lock)
-            if isinstance(error, BlockingIOError):
-                return None
-            raise
-        with suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(lock), os.stat(path)):
-                return lock
-        os.close(lock)  # the process that had it has removed the file meanwhile
-
-
-def _holder(path: Path) -> str:
-    """Return what a lock file says of who has it."""
-    try:
-        found = json.loads(path.read_text())
-        return f"process {found['pid']} on {found['host']} since {found['since']}"
-    except (OSError, ValueError, LookupError, TypeError):  # it is just being written
-        return "another process"
-
-
-@contextmanager
-def replaced_folder(path: Path) -> Iterator[Path]:
-    """Give a new, empty folder beside `path`; it replaces `path` if the block succeeds.
-
-    Raises
-    ------
-    UserError
-        If another process is at it.
-    """
-    new, old = _beside(path)
-    with held(path):
-        remove_folder(new)  # left by a process that was killed
-        _recover(path)
-        try:
-            make_folder(new)
-            yield new
-            with writing(path):
-                if path.exists():
-                    os.replace(path, old)
-                os.replace(new, path)
-        finally:
-            remove_folder(new)
-        remove_folder(old)
-
-
-def recover_folder(path: Path) -> None:
-    """Undo a replacement that was killed between its two renames."""
-    if _beside(path)[1].exists():
-        with held(path):
-            _recover(path)
-
-
-def _recover(path: Path) -> None:
-    _, old = _beside(path)
-    with writing(path):
-        if old.exists() and not path.exists():
-            os.replace(old, path)
-        remove_folder(old)
-
-
-def _beside(path: Path) -> tuple[Path, Path]:
-    return path.with_name(f".{path.name}.new"), path.with_name(f".{path.name}.old")
-
-
-def remove_folder(folder: Path) -> None:
-    """Remove `folder` with all that is in it, if it is there."""
-    if folder.exists():
-        shutil.rmtree(folder)

@@ -16,7 +16,6 @@ object before what is in it, so that the message is about the outermost thing th
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -142,38 +141,6 @@ def non_finite(content: Any, name: str = "") -> Iterator[tuple[str, float]]:
         yield name, content
     for at, value in _inside(content).items():
         yield from non_finite(value, f"{name}.{at}".lstrip("."))
-
-
-def read_table(path: Path, remedy: str) -> dict[str, list[str]]:
-    """Read a CSV file with a header line and at least one row.
-
-    Returns
-    -------
-    dict of str to list of str
-        Its columns.
-
-    Raises
-    ------
-    UserError
-        If it cannot be read, has two columns of one name, or has a row of another length.
-    """
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            header, *rows = list(csv.reader(file)) or [[]]
-    except (OSError, ValueError, csv.Error) as error:
-        raise UserError(f"{display_path(path)} is damaged or missing ({error}): {remedy}") from None
-    lengths = [len(row) for row in rows]
-    wrong = next((n for n, length in enumerate(lengths) if length != len(header)), None)
-    problem = None
-    if not rows:
-        problem = "it has no row"
-    elif len(set(header)) < len(header):
-        problem = "two of its columns have one name"
-    elif wrong is not None:
-        problem = f"line {wrong + 2} has {lengths[wrong]} columns, and line 1 has {len(header)}"
-    if problem:
-        raise UserError(f"{display_path(path)} is damaged: {problem}: {remedy}")
-    return dict(zip(header, map(list, zip(*rows, strict=True)), strict=True))
 
 
 def column(

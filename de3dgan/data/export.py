@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from de3dgan.base.errors import UserError
-from de3dgan.base.files import make_folder, writing
+from de3dgan.base.files import make_folder, write_errors
 from de3dgan.base.paths import display_path
 from de3dgan.data.sources import deap
 from de3dgan.data.sources.deap import BASELINE, MAX_TRIALS, N_CHANNELS, N_TIMES, RATINGS
@@ -154,7 +154,7 @@ def _write_with_mne(path: Path, raw: mne.io.RawArray) -> None:
 
     # MNE wants a path, and one of its own kind of name: hence a folder, not a temporary file.
     with (
-        writing(path),
+        write_errors(path),
         tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder,
     ):
         whole = Path(folder) / f"raw{path.suffix.lower()}"

@@ -17,18 +17,17 @@ from tqdm import tqdm
 
 from de3dgan.base.errors import UserError
 from de3dgan.base.files import (
+    check_free_space,
     differences,
     make_folder,
     read_json,
-    recover_folder,
-    refuse_without_room,
-    replaced_folder,
     sha256,
     write_bytes,
     write_csv,
+    write_errors,
     write_json,
-    writing,
 )
+from de3dgan.base.locks import recover_folder, replaced_folder
 from de3dgan.base.paths import display_path
 from de3dgan.data import sources
 from de3dgan.data.sources import Segment, Subject
@@ -102,7 +101,7 @@ def build_store(source_name: str, data_dir: Path, out_dir: Path, n_jobs: int) ->
                     )
                 if ch_names is None:
                     per_subject = sum(array.nbytes for array in arrays.values())
-                    refuse_without_room(out_dir, per_subject * len(files))
+                    check_free_space(out_dir, per_subject * len(files))
                 ch_names = names
                 for name, writer in writers.items():
                     writer.append(arrays[name], subject_rows[0]["subject"])
@@ -295,7 +294,7 @@ class _NpyWriter:
 
     def __init__(self, path: Path):
         self.path = path
-        with writing(path):
+        with write_errors(path):
             self.file = open(path, "wb")  # noqa: SIM115 - closed by `close`, or with the process
         self.shape: tuple[int, ...] = ()
 
@@ -309,14 +308,14 @@ class _NpyWriter:
                 f"Subject {subject} has trials or baselines of shape {array.shape[1:]}, those "
                 f"before it of {self.shape[1:]}: all must have one length."
             )
-        with writing(self.path, array.nbytes):
+        with write_errors(self.path, array.nbytes):
             self.file.write(np.ascontiguousarray(array).data)
         self.shape = (self.shape[0] + len(array), *self.shape[1:])
         self.dtype = array.dtype
 
     def close(self) -> None:
         """Complete the header, for which NumPy leaves room, and flush to disk."""
-        with writing(self.path):
+        with write_errors(self.path):
             self.file.seek(0)
             self._write_header(self.dtype)
             self.file.flush()

@@ -20,7 +20,7 @@ import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from de3dgan.base.errors import UserError
-from de3dgan.base.files import digest
+from de3dgan.base.files import json_hash
 from de3dgan.base.recipe import N_FOLDS
 from de3dgan.data.store import Store
 
@@ -123,7 +123,7 @@ def make_split(store: Store, labels: np.ndarray, protocol: str, fold: int, seed:
             name: (part[:, None] * n_frames + np.arange(n_frames)).ravel()
             for name, part in parts.items()
         }
-    fingerprint = digest(
+    fingerprint = json_hash(
         {
             "store": store.hash,
             "labels": labels.tolist(),

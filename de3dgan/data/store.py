@@ -24,9 +24,9 @@ from typing import Any
 import numpy as np
 
 from de3dgan.base.errors import UserError
-from de3dgan.base.files import differences, digest, read_json, sha256
+from de3dgan.base.files import differences, json_hash, read_csv, read_json, sha256
 from de3dgan.base.paths import ROOT, display_path
-from de3dgan.base.schema import OBJECT, TEXT, check, column, list_of, number, read_table, whole
+from de3dgan.base.schema import OBJECT, TEXT, check, column, list_of, number, whole
 from de3dgan.eeg.de import BANDS, FILTER_ORDER, add_baseline
 from de3dgan.eeg.montage import grid_cells
 from de3dgan.eeg.sampling import FRAME, SFREQ, WINDOW
@@ -148,7 +148,7 @@ class Store:
             raise UserError(f"{display_path(path / 'trials.csv')} is missing: {remedy}")
         if sha256(place / "trials.csv") != manifest["trials"]:
             raise UserError(f"{display_path(path / 'trials.csv')} has been edited: {remedy}")
-        columns = read_table(place / "trials.csv", remedy)
+        columns = read_csv(place / "trials.csv", remedy)
         _check_shapes(arrays, manifest, path, remedy)
         _check_trials(columns, arrays, path / "trials.csv", remedy)
         store = cls(path=path, manifest=manifest, columns=columns, **arrays)
@@ -399,7 +399,7 @@ def _check_trials(
 
 def manifest_hash(manifest: Mapping[str, Any]) -> str:
     """Return the hash of a manifest over everything but the hash itself."""
-    return digest({key: value for key, value in manifest.items() if key != "hash"})
+    return json_hash({key: value for key, value in manifest.items() if key != "hash"})
 
 
 def _command(path: Path) -> str:

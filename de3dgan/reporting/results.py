@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from de3dgan.base.errors import UserError
-from de3dgan.base.files import differences, read_json, sha256
+from de3dgan.base.files import differences, read_csv, read_json, sha256
 from de3dgan.base.paths import display_path
 from de3dgan.base.recipe import N_FOLDS
 from de3dgan.base.schema import (
@@ -31,7 +31,6 @@ from de3dgan.base.schema import (
     number,
     one_of,
     or_null,
-    read_table,
     whole,
 )
 from de3dgan.data.splits import PROTOCOLS
@@ -446,7 +445,7 @@ def _read_predictions(
     """
     remedy = _rerun(path)
     group_of = {trial: group for group, trials in groups.items() for trial in trials}
-    table = read_table(path, remedy)
+    table = read_csv(path, remedy)
     tested = FieldType("a trial that leakage.json says was tested", group_of.__contains__, int)
     kinds = {"trial": tested, "frame": whole(0), "label": whole(0, n_classes - 1)}
     kinds |= {f"p_{c}": number(0, 1) for c in range(n_classes)}

@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 
 import numpy as np
 
-from de3dgan.base.files import writing
+from de3dgan.base.files import write_errors
 from de3dgan.base.seeds import derived_rng
 from de3dgan.data.frames import Frames, chunks
 from de3dgan.eeg.noise import matched_noise
@@ -65,7 +65,7 @@ def paired_frames(
         n_bytes = 4 * math.prod(shape[1:])  # of a trial
         # Written to a file that is mapped only then: a full disk is an error of the former, and
         # the end of the process by the latter.
-        with writing(path, n_bytes * len(trials)):
+        with write_errors(path, n_bytes * len(trials)):
             if distributed.is_main_process():
                 with open(path, "wb") as file:
                     header = {"descr": "<f4", "fortran_order": False, "shape": shape}

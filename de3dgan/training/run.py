@@ -30,14 +30,13 @@ from de3dgan.base.errors import UserError
 from de3dgan.base.files import (
     append_line,
     differences,
-    held,
     make_folder,
     read_json,
-    remove_dead_lock,
     remove_folder,
+    write_errors,
     write_json,
-    writing,
 )
+from de3dgan.base.locks import file_lock, remove_stale_lock
 from de3dgan.base.paths import display_path, from_root
 from de3dgan.base.recipe import Recipe
 from de3dgan.base.schema import OBJECT, check
@@ -173,8 +172,8 @@ class Run:
         distributed.init(run.device)
         is_main = distributed.is_main_process()
         if only_looked_at and is_main:
-            remove_dead_lock(run.dir)
-        with held(run.dir) if is_main and not only_looked_at else nullcontext():
+            remove_stale_lock(run.dir)
+        with file_lock(run.dir) if is_main and not only_looked_at else nullcontext():
             if is_main:
                 run._claim()
             distributed.barrier()
@@ -315,7 +314,7 @@ class Run:
     def _claim(self) -> None:
         """Make the directory this run's; it is this process's already."""
         if self.config.restart:
-            with writing(self.dir):
+            with write_errors(self.dir):
                 remove_folder(self.dir)
         there = self._refuse_other_run()  # in which case another process has been quicker
         if self._done:

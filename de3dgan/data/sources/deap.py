@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from de3dgan.base.errors import UserError
-from de3dgan.base.files import atomic
+from de3dgan.base.files import atomic_write
 from de3dgan.base.paths import display_path
 from de3dgan.data.array_pickle import find_arrays
 from de3dgan.data.sources import Segment, Subject, Trial
@@ -102,7 +102,7 @@ def write(path: Path, data: np.ndarray, labels: np.ndarray) -> None:
     empty += integers(0) + b"\x85" + string("b") + b"\x87R"
     dtype = b"cnumpy\ndtype\n" + string("f8") + integers(0, 1) + b"\x87R"
     dtype += b"(" + integers(3) + string("<") + b"NNN" + integers(-1, -1, 0) + b"tb"
-    with atomic(path, data.nbytes + labels.nbytes) as file:
+    with atomic_write(path, data.nbytes + labels.nbytes) as file:
         file.write(b"\x80\x02}(")
         for name, array in {"labels": labels, "data": data}.items():
             array = np.ascontiguousarray(array, dtype="<f8")
