@@ -21,8 +21,11 @@ STUDY := $(call GIVEN,TASK,tasks) $(call GIVEN,DATA_DIR,data_dir) \
 	$(call GIVEN,GAN_EPOCHS,gan_epochs) $(call GIVEN,CLASSIFIER_EPOCHS,classifier_epochs) \
 	$(call GIVEN,FINETUNE_EPOCHS,finetune_epochs) $(call GIVEN,AT_ONCE,at_once)
 PROFILE ?= default
+# Why a study has failed: make says it itself, as the last line, in the place of "Error 2".
+REASON := .venv/reason-$(shell echo $$PPID)
+END = $(if $(1),$(error $(1)))
 
-.PHONY: demo study test test-all lint .venv
+.PHONY: demo study studied test test-all lint .venv
 
 demo: .venv/installed
 	$(RUN) preprocess_de.py --source eegmat
@@ -31,8 +34,11 @@ demo: .venv/installed
 	$(RUN) Workload-main/Finetune_Classifier_Workload.py $(DEMO)
 	$(RUN) -m de3dgan.reporting.summary --fold-dir runs/demo/workload/subject/fold0
 
-study: .venv/installed
-	.venv/bin/snakemake --snakefile workflow/Snakefile \
+study: studied
+	@: $(call END,$(shell cat $(REASON) 2>/dev/null; rm -f $(REASON)))
+
+studied: .venv/installed
+	$(RUN) workflow/run.py --reason-file $(REASON) \
 		--workflow-profile workflow/profiles/$(PROFILE) $(SNAKEMAKE) \
 		$(if $(strip $(STUDY)),--config $(STUDY))
 

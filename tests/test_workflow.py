@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shutil
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from snakemake.common.configfile import load_configfile
+from snakemake_interface_logger_plugins.common import LogEvent
 
 from de3dgan.base import recipe
 from de3dgan.base.errors import UserError
@@ -24,6 +26,7 @@ from tests.helpers import one_line
 
 sys.path.append(str(ROOT / "workflow"))
 
+import run  # noqa: E402
 import study  # noqa: E402
 
 PROFILES = ROOT / "workflow" / "profiles"
@@ -45,7 +48,7 @@ def command(folder: Path, *options: object, **settings: object) -> list[str]:
     """Return the command of a study in `folder`, as make study has it."""
     settings = {"runs": folder / "runs", "features": folder / "features", **settings}
     return [
-        *(sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "workflow" / "Snakefile")),
+        *(sys.executable, str(ROOT / "workflow" / "run.py")),
         *("--cores", "1", *map(str, options)),
         *("--config", *(f"{name}={value}" for name, value in settings.items())),
     ]
@@ -167,9 +170,10 @@ def test_other_settings_are_refused_again_and_again_and_change_nothing(again, tm
     before = without_checksums(runs)
     for _ in range(2):
         done = snakemake(tmp_path, **{**again, "finetune_epochs": 2})
-        assert done.returncode == 1
-        assert "Error: " in done.stderr
-        assert "differs in settings.epochs (1 there, 2 now)" in done.stderr
+        assert done.returncode == 2
+        last = done.stderr.splitlines()[-1]
+        assert last.startswith("Error: ")
+        assert "holds a run that differs in settings.epochs (1 there, 2 now)" in last
     assert without_checksums(runs) == before
 
 
@@ -188,9 +192,9 @@ def test_what_was_finished_without_the_workflow_is_taken_over(again, tmp_path):
 def test_a_checkpoint_that_is_made_anew_is_noticed_by_what_was_made_of_the_old_one(again, tmp_path):
     shutil.rmtree(again["runs"] / FOLD / "classifier")
     done = snakemake(tmp_path, **{**again, "classifier_epochs": 2})
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "Finished jobid" in done.stderr
-    assert "differs in upstream.classifier" in done.stderr
+    assert "differs in upstream.classifier" in done.stderr.splitlines()[-1]
 
 
 def test_a_store_is_made_of_recordings_once_and_again_if_there_are_more(deap_dir, tmp_path):
@@ -276,16 +280,63 @@ def wait_for(condition, process: subprocess.Popen | None = None, seconds: float 
         time.sleep(0.02)
 
 
+# --- reasons
+
+
+def failed(job: int, *logs: Path) -> logging.LogRecord:
+    """Return the record of a failed job, as Snakemake logs it."""
+    fields = {"jobid": job, "output": [f"product {job}"], "log": [str(log) for log in logs]}
+    return logging.makeLogRecord({"msg": "", "event": LogEvent.JOB_ERROR, **fields})
+
+
+def test_sentences_of_failed_jobs_are_said_once_and_after_what_has_no_sentence(tmp_path):
+    reasons = run.Reasons()
+    for job in (1, 2):
+        (tmp_path / f"{job}.reason").write_text("The disk is full.")
+        assert reasons.filter(failed(job, tmp_path / f"{job}.reason"))
+    reasons.filter(failed(3, tmp_path / "3.reason", tmp_path / "slurm.log"))
+    reasons.filter(failed(4, tmp_path / "4.reason"))  # and is tried again
+    reasons.filter(logging.makeLogRecord({"event": LogEvent.JOB_FINISHED, "job_id": 4}))
+    assert reasons.sentences() == ["The disk is full."]
+    assert reasons.unexplained() == [
+        f"product 3 was not made, and no reason was given: see {tmp_path / 'slurm.log'}."
+    ]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        'WorkflowError in file "Snakefile", line 3:\nAs it is.\n  File "Snakefile", line 3, in x',
+        "Error: As it is.",
+        "As it is.",
+    ],
+)
+def test_of_a_mistake_between_jobs_the_sentence_is_kept(message):
+    reasons = run.Reasons()
+    reasons.filter(logging.makeLogRecord({"msg": message, "event": LogEvent.ERROR}))
+    assert reasons.sentences() == ["As it is."]
+    reasons.filter(failed(1))  # which Snakemake follows up with a mistake of its own
+    assert reasons.sentences() == []
+
+
 # --- settings
 
 
-def test_a_mistake_in_the_settings_is_one_sentence(tmp_path):
-    done = snakemake(tmp_path, "--dry-run", tasks="sleep")
-    assert done.returncode == 1
-    output = done.stdout + done.stderr
-    assert 'There is no task "sleep": choose from ' in output
-    assert "Traceback" not in output
-    assert not (tmp_path / "runs").exists()
+def test_make_study_ends_with_the_sentence_about_a_mistake_in_the_settings():
+    done = subprocess.run(
+        ["make", "-o", ".venv/installed", "study", "TASK=sleep", f"RUN={sys.executable}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 2
+    assert "Traceback" not in done.stdout + done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert re.search(
+        r'Error: There is no task "sleep": choose from arousal.*workload\.  Stop', last
+    )
+    assert not list((ROOT / ".venv").glob("reason-*"))
 
 
 @pytest.mark.parametrize(
@@ -391,7 +442,8 @@ def test_both_profiles_agree_on_what_is_done_again_and_slurm_has_resources_for_e
         assert set(resources) == expected, rule
     assert set(slurm["set-threads"]) == rules - {"report"}
     assert (
-        f"snakemake-executor-plugin-slurm=={plugin_version()}" in (ROOT / "README.md").read_text()
+        f"snakemake-executor-plugin-slurm=={plugin_version()}"
+        in (ROOT / "docs" / "studies.md").read_text()
     )
 
 

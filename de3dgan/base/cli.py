@@ -23,6 +23,8 @@ from de3dgan.base.signals import SIGNALS, raise_interrupts
 
 Config = TypeVar("Config")
 
+#: Environment variable that names a file for the sentence of an error, as a study asks for it.
+REASON_FILE = "DE3DGAN_REASON_FILE"
 #: Seconds that the first of several processes has to say what is the matter.
 _PATIENCE = 10
 
@@ -129,4 +131,7 @@ def _warn(message: Warning | str, *_: object) -> None:
 def _fail(message: str) -> NoReturn:
     _leave_it_to_the_first_process()
     print(f"Error: {message}", file=sys.stderr)
+    if REASON_FILE in os.environ:
+        with contextlib.suppress(OSError):  # the disk may be what is wrong
+            Path(os.environ[REASON_FILE]).write_text(message, encoding="utf-8")
     sys.exit(2)
