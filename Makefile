@@ -35,7 +35,7 @@ demo: .venv/installed
 	$(RUN) -m de3dgan.reporting.summary --fold-dir runs/demo/workload/subject/fold0
 
 study: studied
-	@: $(call END,$(shell cat $(REASON) 2>/dev/null; rm -f $(REASON)))
+	$(call END,$(shell cat $(REASON) 2>/dev/null; rm -f $(REASON)))
 
 studied: .venv/installed
 	$(RUN) workflow/run.py --reason-file $(REASON) \

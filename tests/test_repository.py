@@ -315,7 +315,7 @@ def test_make_knows_its_targets_and_runs_what_exists(target):
         assert module_file(module), module
     expected = {
         "demo": "de3dgan.reporting.summary",
-        "study": "workflow/Snakefile",
+        "study": "workflow/run.py",
         "test": "pytest",
         ".venv": "pip install",
     }

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from snakemake.common.configfile import load_configfile
-from snakemake_interface_logger_plugins.common import LogEvent
+from snakemake.logging import LogEvent
 
 from de3dgan.base import recipe
 from de3dgan.base.errors import UserError

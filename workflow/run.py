@@ -21,7 +21,7 @@ from typing import NoReturn
 
 from snakemake.cli import args_to_api, parse_args
 from snakemake.exceptions import print_exception
-from snakemake_interface_logger_plugins.common import LogEvent
+from snakemake.logging import LogEvent
 
 HERE = Path(__file__).resolve().parent
 #: The end of the name of the file in which a job leaves its sentence: its log, to Snakemake.
