@@ -5,7 +5,7 @@ what                                       what happens
 =========================================  =====================================================
 DE in a store is NaN or infinite           refused by `Store.open`: array, trial, electrode
 EEG in a store is NaN or infinite          refused where it is used: array, trial, electrode
-made EEG is NaN or infinite                refused by `quality`: who made it, trial
+generated EEG is NaN or infinite           refused by `quality`: the sampler, the trial
 a figure of quality overflows              refused by `quality`: the figure
 a probability is no number from 0 to 1     refused by `metrics.scores`
 NaN in a result file, however it got there refused by `results.read_fold`: file, field or line
@@ -51,9 +51,10 @@ from de3dgan.data.store import Store
 from de3dgan.eeg.de import trial_de
 from de3dgan.eeg.scaling import RobustScaler
 from de3dgan.evaluation import metrics, quality
-from de3dgan.evaluation.baselines import NAMES, predictions
+from de3dgan.evaluation.baselines import NAMES, linear_score, predictions
 from de3dgan.evaluation.leakage import probe
-from de3dgan.evaluation.quality import de_round_trip, linear_score, matched_noise
+from de3dgan.evaluation.measures import de_round_trip
+from de3dgan.evaluation.quality import matched_noise
 from de3dgan.evaluation.statistics import Clusters, compare, estimate, verdict, verdict_text
 from de3dgan.figures import stages as figures_of_stages
 from de3dgan.reporting.results import MODELS, Predictions
@@ -95,7 +96,7 @@ def test_any_predictions_have_scores_that_are_numbers_or_none(labels, groups, ki
     trials = 10 * groups + labels  # a trial has one label and one group
     scores = metrics.frame_and_trial(trials, labels, p)
     assert not list(non_finite(scores))
-    undefined = {name for of in scores.values() for name, value in of.items() if value is None}
+    undefined = {name for unit in scores.values() for name, value in unit.items() if value is None}
     assert undefined <= {"auc"}
     json.dumps(scores, allow_nan=False)
     clusters = Clusters.of(groups, labels, p)
@@ -237,9 +238,9 @@ def world(ch_names: tuple[str, ...] = ("F3", "FZ", "F4"), n_trials: int = 6) -> 
 def measured(store: Store, labels: np.ndarray, eeg: np.ndarray | None = None) -> dict:
     """Return the quality of `eeg`, (n_trials, n_chans, n_times), and of matched noise."""
     eeg = store.eeg if eeg is None else eeg
-    makers = {"generated": lambda trials, draw: eeg[trials], "noise": matched_noise(store, 0)}
+    samplers = {"generated": lambda trials, draw: eeg[trials], "noise": matched_noise(store, 0)}
     split = split_by_trial(store, val=0, test=1)
-    found = quality.quality(store, split, labels, lambda trials: store.eeg[trials], makers)
+    found = quality.quality(store, split, labels, lambda trials: store.eeg[trials], samplers)
     assert not list(non_finite(found))
     json.dumps(found, allow_nan=False)
     return found
@@ -336,8 +337,8 @@ def test_the_generator_starts_and_learns_from_eeg_that_does_not_vary(flat):
         (-amplitude - coherence).backward()
     values = [*generator.state_dict().values(), *(p.grad for p in generator.parameters())]
     assert all(value.isfinite().all() for value in values if value is not None)
-    made = generator(de, torch.randn(4, *generator.noise_shape(de.shape[2])))
-    assert made.isfinite().all()
+    generated = generator(de, torch.randn(4, *generator.noise_shape(de.shape[2])))
+    assert generated.isfinite().all()
 
 
 def test_the_generator_does_not_start_from_eeg_that_is_not_finite():

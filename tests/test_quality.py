@@ -1,4 +1,4 @@
-"""The measures of made EEG, on EEG of which the answer is known."""
+"""The measures of generated EEG, on EEG of which the answer is known."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from de3dgan.data.splits import Split
 from de3dgan.data.store import Store
 from de3dgan.eeg.de import BANDS, trial_de
 from de3dgan.evaluation import quality as module
-from de3dgan.evaluation.quality import (
+from de3dgan.evaluation.measures import (
     channel_correlations,
     de_round_trip,
     discriminative_score,
     log_spectra,
-    matched_noise,
+    mean_by_band,
     passed_frames,
-    quality,
     seam_ratio,
 )
+from de3dgan.evaluation.quality import matched_noise, quality
 from tests.helpers import fake_store
 
 FIGURES = {
@@ -38,6 +38,8 @@ FIGURES = {
     "nearest_training",
 }
 N_TRIALS, N_FRAMES = 24, 12
+#: Frames of each trial that the network which tells generated from real EEG is asked about.
+N_JUDGED = 60
 LABELS = np.arange(N_TRIALS) % 2
 
 
@@ -50,7 +52,7 @@ def brownish(*shape: int, seed: int = 0) -> np.ndarray:
     return signal.lfilter([1], [1, -0.9], noise(*shape, seed=seed, scale=4), axis=-1)
 
 
-def store_of(eeg: np.ndarray) -> Store:
+def store_with(eeg: np.ndarray) -> Store:
     """Return a store of EEG with the DE that it has, and baselines of random DE."""
     n_trials, n_chans, n_times = eeg.shape
     store = fake_store(n_trials, n_times // 128, ("F3", "FZ", "F4", "PZ")[:n_chans])
@@ -59,7 +61,7 @@ def store_of(eeg: np.ndarray) -> Store:
     return store
 
 
-def split_of(test: int = 8, n_trials: int = N_TRIALS) -> Split:
+def split_by_hand(test: int = 8, n_trials: int = N_TRIALS) -> Split:
     """Return a split whose last trials are tested, those before validate, the rest train."""
     frames = np.arange(n_trials * N_FRAMES)
     parts = np.split(frames, [-(test + 2) * N_FRAMES, -test * N_FRAMES])
@@ -87,15 +89,15 @@ def flat(figures: dict, prefix: str = "") -> dict[str, float]:
 
 @pytest.fixture(scope="module")
 def world() -> Store:
-    return store_of(eeg_with_classes())
+    return store_with(eeg_with_classes())
 
 
 @pytest.fixture(scope="module")
 def measured(world) -> dict:
-    """The figures of makers that are good or bad in a known way."""
-    split = split_of()
+    """The figures of samplers that are good or bad in a known way."""
+    split = split_by_hand()
     train = split.trials("train")
-    # Every trial of class 0 is made into one of class 0 or 1 as often as one of class 1 is.
+    # What stands for a trial of class 0 is as often of class 1, and the other way round.
     shuffled = train.copy()
     shuffled[0::4], shuffled[1::4] = train[1::4], train[0::4]
     other = dict(zip(train.tolist(), shuffled.tolist(), strict=True))
@@ -103,7 +105,7 @@ def measured(world) -> dict:
     def white(trials, draw):
         return noise(len(trials), 4, N_FRAMES * 128, seed=draw).astype(np.float32)
 
-    makers = {
+    samplers = {
         "itself": lambda trials, draw: world.eeg[trials],
         "half": lambda trials, draw: world.eeg[trials] / 2,
         "copy": lambda trials, draw: world.eeg[train[trials % len(train)]],
@@ -112,7 +114,7 @@ def measured(world) -> dict:
         "white": white,
         "silence": lambda trials, draw: np.zeros_like(world.eeg[trials]),
     }
-    return quality(world, split, LABELS, lambda trials: world.eeg[trials], makers)
+    return quality(world, split, LABELS, lambda trials: world.eeg[trials], samplers)
 
 
 def test_every_row_has_the_same_finite_figures(measured):
@@ -124,7 +126,7 @@ def test_every_row_has_the_same_finite_figures(measured):
     assert json.loads(json.dumps(measured)) == measured
 
 
-def test_real_eeg_in_the_place_of_made_eeg_is_perfect(measured, world):
+def test_real_eeg_in_the_place_of_generated_eeg_is_perfect(measured, world):
     itself, real = measured["itself"], measured["real"]
     for figures in itself["de_round_trip"].values():
         assert figures == pytest.approx({"correlation": 1.0, "mae": 0.0, "bias": 0.0}, abs=1e-5)
@@ -136,7 +138,7 @@ def test_real_eeg_in_the_place_of_made_eeg_is_perfect(measured, world):
     assert real["amplitude_uv"] == pytest.approx(amplitude, rel=1e-5)
 
 
-def test_real_halves_differ_and_a_maker_without_the_spectrum_differs_more(measured):
+def test_real_halves_differ_and_noise_without_the_spectrum_differs_more(measured):
     assert 0 < measured["real"]["log_spectrum_distance"] < 0.7
     assert measured["white"]["log_spectrum_distance"] > 1.2
     for band, floor in measured["real"]["channel_correlation_error"].items():
@@ -164,7 +166,7 @@ def test_noise_has_the_de_and_little_else(measured):
     assert measured["noise"]["nearest_training"] > measured["real"]["nearest_training"]
 
 
-def test_a_copying_maker_is_found(measured):
+def test_copies_of_training_eeg_are_found(measured):
     assert measured["copy"]["nearest_training"] == pytest.approx(0, abs=1e-5)
     assert measured["real"]["nearest_training"] > 0.4
     assert measured["silence"]["nearest_training"] == 1
@@ -177,7 +179,7 @@ def test_draws_correlate_if_there_is_no_chance_in_them(measured):
         assert abs(measured[name]["draws_correlation"]) < 0.1
 
 
-def test_a_class_is_learnt_from_made_eeg_that_has_it(measured):
+def test_a_class_is_learnt_from_generated_eeg_that_has_it(measured):
     assert measured["real"]["tstr"] > 0.85
     assert 0.3 < measured["shuffled"]["tstr"] < 0.7
     assert measured["silence"]["tstr"] == 0.5
@@ -194,12 +196,12 @@ def test_silence_is_silent(measured):
 
 
 def test_silent_real_eeg_is_measured_too():
-    store = store_of(np.zeros((N_TRIALS, 2, N_FRAMES * 128)))
-    makers = {
+    store = store_with(np.zeros((N_TRIALS, 2, N_FRAMES * 128)))
+    samplers = {
         "silence": lambda trials, draw: store.eeg[trials],
         "loud": lambda trials, draw: noise(*store.eeg[trials].shape, seed=draw),
     }
-    rows = quality(store, split_of(), LABELS, lambda trials: store.eeg[trials], makers)
+    rows = quality(store, split_by_hand(), LABELS, lambda trials: store.eeg[trials], samplers)
     for row in rows.values():
         assert all(math.isfinite(value) for value in flat(row).values())
     for name in ("real", "silence"):
@@ -210,8 +212,8 @@ def test_silent_real_eeg_is_measured_too():
 
 def test_the_same_seed_gives_the_same_figures_and_leaves_pytorchs_alone(world):
     def rows() -> dict:
-        makers = {"noise": matched_noise(world, 1)}
-        return quality(world, split_of(), LABELS, lambda trials: world.eeg[trials], makers)
+        samplers = {"noise": matched_noise(world, 1)}
+        return quality(world, split_by_hand(), LABELS, lambda trials: world.eeg[trials], samplers)
 
     torch.manual_seed(3)
     first, state = rows(), torch.get_rng_state()
@@ -221,12 +223,12 @@ def test_the_same_seed_gives_the_same_figures_and_leaves_pytorchs_alone(world):
     assert rows() == first
 
 
-def test_only_so_many_trials_are_made_and_only_of_their_part(world, monkeypatch):
+def test_only_so_many_trials_are_generated_and_only_of_their_part(world, monkeypatch):
     monkeypatch.setattr(module, "_N_TRIALS", 6)
     monkeypatch.setattr(module, "_N_QUERIES", 5)
-    split, asked, read = split_of(), [], []
+    split, asked, read = split_by_hand(), [], []
 
-    def make(trials, draw):
+    def sample(trials, draw):
         asked.append((trials.tolist(), draw))
         return world.eeg[trials]
 
@@ -234,7 +236,7 @@ def test_only_so_many_trials_are_made_and_only_of_their_part(world, monkeypatch)
         read.append(trials)
         return world.eeg[trials]
 
-    quality(world, split, LABELS, real, {"generated": make})
+    quality(world, split, LABELS, real, {"generated": sample})
     tests, trains = (
         [
             (trials, draw)
@@ -265,10 +267,6 @@ def test_in_the_leaky_protocol_test_frames_are_not_their_own_training_frames(wor
 # --- Single figures ----------------------------------------------------------------------------
 
 
-def frames_of(eeg: np.ndarray) -> np.ndarray:
-    return passed_frames(eeg).reshape(-1, eeg.shape[1], 128)
-
-
 @pytest.mark.parametrize(
     ("kind", "low", "high"),
     [("real", 0.42, 0.58), ("white", 0.95, 1), ("louder", 0.65, 1), ("uncorrelated", 0.85, 1)],
@@ -278,27 +276,29 @@ def test_the_judge_tells_what_differs_and_nothing_else(kind, low, high):
 
     def frames(seed: int) -> tuple[np.ndarray, np.ndarray]:
         def real(seed: int) -> np.ndarray:
-            return brownish(10, 3, 60 * 128, seed=seed) + brownish(10, 1, 60 * 128, seed=seed + 10)
+            return brownish(10, 3, N_JUDGED * 128, seed=seed) + brownish(
+                10, 1, 60 * 128, seed=seed + 10
+            )
 
-        made = {
+        generated = {
             "real": lambda: real(seed + 1),
-            "white": lambda: noise(10, 3, 60 * 128, seed=seed),
+            "white": lambda: noise(10, 3, N_JUDGED * 128, seed=seed),
             "louder": lambda: 1.2 * real(seed + 1),
-            "uncorrelated": lambda: 2**0.5 * brownish(10, 3, 60 * 128, seed=seed + 1),
+            "uncorrelated": lambda: 2**0.5 * brownish(10, 3, N_JUDGED * 128, seed=seed + 1),
         }[kind]()
-        of = np.ones((10, 60), bool)
-        return module._mixed(passed_frames(real(seed)), passed_frames(made), of)
+        every_frame = np.ones((10, N_JUDGED), bool)
+        return module._mixed(passed_frames(real(seed)), passed_frames(generated), every_frame)
 
     train, test = frames(100), frames(200)
     assert train[1].mean() == 0.5
     assert low <= discriminative_score(train, test, seed=0) <= high
 
 
-def test_mixed_frames_are_the_real_ones_of_even_seconds_and_the_made_ones_of_odd_seconds():
+def test_mixed_frames_are_even_real_ones_and_odd_generated_ones():
     real = np.arange(2 * 4 * 3 * 5.0).reshape(2, 4, 3, 5)
     wanted = np.array([[True, True, False, False], [False, True, True, True]])
-    frames, is_made = module._mixed(real, -real, wanted)
-    assert is_made.tolist() == [False, False, True, True, True]
+    frames, is_generated = module._mixed(real, -real, wanted)
+    assert is_generated.tolist() == [False, False, True, True, True]
     np.testing.assert_array_equal(
         frames, [real[0, 0], real[1, 2], -real[0, 1], -real[1, 1], -real[1, 3]]
     )
@@ -339,8 +339,8 @@ def test_spectra_are_compared_between_4_and_46_hz():
     t = np.arange(40 * 128) / 128
 
     def distance(frequency: float) -> float:
-        made = eeg + 5 * np.sin(2 * np.pi * frequency * t)
-        return np.abs(log_spectra(made) - log_spectra(eeg)).mean()
+        generated = eeg + 5 * np.sin(2 * np.pi * frequency * t)
+        return np.abs(log_spectra(generated) - log_spectra(eeg)).mean()
 
     assert distance(60) < 0.01
     assert distance(2) < 0.01
@@ -377,15 +377,15 @@ def test_a_loud_moment_does_not_decide_the_correlation():
 def test_errors_of_correlations_are_means_off_the_diagonal():
     error = np.arange(4.0)[:, None, None] * (1 - np.eye(3)) + 100 * np.eye(3)
     error = np.broadcast_to(error, (5, 2, 4, 3, 3))
-    assert module._by_band(error) == {"theta": 0.0, "alpha": 1.0, "beta": 2.0, "gamma": 3.0}
+    assert mean_by_band(error) == {"theta": 0.0, "alpha": 1.0, "beta": 2.0, "gamma": 3.0}
 
 
 def test_matched_noise_is_drawn_per_trial_and_draw(world):
-    make = matched_noise(world, 1)
-    both, again = make(np.array([3, 5]), 0), make(np.array([5]), 0)
+    sample = matched_noise(world, 1)
+    both, again = sample(np.array([3, 5]), 0), sample(np.array([5]), 0)
     np.testing.assert_array_equal(both[1], again[0])
     for unlike in (
-        make(np.array([5]), 1)[0],
+        sample(np.array([5]), 1)[0],
         both[0],
         matched_noise(world, 2)(np.array([5]), 0)[0],
     ):

@@ -13,7 +13,7 @@ from scipy import signal
 
 from de3dgan.eeg.de import BANDS, band_signals, differential_entropy
 from de3dgan.eeg.montage import DEAP_CHANNELS
-from de3dgan.evaluation.quality import channel_correlations, de_round_trip, seam_ratio
+from de3dgan.evaluation.measures import channel_correlations, de_round_trip, seam_ratio
 from models import SpectralGenerator, SpectralSASTNet
 from models.coherence import Coherence, correlation_root, matrix_exponential
 from models.constraint import DEConstraint, band_correlations, between_windows

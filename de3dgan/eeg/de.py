@@ -1,4 +1,4 @@
-"""Differential entropy (DE): the features the whole method starts from.
+"""Differential entropy (DE): the features that the method starts from.
 
 For a band-passed signal that is Gaussian with variance σ², the differential entropy is
 ``½ ln(2πe σ²)`` nats (Shi, Jiao & Lu, EMBC 2013): a log band power. It is taken per band, per
@@ -23,8 +23,8 @@ Array = TypeVar("Array", np.ndarray, "Tensor")
 #: Band edges in Hz, in the order of the band axis everywhere.
 BANDS = {"theta": (4.0, 8.0), "alpha": (8.0, 14.0), "beta": (14.0, 31.0), "gamma": (31.0, 45.0)}
 FILTER_ORDER = 3
-#: Samples after which a filter has forgotten the edge of a recording (5 s; measured: < 1e-11 of
-#: the signal is left in the slowest band).
+#: Samples after which the edge of a recording no longer affects a filter's output (5 s; measured:
+#: < 1e-11 of the signal is left in the slowest band).
 EDGE = 5 * SFREQ
 #: Silence has a DE of -inf; this stands for it: a thousandth of a millionth of a µV.
 _SILENCE = -20.0
@@ -32,7 +32,7 @@ _SILENCE = -20.0
 
 def band_filters() -> list[np.ndarray]:
     """Return the second-order sections of each band's Butterworth filter, order of `BANDS`."""
-    from scipy import signal  # a second's import, here and below, which training does not need
+    from scipy import signal  # imported here and below, as it takes 1 s and training does without
 
     return [
         signal.butter(FILTER_ORDER, edges, "bandpass", fs=SFREQ, output="sos")
@@ -41,7 +41,7 @@ def band_filters() -> list[np.ndarray]:
 
 
 def fft_length(n_times: int) -> int:
-    """Return a length of at least `n_times` with many factors of two, which FFTs are fastest at."""
+    """Return a length of at least `n_times` with many factors of two, for which FFTs are fast."""
     from scipy import fft
 
     return 1024 * fft.next_fast_len(-(-n_times // 1024), real=True)
@@ -58,10 +58,10 @@ def power_responses(n_fft: int) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def edge_maps() -> list[tuple[tuple[np.ndarray, np.ndarray], ...]]:
-    """Return, per band, what `sosfiltfilt` does near the start and the end beyond |H|².
+    """Return, per band, how `sosfiltfilt` differs from |H|² near the start and near the end.
 
-    Each map is linear from the `EDGE` outermost samples to themselves, and is returned as two
-    factors (n_edge, rank) and (rank, n_edge).
+    The difference is a linear map from the `EDGE` outermost samples to themselves. It is returned
+    as two factors, (n_edge, rank) and (rank, n_edge).
     """
     from scipy import signal
 
@@ -82,12 +82,12 @@ def edge_maps() -> list[tuple[tuple[np.ndarray, np.ndarray], ...]]:
 
 
 def band_signals(eeg: np.ndarray) -> Iterator[np.ndarray]:
-    """Split EEG into the bands with zero phase, one band after the other.
+    """Split EEG into bands with zero-phase filters, one band after the other.
 
-    The result is that of `scipy.signal.sosfiltfilt` with its default padding (to 1e-10), several
-    times as fast: far from the ends a zero-phase filter is a multiplication by |H|² in the
-    frequency domain, and near them the two differ by a fixed linear map of rank six, which is
-    computed once per process from `sosfiltfilt` itself.
+    The result is that of `scipy.signal.sosfiltfilt` with its default padding, to 1e-10, and several
+    times as fast. Far from the ends a zero-phase filter is a multiplication by |H|² in the
+    frequency domain. Near them the two differ by a fixed linear map of rank six, which is computed
+    once per process from `sosfiltfilt` itself.
 
     Parameters
     ----------

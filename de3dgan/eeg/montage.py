@@ -1,7 +1,7 @@
-"""The 8x9 electrode grid: which electrode sits in which cell.
+"""The 8x9 electrode grid: the cell of each electrode.
 
-Rows run from front to back, columns from left to right. Every source whose channels are a subset
-of these 32 names (the 10-20 system's, as DEAP uses them) can be placed on it.
+Rows run from front to back, columns from left to right. Sources can have any subset of these 32
+electrodes, named as in the 10-20 system and in DEAP.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ REGIONS = {
 
 
 def mirrored(ch_names: Iterable[str]) -> list[int]:
-    """Return, per channel, the index of the one on the other side of the head.
+    """Return, per channel, the index of the one at the mirrored place on the head.
 
-    Odd numbers are on the left, even ones on the right. If an electrode's counterpart is not among
-    `ch_names`, a head with these electrodes has no mirror image, and each is its own.
+    Electrodes with odd numbers are on the left, those with even numbers on the right. If one has no
+    counterpart in `ch_names`, the montage cannot be mirrored, and each channel's index is its own.
     """
     names = [name.upper() for name in ch_names]
     others = []

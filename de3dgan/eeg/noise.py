@@ -13,7 +13,7 @@ _PASSES = 5
 
 
 def de_matched_noise(rng: np.random.Generator, de: np.ndarray) -> np.ndarray:
-    """Return noise with a given DE: white noise whose bands are made louder and softer in time.
+    """Return noise with a given DE: white noise, the amplitude of its bands changed in time.
 
     Parameters
     ----------
@@ -26,14 +26,14 @@ def de_matched_noise(rng: np.random.Generator, de: np.ndarray) -> np.ndarray:
     -------
     array, (n_chans, n_windows · WINDOW)
         In µV. Its DE differs from `de` by about 0.03 nats in the mean: gains are interpolated
-        between half-seconds, since steps would be heard in other bands.
+        between windows, since a step would put power into other bands.
     """
     n_windows, n_chans = de.shape[1:]
     noise = np.stack(list(band_signals(rng.standard_normal((n_chans, n_windows * WINDOW)))))
     eeg = noise.sum(0)
     log_gain = np.zeros_like(de, dtype=np.float64)
     for _ in range(_PASSES):
-        # Bands overlap and gains change within windows, so that this only comes closer.
+        # Bands overlap and gains change within windows: each pass comes closer, none is exact.
         log_gain += de - differential_entropy(eeg)
         eeg = np.einsum("bct,bct->ct", noise, np.exp(_between_windows(log_gain)))
     return eeg
@@ -60,20 +60,20 @@ def matched_noise(de: np.ndarray, trials: np.ndarray, seed: int, purpose: str) -
     """
     n_trials, _, n_windows, n_chans = de.shape
     out = np.empty((n_trials, n_chans, n_windows * WINDOW), np.float32)
-    for eeg, trial, of_trial in zip(out, trials.tolist(), de, strict=True):
-        eeg[:] = de_matched_noise(derived_rng(seed, trial, purpose), of_trial)
+    for eeg, trial, wanted in zip(out, trials.tolist(), de, strict=True):
+        eeg[:] = de_matched_noise(derived_rng(seed, trial, purpose), wanted)
     return out
 
 
 def _between_windows(values: np.ndarray) -> np.ndarray:
-    """Interpolate linearly between the centres of half-seconds, constant beyond the outermost.
+    """Interpolate linearly between the centres of windows, constant beyond the outermost.
 
-    `np.interp` does the same for one electrode and band at a time, and is most of the time.
+    `np.interp` does so for one electrode and band at a time, which would take most of the time.
 
     Parameters
     ----------
     values : array, (n_bands, n_windows, n_chans)
-        What holds at the centre of each window.
+        Values at the centre of each window.
 
     Returns
     -------

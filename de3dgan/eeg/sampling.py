@@ -1,8 +1,8 @@
-"""How EEG is sampled and cut, everywhere."""
+"""Sampling rate of EEG, and the lengths of windows and frames."""
 
 from __future__ import annotations
 
-#: Sampling rate of everything, in Hz; sources resample to it.
+#: Sampling rate of all EEG here, in Hz; sources resample to it.
 SFREQ = 128
 #: Samples per DE window: half a second.
 WINDOW = SFREQ // 2

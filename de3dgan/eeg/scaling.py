@@ -35,8 +35,8 @@ class RobustScaler:
     def fit(cls, values: np.ndarray) -> RobustScaler:
         """Take statistics over the last axis of `values`, (n,) or (n_bands, n).
 
-        Where nothing is left between the quantiles but one value, nothing can be divided by its
-        deviation of 0. The deviation is then 1, with a `UserWarning`: the value becomes 0.
+        Where all values are equal after clipping, their standard deviation is 0. It is then set to
+        1, with a `UserWarning`: normalised values are 0.
 
         Raises
         ------
@@ -51,7 +51,7 @@ class RobustScaler:
         low, high = np.quantile(values, _QUANTILES, axis=-1, keepdims=True)
         clipped = values.clip(low, high)
         std = clipped.std(-1)
-        # In 32 bits, in which networks compute, a smaller deviation would be 0 as well.
+        # In float32, in which networks compute, a smaller deviation would be 0 as well.
         constant = (low == high)[..., 0] | (std < np.finfo(np.float32).tiny)
         if constant.any():
             warnings.warn(
@@ -80,6 +80,6 @@ class RobustScaler:
 
 @lru_cache(maxsize=64)
 def _tensor(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Return statistics per band as a tensor; making one anew would wait for a GPU each time."""
+    """Return statistics per band as a tensor; a new one each time would wait for the GPU."""
     with torch.inference_mode(False):
         return torch.tensor(values, dtype=dtype, device=device).view(-1, 1, 1)

@@ -1,10 +1,11 @@
 """What a network has to beat, on the same split and by the same metrics.
 
-Baselines have no epoch to choose, so that they are trained on the validation part as well. DE is
-z-scored with the statistics of what they are trained on; a feature that does not vary becomes 0.
+Baselines have no epoch to choose, so they are trained on the validation part as well. DE is
+z-scored with the statistics of the frames they are trained on; a feature that does not vary becomes
+0.
 
-Where there is too little to be trained on (a single class; for the support vector machine, fewer
-than five frames of a class), a model predicts the frequencies of the classes, with a warning.
+With too little to be trained on (a single class; for the support vector machine, fewer than five
+frames of a class), a model predicts the frequencies of the classes, with a warning.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from de3dgan.base.seeds import derived_rng
 from de3dgan.data.splits import Split
 from de3dgan.data.store import Store
 from de3dgan.eeg.de import add_baseline
+from de3dgan.evaluation.metrics import balanced_accuracy
 
 #: What each baseline is called in tables.
 NAMES = {
@@ -123,6 +125,21 @@ def fitted(
     return model.fit(features, classes)
 
 
+def linear_score(
+    train: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray]
+) -> float:
+    """Return the balanced accuracy of the linear baseline (`linear_model`).
+
+    Trained on a single class it always predicts that one, see `fitted`.
+
+    Parameters
+    ----------
+    train, test : (features, classes)
+        Arrays (n, n_features) and (n,).
+    """
+    return balanced_accuracy(test[1], fitted(linear_model(), *train).predict(test[0]))
+
+
 def linear_probabilities(
     store: Store, split: Split, labels: np.ndarray, frames: np.ndarray, absolute: bool = False
 ) -> np.ndarray:
@@ -153,8 +170,8 @@ def svm_probabilities(
 ) -> np.ndarray:
     """Return the predictions of a support vector machine (RBF kernel, C = 1) on DE for `frames`.
 
-    It is trained on a random 6,000 frames if there are more. Its scores become probabilities by
-    Platt's method, on training frames.
+    It is trained on 6,000 random frames if there are more. Platt's method, on training frames,
+    turns its scores into probabilities.
 
     Returns
     -------
@@ -172,7 +189,7 @@ def svm_probabilities(
 
 
 def random_probabilities(split: Split, labels: np.ndarray, frames: np.ndarray) -> np.ndarray:
-    """Return random certainties, classes as frequent as among the training trials.
+    """Return random predictions, each certain, with classes as frequent as in training.
 
     Returns
     -------

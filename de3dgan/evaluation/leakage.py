@@ -1,13 +1,14 @@
-"""The leakage certificate: whether anything that a figure was made with has seen the test groups.
+"""The leakage certificate: whether anything that a result rests on has seen the test groups.
 
-Three independent looks, all at what is there rather than at what the configuration promises:
+It consists of three independent checks. None of them relies on the configuration:
 
-- **Overlap.** Every checkpoint holds, per artefact, the frames that were read while it was shaped
-  (`ledger`). Their groups are looked up in ``trials.csv`` and set against the groups tested on.
-- **Recomputation.** The statistics of scalers are computed anew from the frames that they are said
-  to come from. (Weights cannot be: for them, there is the record alone.)
+- **Overlap.** Every checkpoint records, per artefact, which frames were read while it was trained
+  or fitted (`de3dgan.data.ledger`). Their groups are looked up in ``trials.csv`` and compared with
+  the groups tested on.
+- **Recomputation.** The statistics of scalers are computed anew from the frames that they are
+  recorded to come from. (Weights cannot be: for them there is the record alone.)
 - **Probe.** A linear model is trained and tested on the same split with the classes of trials
-  permuted. There is nothing to find then, so that finding it is a leak.
+  permuted. Then there is no class to find, so that finding one is a leak.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ from de3dgan.evaluation.metrics import balanced_accuracy
 from de3dgan.training.run import Run
 from de3dgan.training.upstream import expected_artefacts
 
-#: Permutations of the probe, and how sure its interval is: a fold has up to six certificates, and
-#: an honest one should not be suspected by chance.
+#: Permutations of the probe, and the level of its interval: a fold has up to six certificates, and
+#: chance should hardly ever raise suspicion of an honest one.
 N_PERMUTATIONS = 100
 _CONFIDENCE = 0.999
 
@@ -76,16 +77,16 @@ def certificate(
     tested : array of int
         Frames that are predicted, or measured.
     chain : dict
-        The content of each checkpoint that went into it, by stage.
+        The content of each checkpoint that the evaluation uses, by stage.
 
     Returns
     -------
     dict
-        ``group`` says what a group is; ``test_groups``, the tested trials of each group;
-        ``artefacts``, a list with the ``stage``, the ``artefact``, the ``groups`` it saw, their
-        ``overlap`` with the test groups, and for scalers whether they were ``recomputed``;
-        ``probe``, see there; ``reasons``, a sentence for each thing found; and ``leaky``, whether
-        there is one.
+        ``group``: what a group is. ``test_groups``: the tested trials of each group.
+        ``artefacts``: a list with the ``stage``, the ``artefact``, the ``groups`` it saw, their
+        ``overlap`` with the test groups, and for scalers whether recomputation gave the same,
+        ``recomputed``. ``probe``: what `probe` returns. ``reasons``: a sentence for each leak.
+        ``leaky``: whether there is one.
     """
     group, names = group_names(frames.store, split.protocol)
     test_groups: dict[str, list[int]] = {}
@@ -143,11 +144,11 @@ def certificate(
 
 
 def probe(store: Store, split: Split, labels: np.ndarray) -> dict[str, Any]:
-    """Train and test a linear model on a split whose trials have been given classes at random.
+    """Train and test a linear model on a split, with the classes of trials permuted.
 
-    Classes are permuted among the trials that are tested on, and among those that are not, so that
-    each part keeps its balance and chance is exactly one in the number of classes. Trials that are
-    on both sides of the split are permuted as one: a model that knows them again is found out.
+    Classes are permuted among the trials tested on, and among the others, so that each part keeps
+    its balance of classes, and chance is exactly one in the number of classes. A trial on both
+    sides of the split has the same class on both: a model that recognises the trial is found out.
 
     Parameters
     ----------
@@ -166,10 +167,10 @@ def probe(store: Store, split: Split, labels: np.ndarray) -> dict[str, Any]:
 
     Notes
     -----
-    The model is ridge regression onto indicators of the classes, which serves all permutations
-    at once; the class furthest above its frequency in training is predicted.
+    The model is ridge regression onto indicators of the classes, which fits all permutations at
+    once. It predicts the class whose indicator is furthest above its mean in training.
     """
-    from scipy import stats  # imports of a second, which training does not need
+    from scipy import stats  # imported here, as they take 1 s and training does without
     from sklearn.linear_model import Ridge
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler

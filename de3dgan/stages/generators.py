@@ -27,11 +27,11 @@ def evaluate(run: Run, data: Trials, trained: TrainedGenerator, best_epoch: int)
     store, test = run.store, run.split.trials("test")
     content = run.hand_over(best_epoch, trained.content())
     certify(run, content, data.frames, data.frames.numbers(test))
-    makers = {
+    samplers = {
         "generated": lambda trials, draw: trained(store.absolute_de(trials), trials, draw),
         "noise": matched_noise(store, run.config.seed),
     }
-    measured = quality(store, run.split, run.labels, data.frames.continuous, makers)
+    measured = quality(store, run.split, run.labels, data.frames.continuous, samplers)
     bands = measured["generated"]["de_round_trip"].items()
     text = ", ".join(f"{band} r {f['correlation']:.2f} bias {f['bias']:+.2f}" for band, f in bands)
     run.log(
