@@ -776,7 +776,7 @@ def run_here(script: Path, flags: Mapping[str, Any]) -> Done:
 @contextlib.contextmanager
 def quick() -> Iterator[None]:
     """Leave out what takes long and no chain depends on: figures, and measuring the EEG."""
-    from de3dgan.stages import gan
+    from de3dgan.stages import generators
 
     def nothing_measured(*_: object) -> dict[str, Any]:
         rows = {"amplitude_uv": 1.0, "de_round_trip": {}}
@@ -784,7 +784,7 @@ def quick() -> Iterator[None]:
 
     with (
         mock.patch.object(figures_of_stages, "plotting", lambda _: None),
-        mock.patch.object(gan, "quality", nothing_measured),
+        mock.patch.object(generators, "quality", nothing_measured),
     ):
         yield
 

@@ -19,7 +19,7 @@ import pytest
 from de3dgan.base import files, locks
 from de3dgan.base.errors import UserError
 from de3dgan.figures import stages as figures_of_stages
-from de3dgan.training import loop
+from de3dgan.training import curves, loop
 from tests.conftest import (
     ROOT,
     STAGES,
@@ -126,7 +126,7 @@ def test_a_full_disk_in_mid_training_keeps_the_last_epoch(
     finished, little_store, tmp_path, monkeypatch
 ):
     folder = fold_of(tmp_path / "runs") / "classifier"
-    original, calls = loop.write_text, []
+    original, calls = curves.write_text, []
 
     def full(path, text):
         calls.append(path)
@@ -135,7 +135,7 @@ def test_a_full_disk_in_mid_training_keeps_the_last_epoch(
         original(path, text)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "write_text", full)
+        patch.setattr(curves, "write_text", full)
         with pytest.raises(UserError):
             run_stage("classifier", little_store, tmp_path / "runs")
     run_stage("classifier", little_store, tmp_path / "runs")

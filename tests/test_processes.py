@@ -193,11 +193,11 @@ def test_dropout_of_a_part_is_that_of_the_whole(dtype):
 
 @pytest.mark.parametrize("n_processes", [2, 3, 8])
 def test_shares_are_all_of_a_batch_once(monkeypatch, n_processes):
-    monkeypatch.setattr(distributed, "count", lambda: n_processes)
+    monkeypatch.setattr(distributed, "world_size", lambda: n_processes)
     for n_items in (8, 13, 64):
         batch, shares = np.arange(n_items), []
         for number in range(n_processes):
-            monkeypatch.setattr(distributed, "number", lambda number=number: number)
+            monkeypatch.setattr(distributed, "rank", lambda number=number: number)
             with distributed.shard(batch) as share:
                 assert draws.is_part() and len(share)
                 shares.append(share)

@@ -12,7 +12,7 @@ import torch
 from de3dgan.data.preprocessing import build_store
 from de3dgan.data.synthetic import Signal, write_deap
 from de3dgan.figures import stages as figures_of_stages
-from de3dgan.training import loop, run
+from de3dgan.training import curves, environment
 from de3dgan.training.device import Compute
 from tests.conftest import METHODS, ROOT, STAGES, contents, read_lines, run_stage
 
@@ -84,18 +84,18 @@ def test_files_say_what_shaped_a_result(little_store, tmp_path):
 
 
 def test_a_changed_file_makes_the_code_a_modified_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(run, "ROOT", tmp_path)
+    monkeypatch.setattr(environment, "ROOT", tmp_path)
     cpu = Compute(torch.device("cpu"))
-    found = run.environment(cpu)
+    found = environment.environment(cpu)
     assert (found["commit"], found["modified"]) == (None, None)
     git("init", "--quiet", cwd=tmp_path)
     (tmp_path / "code.py").write_text("1")
     git("add", "code.py", cwd=tmp_path)
     who = ("-c", "user.name=a", "-c", "user.email=a@b")
     git(*who, "commit", "--quiet", "-m", "first", cwd=tmp_path)
-    assert run.environment(cpu)["modified"] is False
+    assert environment.environment(cpu)["modified"] is False
     (tmp_path / "code.py").write_text("2")
-    found = run.environment(cpu)
+    found = environment.environment(cpu)
     assert found["modified"] is True
     assert found["commit"] == git("rev-parse", "HEAD", cwd=tmp_path)
 
@@ -108,7 +108,7 @@ def test_going_on_elsewhere_is_noted(little_store, tmp_path, monkeypatch):
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "_write_history", die)
+        patch.setattr(curves, "write_text", die)
         with pytest.raises(Killed):
             run_stage("classifier", little_store, tmp_path)
     folder = tmp_path / "valence" / "trial" / "fold0" / "classifier"

@@ -25,9 +25,11 @@ from de3dgan.eeg.montage import mirrored
 from de3dgan.figures import plots
 from de3dgan.stages import classifier, published_generator
 from de3dgan.stages.spectral_generator import augment, calibrate
-from de3dgan.training import checkpoints, loop
+from de3dgan.training import checkpoints, curves, loop
 from de3dgan.training.device import Compute
+from de3dgan.training.ema import EMA
 from de3dgan.training.run import Run
+from de3dgan.training.state import TrainingState
 from models import Discriminator, SpectralGenerator
 from models.constraint import band_correlations
 from tests.conftest import (
@@ -179,9 +181,9 @@ def interrupt(monkeypatch, module: object, name: str, call: int, how: Callable =
 POINTS = {
     "first step": (loop, "step", 0),
     "middle of the second epoch": (loop, "step", None),
-    "before the second validation": (loop, "_refuse_blown_up", 1),
-    "after the first epoch's state": (loop, "write_text", 0),
-    "after the last epoch's state": (loop, "write_text", 2),
+    "before the second validation": (TrainingState, "refuse_blown_up", 1),
+    "after the first epoch's state": (curves, "write_text", 0),
+    "after the last epoch's state": (curves, "write_text", 2),
     "after model.pt": (Run, "write_result", 0),
 }
 
@@ -713,7 +715,7 @@ def test_finetuning_starts_from_the_classifier_of_stage_2(method, finished, litt
 
 def test_averages_follow_slowly_and_faster_in_the_beginning():
     net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2))
-    ema = loop.EMA(net, 0.5)
+    ema = EMA(net, 0.5)
     wanted = None
     for n_steps in range(30):
         with torch.no_grad():

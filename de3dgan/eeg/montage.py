@@ -6,6 +6,7 @@ electrodes, named as in the 10-20 system and in DEAP.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 from de3dgan.base.errors import UserError
@@ -86,7 +87,7 @@ def grid_cells(ch_names: Iterable[str]) -> list[int]:
             f"Channel {', '.join(unknown)} is not on the 8x9 grid, whose electrodes are "
             f"{' '.join(CELLS)}: rename or drop it in the source's `read`."
         )
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = sorted(name for name, n in Counter(names).items() if n > 1)
     if twice:
         raise UserError(f"Channel {', '.join(twice)} comes twice in {' '.join(names)}.")
     return [CELLS[name] for name in names]

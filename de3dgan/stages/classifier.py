@@ -22,6 +22,7 @@ from de3dgan.evaluation import baselines, metrics
 from de3dgan.evaluation.leakage import certify
 from de3dgan.training import checkpoints, distributed, loop
 from de3dgan.training.device import Compute
+from de3dgan.training.ema import EMA
 from de3dgan.training.losses import consistency_loss
 from de3dgan.training.run import Run
 from models import SASTNet, SpectralSASTNet
@@ -177,7 +178,7 @@ def train(
     split = run.split
     labels = np.repeat(run.labels, split.n_frames)
     device_labels = torch.from_numpy(labels).to(run.device)
-    ema = loop.EMA(classifier.net, run.config.ema_decay)
+    ema = EMA(classifier.net, run.config.ema_decay)
     averaged = classifier.with_net(ema.module)
     classifier.compile(run.log)
 

@@ -15,6 +15,8 @@ from de3dgan.eeg.sampling import FRAME, WINDOW
 from de3dgan.stages.generation import SpectralSampler
 from de3dgan.stages.trials import N_VAL_TRIALS, Trials, spread
 from de3dgan.training import loop
+from de3dgan.training.ema import EMA
+from de3dgan.training.means import Means
 from de3dgan.training.run import Run
 from models import SpectralGenerator
 from models.constraint import band_correlations
@@ -55,7 +57,7 @@ def train(
         start = spread(train_trials, _N_START_TRIALS)
         run.store.refuse_non_finite_eeg(start)
         generator.init_closed_form(*data.whole(start))
-    ema = loop.EMA(generator, config.ema_decay)
+    ema = EMA(generator, config.ema_decay)
     windows = (split.n_frames * FRAME // WINDOW, *GRID_SHAPE)
     example = torch.zeros(1, generator.n_maps, *windows, device=run.device)
     run.compute.compiled(generator.unet, example, run.log)
@@ -69,7 +71,7 @@ def train(
         return {"amplitude": amplitude, "coherence": coherence}
 
     def validate() -> dict[str, float]:
-        values = loop.Means()
+        values = Means()
         for trials in chunks(val_trials, config.batch_size):
             with run.compute.autocast():
                 amplitude, coherence = ema.module.log_likelihood(*data.whole(trials))

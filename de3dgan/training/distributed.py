@@ -144,7 +144,7 @@ def broadcast_module(net: nn.Module) -> None:
         dist.broadcast(tensor.detach(), 0)
     for module in net.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.forward = partial(_norm_of_whole_batch, module)
+            module.forward = partial(_sync_batch_norm, module)
 
 
 def interrupt_together() -> None:
@@ -156,7 +156,7 @@ def interrupt_together() -> None:
             raise KeyboardInterrupt(int(received))
 
 
-def _norm_of_whole_batch(norm: nn.modules.batchnorm._BatchNorm, x: Tensor) -> Tensor:
+def _sync_batch_norm(norm: nn.modules.batchnorm._BatchNorm, x: Tensor) -> Tensor:
     """Do what `norm` does, with the statistics of all processes' shares of the batch.
 
     `torch.nn.SyncBatchNorm` does it on GPUs only.

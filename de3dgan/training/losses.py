@@ -1,4 +1,4 @@
-"""The objectives of the GAN and of fine-tuning."""
+"""Losses that the published method is trained by: those of the critic, and of fine-tuning."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def critic_loss(
 
 
 def consistency_loss(logits: Tensor, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the two terms of fine-tuning.
+    """Return the two terms of fine-tuning's loss.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def consistency_loss(logits: Tensor, features: Tensor, labels: Tensor) -> tuple[
     Returns
     -------
     cross_entropy : Tensor, scalar
-        Of the real frames.
+        Of the real frames alone.
     distance : Tensor, scalar
         Mean squared difference between the features of real and paired frames.
     """

@@ -16,8 +16,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,33 +27,18 @@ import torch
 from tqdm import tqdm
 
 from de3dgan.base.errors import UserError
-from de3dgan.base.files import (
-    append_line,
-    differences,
-    make_folder,
-    read_json,
-    remove_folder,
-    write_errors,
-    write_json,
-)
-from de3dgan.base.locks import file_lock, remove_stale_lock
+from de3dgan.base.files import append_line, write_json
 from de3dgan.base.paths import display_path, from_root
 from de3dgan.base.recipe import Recipe
-from de3dgan.base.schema import OBJECT, check
 from de3dgan.base.seeds import seed_torch
 from de3dgan.data.frames import Frames
 from de3dgan.data.ledger import Ledger
 from de3dgan.data.splits import Split, class_labels, make_split
 from de3dgan.data.store import Store
-from de3dgan.training import checkpoints, distributed
+from de3dgan.training import checkpoints, directory, distributed
 from de3dgan.training.device import Compute, compute_of
 from de3dgan.training.environment import environment, peak_rss_mib
-from de3dgan.training.upstream import IDENTITY, read_upstream
-
-#: What ``config.json`` holds.
-_CONFIG = {**IDENTITY, "environment": OBJECT}
-#: Files by which a directory is known to hold a run.
-_FILES = ("config.json", "state.pt", "model.pt", "result.json")
+from de3dgan.training.upstream import read_upstream
 
 
 @dataclass(frozen=True)
@@ -81,10 +66,12 @@ class Run:
         The checkpoints of earlier stages, by stage.
     certificate : dict
         The leakage certificate, once there is one.
-    started : float
-        When this process began with it.
+    state : dict
+        What ``state.pt`` held when the run was opened, if it had been stopped; training takes it.
     before : dict
         What `spent` said when an earlier process stopped.
+    started : float
+        When this process began with it.
     """
 
     config: Recipe
@@ -98,8 +85,9 @@ class Run:
     identity: dict[str, Any]
     upstream: dict[str, dict[str, Any]] = field(default_factory=dict)
     certificate: dict[str, Any] = field(default_factory=dict)
-    started: float = field(default_factory=time.monotonic)
+    state: dict[str, Any] = field(default_factory=dict)
     before: dict[str, float] = field(default_factory=dict)
+    started: float = field(default_factory=time.monotonic)
 
     @classmethod
     @contextmanager
@@ -143,7 +131,7 @@ class Run:
             )
         split = make_split(store, labels, config.protocol, config.fold, config.seed)
         fold_dir = from_root(config.runs_dir) / config.task / config.protocol / f"fold{config.fold}"
-        directory = fold_dir / (f"{stage}-{variant}" if variant else stage)
+        run_dir = fold_dir / (f"{stage}-{variant}" if variant else stage)
         identity = {
             "stage": stage,
             "settings": config.settings(),
@@ -151,32 +139,27 @@ class Run:
             "split_fingerprint": split.fingerprint,
             "upstream": {},
         }
-        run = cls(
-            config,
-            stage,
-            directory,
-            store,
-            labels,
-            split,
-            compute_of(config),
-            Ledger(store.n_trials * store.n_frames),
-            identity,
-        )
+        compute = compute_of(config)
+        ledger = Ledger(store.n_trials * store.n_frames)
+        run = cls(config, stage, run_dir, store, labels, split, compute, ledger, identity)
         for name in needs:
             run.upstream[name], identity["upstream"][name] = read_upstream(
                 fold_dir / name / "model.pt", name, config.command(name), identity, store, split
             )
-        run._refuse_other_run()
-        # What is finished is only looked at, wherever it may have been put.
-        only_looked_at = run._done and not config.restart
+        if not config.restart:  # known before processes join, or anything is written
+            directory.refuse_other_run(run_dir, identity)
         distributed.init(run.device)
-        is_main = distributed.is_main_process()
-        if only_looked_at and is_main:
-            remove_stale_lock(run.dir)
-        with file_lock(run.dir) if is_main and not only_looked_at else nullcontext():
-            if is_main:
-                run._claim()
-            distributed.barrier()
+        with directory.claimed(
+            run_dir, identity, environment(compute), config.restart
+        ) as changed_environment:
+            if changed_environment:
+                run.log(
+                    "This run was begun elsewhere, so that its last digits may be others than "
+                    f"without the interruption: {', '.join(changed_environment)}."
+                )
+            if not directory.is_finished(run_dir):  # a damaged state is known before anything long
+                run.state.update(directory.read_state(run_dir, identity, run.begin_anew))
+                run.before.update(run.state.get("spent", {}))
             seed_torch(config.seed, 0, f"{stage}: initial weights")
             yield run
 
@@ -188,16 +171,13 @@ class Run:
     @property
     def finished(self) -> bool:
         """Whether there is a result already; says so if there is."""
-        if self._done and distributed.is_main_process():
+        finished = directory.is_finished(self.dir)
+        if finished and distributed.is_main_process():
             print(
                 f"{display_path(self.dir)} is finished: see result.json and the figures there, or "
                 "begin anew with --restart."
             )
-        return self._done
-
-    @property
-    def _done(self) -> bool:
-        return (self.dir / "result.json").is_file() and (self.dir / "model.pt").is_file()
+        return finished
 
     @property
     def title(self) -> str:
@@ -270,65 +250,3 @@ class Run:
     def begin_anew(self) -> str:
         """What mends a run that cannot be gone on with."""
         return f"begin anew with: {self.config.command()} --restart"
-
-    def read_state(self) -> dict[str, Any]:
-        """Read ``state.pt``.
-
-        Raises
-        ------
-        UserError
-            If it is damaged, or of another run.
-        """
-        path = self.dir / "state.pt"
-        state = checkpoints.load_state(path, self.begin_anew)
-        changed = differences(state["of"], self.identity)
-        if changed:
-            raise UserError(
-                f"{display_path(path)} is of another run, which differs in {', '.join(changed)}: "
-                f"{self.begin_anew}"
-            )
-        return state
-
-    def _refuse_other_run(self) -> Mapping[str, Any] | None:
-        """Refuse to go on with what another run has left; return this run's ``config.json``."""
-        begun = [name for name in _FILES if (self.dir / name).is_file()]
-        if self.config.restart or not begun:
-            return None
-        path = self.dir / "config.json"
-        if not path.is_file():
-            raise UserError(
-                f"{display_path(self.dir)} holds {begun[0]} but no config.json to say of which "
-                "run: begin anew with --restart."
-            )
-        there = read_json(path)
-        check(there, _CONFIG, path, "begin anew with --restart.")
-        changed = differences({key: there[key] for key in self.identity}, self.identity)
-        if changed:
-            raise UserError(
-                f"{display_path(self.dir)} holds a run that differs in {', '.join(changed)}: give "
-                "the same settings to go on with it, --restart to replace it, or another "
-                "--runs-dir."
-            )
-        return there
-
-    def _claim(self) -> None:
-        """Make the directory this run's; it is this process's already."""
-        if self.config.restart:
-            with write_errors(self.dir):
-                remove_folder(self.dir)
-        there = self._refuse_other_run()  # in which case another process has been quicker
-        if self._done:
-            return
-        for left in self.dir.glob(".*.tmp"):  # of a process that was killed while writing
-            left.unlink(missing_ok=True)
-        now = environment(self.compute)
-        if there is None:
-            make_folder(self.dir)
-            write_json(self.dir / "config.json", {**self.identity, "environment": now})
-            return
-        changed = differences(there["environment"], now)
-        if changed:
-            self.log(
-                f"This run was begun elsewhere, so that its last digits may be others than "
-                f"without the interruption: {', '.join(changed)}."
-            )

@@ -14,18 +14,12 @@ from de3dgan.base.errors import UserError
 from de3dgan.base.files import differences, read_object, sha256
 from de3dgan.base.paths import display_path
 from de3dgan.base.recipe import SHARED_BY_FOLD
-from de3dgan.base.schema import OBJECT, TEXT
 from de3dgan.data.frames import Frames
 from de3dgan.data.scalers import STATISTICS, same_statistics
 from de3dgan.data.splits import Split
 from de3dgan.data.store import Store
 from de3dgan.training import checkpoints
-
-#: What shapes a run, in its ``config.json``, its ``state.pt`` and its ``model.pt``.
-IDENTITY = {
-    **dict.fromkeys(("stage", "store_hash", "split_fingerprint"), TEXT),
-    **dict.fromkeys(("settings", "upstream"), OBJECT),
-}
+from de3dgan.training.directory import IDENTITY
 
 
 def read_upstream(
@@ -72,20 +66,23 @@ def read_upstream(
     content = read_model(path, stage, remedy)
     if sha256(path) != file_hash:
         raise UserError(f"{display_path(path)} is just being replaced: run the same command again.")
-    theirs, ours = content["arguments"]["ch_names"], store.ch_names
-    changed = [
-        *differences(_of_fold(content), _of_fold(identity)),
-        *differences(dict(enumerate(theirs)), dict(enumerate(ours)), "ch_names.")[:1],
-    ]
-    if changed:
-        raise UserError(
-            f"{display_path(path)} is of another fold or task than this run, and differs in "
-            f"{', '.join(changed)}: {remedy}"
-        )
-    certified = path.with_name("leakage.json")
-    admits = certified.is_file() and read_object(certified, remedy).get("leaky") is True
-    frames = Frames(store, torch.device("cpu"), split.leaky)
-    problem = foreign_data(content, frames, split, admits)
+    certificate = path.with_name("leakage.json")
+    is_leaky = certificate.is_file() and read_object(certificate, remedy).get("leaky") is True
+    with checkpoints.refused_if_damaged(path, remedy):
+        ch_names = [
+            dict(enumerate(names)) for names in (content["arguments"]["ch_names"], store.ch_names)
+        ]
+        changed = [
+            *differences(_shared_by_fold(content), _shared_by_fold(identity)),
+            *differences(*ch_names, "ch_names.")[:1],
+        ]
+        if changed:
+            raise UserError(
+                f"{display_path(path)} is of another fold or task than this run, and differs in "
+                f"{', '.join(changed)}: {remedy}"
+            )
+        frames = Frames(store, torch.device("cpu"), split.leaky)
+        problem = foreign_data(content, frames, split, is_leaky)
     if problem:
         raise UserError(f"{display_path(path)} is not of this run's split: {problem}: {remedy}")
     return content, file_hash[:16]
@@ -101,9 +98,8 @@ def read_model(path: Path, stage: str, remedy: str) -> dict[str, Any]:
     """
     content = checkpoints.load_model(path, stage, remedy)
     beside = read_object(path.with_name("config.json"), remedy)
-    changed = differences(
-        {key: content[key] for key in IDENTITY}, {key: beside.get(key) for key in IDENTITY}
-    )
+    with checkpoints.refused_if_damaged(path, remedy):
+        changed = differences(*({key: at.get(key) for key in IDENTITY} for at in (content, beside)))
     if changed:
         raise UserError(
             f"{display_path(path)} is not of the run that the config.json beside it describes; it "
@@ -113,13 +109,12 @@ def read_model(path: Path, stage: str, remedy: str) -> dict[str, Any]:
 
 
 def foreign_data(
-    content: Mapping[str, Any], frames: Frames, split: Split, admits_leak: bool
+    content: Mapping[str, Any], frames: Frames, split: Split, is_leaky: bool
 ) -> str | None:
     """Return in what the data of a checkpoint is not that of its split, or None.
 
-    Its record of what it has seen must be of this split, and its statistics those of what it has
-    seen. The leakage certificate looks at the same, but only once there is something to certify; a later
-    stage asks before it begins.
+    What it has seen must be of this split, and its scalers those of what it has seen. The leakage
+    certificate looks at the same for what has been trained; here it is known before.
 
     Parameters
     ----------
@@ -129,32 +124,32 @@ def foreign_data(
         The real EEG and its store.
     split : Split
         The split of the later stage.
-    admits_leak : bool
-        Whether its own certificate says that it is leaky: what is made from it will be marked as
-        leaky, too, and need not be refused.
+    is_leaky : bool
+        Whether its own certificate says so: the later stage will be marked as leaky, too, and
+        test frames that it has seen are no reason to refuse it.
     """
-    ours = {part: split.trials(part).tolist() for part in ("train", "val", "test")}
-    changed = differences(_parts(content["trials"]), _parts(ours), "trials.")
+    trials = {part: split.trials(part).tolist() for part in ("train", "val", "test")}
+    changed = differences(_parts(content["trials"]), _parts(trials), "trials.")
     if changed:
         return f"it differs in {changed[0]}"
     seen, artefacts = content["seen"], expected_artefacts(content)
     if set(seen) != artefacts:
-        theirs, ours = (" and ".join(sorted(names)) for names in (seen, artefacts))
-        return f"seen holds {theirs or 'nothing'}, and must hold {ours}"
-    for artefact, of_frames in seen.items():
-        if len(of_frames) != frames.shape[0]:
-            return f"seen.{artefact} has {len(of_frames)} frames, the store {frames.shape[0]}"
-        n_tested = int(of_frames[split.test].sum())
-        if n_tested and not split.leaky and not admits_leak:
+        there, expected = (" and ".join(sorted(names)) for names in (seen, artefacts))
+        return f"seen holds {there or 'nothing'}, and must hold {expected}"
+    for artefact, is_seen in seen.items():
+        if len(is_seen) != frames.shape[0]:
+            return f"seen.{artefact} has {len(is_seen)} frames, the store {frames.shape[0]}"
+        n_tested = int(is_seen[split.test].sum())
+        if n_tested and not split.leaky and not is_leaky:
             return (
                 f"its {artefact} saw {n_tested} of the {len(split.test)} frames to test on, and "
                 "the leakage.json beside it does not say so"
             )
         key, recompute = STATISTICS.get(artefact, (None, None))
         if key in content:
-            if not of_frames.any():
+            if not is_seen.any():
                 return f"its {artefact} saw no frame"
-            recomputed = recompute(frames, np.flatnonzero(of_frames))
+            recomputed = recompute(frames, np.flatnonzero(is_seen))
             if not same_statistics(recomputed, content[key]):
                 changed = differences(content[key], asdict(recomputed), f"{key}.")
                 return f"its {artefact} is not that of the frames it saw: {changed[0]}"
@@ -174,13 +169,13 @@ def expected_artefacts(content: Mapping[str, Any]) -> set[str]:
 def _parts(trials: Mapping[str, Iterable[int]]) -> dict[int, str]:
     """Return the parts of a split that each trial is in, of the trials of each part."""
     parts: dict[int, str] = {}
-    for part, of_part in trials.items():
-        for trial in of_part:
+    for part, numbers in trials.items():
+        for trial in numbers:
             parts[trial] = f"{parts[trial]}+{part}" if trial in parts else part
     return parts
 
 
-def _of_fold(identity: Mapping[str, Any]) -> dict[str, Any]:
+def _shared_by_fold(identity: Mapping[str, Any]) -> dict[str, Any]:
     """Return the part of a run's identity that the stages of a fold share."""
     return {
         **{name: identity["settings"].get(name) for name in SHARED_BY_FOLD},
