@@ -71,7 +71,7 @@ def test_de_is_that_of_the_definition_under_artefacts(n_times, kind):
     np.testing.assert_allclose(differential_entropy(eeg), by_the_book(eeg), rtol=0, atol=1e-6)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(log_gain=st.floats(-8, 8), n_times=st.integers(1000, 3000), flip=st.booleans())
 def test_a_gain_adds_its_logarithm(log_gain, n_times, flip):
     eeg = noise(2, n_times)
@@ -81,7 +81,7 @@ def test_a_gain_adds_its_logarithm(log_gain, n_times, flip):
     )
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(offset=st.floats(-1e6, 1e6), channel=st.integers(0, 2))
 def test_an_offset_changes_nothing_and_channels_do_not_mix(offset, channel):
     eeg = noise(3, 2000)

@@ -438,7 +438,7 @@ def test_the_certificate_looks_groups_up_in_the_store_not_in_the_split():
 
 
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.lists(st.integers(0, 9), max_size=4))))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_a_ledger_knows_what_was_read_and_for_what(reads):
     ledger, expected = Ledger(10), {}
     for name, frames in reads:

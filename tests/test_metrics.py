@@ -64,7 +64,7 @@ def test_scores_of_a_case_worked_by_hand():
 @pytest.mark.filterwarnings(
     "ignore::sklearn.exceptions.UndefinedMetricWarning", "ignore:y_pred", "ignore:A single label"
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     seed=st.integers(0, 10**6),
     n_classes=st.sampled_from([2, 3, 4]),
@@ -123,7 +123,7 @@ def test_without_a_class_there_is_no_auc():
     assert scores["balanced_accuracy"] == 0.75
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.data(), st.sampled_from([2, 4]), st.integers(1, 12))
 @pytest.mark.filterwarnings("error::RuntimeWarning")
 def test_no_prediction_gives_nan(data, n_classes, n):
@@ -175,7 +175,7 @@ def test_reliability_of_a_case_worked_by_hand():
     np.testing.assert_allclose(accuracy[[5, 6, 9]], [2 / 3, 1 / 2, 1])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(0, 10**6), st.sampled_from([2, 4]), st.integers(1, 40), st.floats(0.1, 10))
 def test_calibration_error_and_reliability_agree(seed, n_classes, n, concentration):
     rng = np.random.default_rng(seed)

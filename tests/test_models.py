@@ -167,7 +167,7 @@ def test_the_pooled_head_is_the_papers_interpolation(ch_names):
         torch.testing.assert_close(net(de), expected, rtol=0, atol=1e-5)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.permutations(DEAP_CHANNELS), st.integers(1, 32), st.booleans())
 def test_electrodes_come_back_from_the_grid(names, n, lower):
     names = [name.lower() if lower else name for name in names[:n]]

@@ -119,7 +119,6 @@ def test_normalised_training_eeg_has_mean_0_and_deviation_1():
 numbers = st.floats(-1e4, 1e4, width=32)
 
 
-@settings(deadline=None)
 @given(
     values=st.lists(numbers, min_size=2, max_size=60).filter(lambda v: np.std(v) > 1e-2),
     x=st.lists(numbers, min_size=1, max_size=20),
@@ -131,7 +130,6 @@ def test_denormalising_undoes_normalising_but_for_the_clipping(values, x):
     torch.testing.assert_close(back, x.clamp(scaler.low, scaler.high), rtol=1e-9, atol=1e-7)
 
 
-@settings(deadline=None)
 @given(
     values=st.lists(numbers, min_size=1, max_size=60),
     constant=st.booleans(),
@@ -238,7 +236,6 @@ def test_whole_trials_are_their_frames_in_a_row():
     | st.tuples(st.integers(0, 83), st.integers(0, 84)).map(lambda ends: list(range(*ends))),
     leaky=st.booleans(),
 )
-@settings(deadline=None)
 def test_much_eeg_is_read_from_its_file_and_is_the_same(little_store, numbers, leaky):
     numbers = np.array(numbers, dtype=np.int64)
     store = Store.open(little_store)

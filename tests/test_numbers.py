@@ -75,7 +75,7 @@ def refused(call, *args, **kwargs) -> str:
 # --- Metrics and statistics ---------------------------------------------------------------------
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     labels=st.lists(st.integers(0, 2), min_size=1, max_size=12),
     groups=st.lists(st.integers(0, 2), min_size=12, max_size=12),

@@ -15,6 +15,7 @@ from sklearn import metrics
 
 from de3dgan.data.splits import class_labels, make_split
 from de3dgan.data.store import Store
+from de3dgan.data.synthetic import write_store
 from de3dgan.reporting.summary import describe
 from tests.conftest import (
     FOLDERS,
@@ -66,9 +67,9 @@ RATINGS = {
 
 @pytest.fixture(scope="module")
 def eegmat_store(tmp_path_factory) -> Path:
-    """Return the store of six of the bundled people of EEGMAT."""
+    """Return the store of eight of the bundled people of EEGMAT."""
     recordings = tmp_path_factory.mktemp("recordings")
-    for path in sorted((ROOT / "eeg_dataset" / "EEGMAT").glob("Subject*.edf"))[:12]:
+    for path in sorted((ROOT / "eeg_dataset" / "EEGMAT").glob("Subject*.edf"))[:16]:
         (recordings / path.name).symlink_to(path)
     folder = tmp_path_factory.mktemp("features") / "eegmat"
     args = ("--source", "eegmat", "--data-dir", recordings, "--out-dir", folder, "--jobs", 1)
@@ -119,12 +120,19 @@ def n_epochs(task: str) -> int:
 
 
 @pytest.fixture(scope="module")
-def by_protocol(little_store, tmp_path_factory) -> dict[str, Path]:
+def stimuli_store(tmp_path_factory) -> Path:
+    """Return a store with stimuli enough to hold some out."""
+    folder = tmp_path_factory.mktemp("stimuli") / "deap"
+    return write_store(folder, stimuli=[f"video{k:02d}" for k in range(6)])
+
+
+@pytest.fixture(scope="module")
+def by_protocol(stimuli_store, tmp_path_factory) -> dict[str, Path]:
     """Return the classifier stage's directory for each other protocol."""
     folder = tmp_path_factory.mktemp("protocols") / "runs"
     protocols = ("video", "subject", "random-frame")
     for protocol in protocols:
-        args = ["--data-dir", little_store, "--runs-dir", folder, "--epochs", 1]
+        args = ["--data-dir", stimuli_store, "--runs-dir", folder, "--epochs", 1]
         args += ["--protocol", protocol, *TINY["classifier"]]
         done = run_here(script_of("classifier"), *args)
         assert done.returncode == 0, done.stderr
@@ -262,9 +270,9 @@ def test_predictions_cover_the_test_split_and_give_the_reported_metrics(stage, t
 
 @pytest.mark.parametrize("protocol", ["video", "subject", "random-frame"])
 def test_every_protocol_gives_predictions_of_its_own_test_split(
-    protocol, by_protocol, little_store
+    protocol, by_protocol, stimuli_store
 ):
-    store, folder = Store.open(little_store), by_protocol[protocol]
+    store, folder = Store.open(stimuli_store), by_protocol[protocol]
     check_predictions(folder, store, ("valence",))
     result = read_result(folder)
     assert result["protocol"] == protocol

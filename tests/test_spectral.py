@@ -59,7 +59,7 @@ def test_the_bands_are_those_of_the_features(n_times):
     np.testing.assert_allclose(found, expected, atol=2e-4)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(n_chans=st.integers(1, 5), n_windows=st.sampled_from([24, 40, 120]), seed=st.integers(0, 99))
 def test_constrained_eeg_has_the_wanted_de_for_any_electrodes_and_length(n_chans, n_windows, seed):
     n_times = 64 * n_windows
@@ -183,7 +183,7 @@ def test_the_spread_of_power_is_what_analysing_drawn_windows_finds():
 # --- Log power ---------------------------------------------------------------------------------
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(freq=st.floats(6, 40), phase=st.floats(0, 2 * np.pi))
 def test_log_power_does_not_depend_on_phase(freq, phase):
     t = np.arange(128) / 128

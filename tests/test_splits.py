@@ -62,7 +62,7 @@ def check(split, store, labels) -> None:
         assert not (train & val or train & test or val & test)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     trials=TRIALS,
     protocol=st.sampled_from((*GROUPED, "random-frame")),
@@ -82,7 +82,7 @@ def test_any_study_is_split_by_group_or_refused(trials, protocol, n_classes, fol
     check(split, store, labels)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     sizes=st.lists(st.integers(5, 40), min_size=2, max_size=4),
     protocol=st.sampled_from(["trial", "random-frame"]),
@@ -110,7 +110,7 @@ def test_parts_are_stratified_however_frequent_the_classes_are(sizes, protocol, 
 
 
 @pytest.mark.parametrize("protocol", GROUPED)
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(
     n_subjects=st.integers(8, 10),
     n_videos=st.integers(8, 10),

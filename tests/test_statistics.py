@@ -113,7 +113,7 @@ def test_groups_that_count_once_give_the_scores(n_classes):
     assert whole(Clusters.of(groups, labels, p)) == approx(metrics.scores(labels, p))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.integers(0, 10**6), st.integers(1, 6), st.sampled_from([2, 3, 4]), st.data())
 def test_groups_that_count_several_times_give_the_scores_of_repeated_data(
     seed, n_groups, n_classes, data

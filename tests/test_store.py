@@ -677,7 +677,7 @@ def test_a_store_is_the_old_one_or_the_new_one_while_it_is_replaced(when, times,
 # --- There and back -----------------------------------------------------------------------------
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     ch_names=st.lists(st.sampled_from(DEAP_CHANNELS), min_size=1, max_size=5, unique=True),
     n_trials=st.lists(st.integers(1, 3), min_size=1, max_size=4),

@@ -57,9 +57,7 @@ from tests.helpers import one_line
 
 SMALL = [(source, kind) for source in KINDS for kind in KINDS[source] if kind not in FULL_SIZED]
 #: The same folder for all examples, as each writes it anew.
-EXAMPLES = settings(
-    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+EXAMPLES = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
@@ -46,7 +46,8 @@ def command_line(main: Callable[[Config], None], *config_classes: type[Config]) 
     raise_interrupts()
     warnings.showwarning = _warn
     try:
-        main(_with_defaults_at_root(_parse(_chosen(config_classes))))
+        description = inspect.getdoc(sys.modules["__main__"])
+        main(_with_defaults_at_root(parse(config_classes, sys.argv[1:], description)))
     except UserError as error:
         _fail(str(error))
     except OSError as error:
@@ -72,23 +73,36 @@ def command_line(main: Callable[[Config], None], *config_classes: type[Config]) 
         sys.exit(128 + signal_number)
 
 
-def _chosen(config_classes: tuple[type[Config], ...]) -> type[Config]:
-    """Return the class of the method that the command line asks for."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--method", nargs="?")
-    method = parser.parse_known_args()[0].method
-    of_method = {getattr(c, "method", None): c for c in config_classes}
-    return of_method.get(method, config_classes[0])
+def parse(
+    config_classes: Sequence[type[Config]], args: Sequence[str], description: str | None
+) -> Config:
+    """Return the configuration that a command line asks for.
 
+    Parameters
+    ----------
+    config_classes : sequence of dataclass
+        See `command_line`.
+    args : sequence of str
+        The flags.
+    description : str
+        The script's, for ``--help``.
 
-def _parse(config_class: type[Config]) -> Config:
-    """Return the command line's configuration; raise `UserError` on a bad flag."""
+    Raises
+    ------
+    UserError
+        If a flag, or the value of one, is wrong.
+    """
     import tyro
 
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--method", nargs="?")
+    method = parser.parse_known_args(args)[0].method
+    classes = {getattr(c, "method", None): c for c in config_classes}
+    config_class = classes.get(method, config_classes[0])
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
-            return tyro.cli(config_class, description=inspect.getdoc(sys.modules["__main__"]))
+            return tyro.cli(config_class, args=args, description=description)
     except SystemExit as stop:
         if stop.code == 2:
             raise UserError(_sentence(complaint.getvalue())) from None
