@@ -26,7 +26,7 @@ import pytest  # noqa: E402
 from de3dgan.data.synthetic import write_store  # noqa: E402
 
 # A slow or busy machine is no failure.
-hypothesis.settings.register_profile("any machine")
+hypothesis.settings.register_profile("any machine", deadline=None)
 hypothesis.settings.load_profile("any machine")
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -35,9 +35,7 @@ from tests.helpers import one_line
 
 CH_NAMES = DEAP_CHANNELS[:4]
 #: The same folder for all examples, as each writes it anew.
-EXAMPLES = settings(
-    max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+EXAMPLES = settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 # --- chains
