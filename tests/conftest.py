@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ[_name] = "1"  # before PyTorch is imported, and for every process that tests start
+    # Before PyTorch is imported, and for every process that tests start; another number is tried by
+    # setting it, see benchmarks/STRESS.md.
+    os.environ.setdefault(_name, "1")
 os.environ["COLUMNS"] = "100"
 
 import contextlib  # noqa: E402
