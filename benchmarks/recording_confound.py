@@ -29,6 +29,7 @@ from de3dgan.base.cli import command_line
 from de3dgan.base.files import write_text
 from de3dgan.base.paths import from_root
 from de3dgan.base.recipe import N_FOLDS
+from de3dgan.data.opening import open_store
 from de3dgan.data.splits import class_labels, make_split
 from de3dgan.data.store import Store
 from de3dgan.eeg.de import BANDS
@@ -51,7 +52,7 @@ class Config:
 
 def main(config: Config) -> None:
     """Measure, print and write the table."""
-    store = Store.open(from_root(config.data_dir))
+    store = open_store(from_root(config.data_dir))
     labels = class_labels(store, ("arithmetic",), 0.5)
     inside = {
         f"{name}, {low:.0f}-{high:.0f} Hz": (low, high) for name, (low, high) in BANDS.items()

@@ -147,7 +147,7 @@ def table(rows: Sequence[Mapping[str, object]]) -> str:
 def torn(folder: Path) -> str | None:
     """Return what is not whole of what was left, or None."""
     from de3dgan.base.errors import UserError
-    from de3dgan.data.store import Store
+    from de3dgan.data.opening import open_store
     from de3dgan.training import checkpoints
 
     try:
@@ -157,7 +157,7 @@ def torn(folder: Path) -> str | None:
             for line in path.read_text().splitlines() if path.suffix == ".jsonl" else [""]:
                 json.loads(line or path.read_text())
         if folder.name == "made":
-            Store.open(folder)
+            open_store(folder)
     except (UserError, ValueError) as error:
         return str(error)
     return None

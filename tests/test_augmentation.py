@@ -10,7 +10,7 @@ import torch
 
 from de3dgan.data.frames import Frames
 from de3dgan.data.ledger import Ledger
-from de3dgan.data.store import Store
+from de3dgan.data.opening import open_store
 from de3dgan.eeg.de import differential_entropy
 from de3dgan.eeg.noise import de_matched_noise
 from de3dgan.stages.augmentation import other_of_same_class, paired_frames
@@ -19,7 +19,7 @@ from de3dgan.stages.augmentation import other_of_same_class, paired_frames
 @pytest.fixture
 def run(little_store, tmp_path):
     """What the controls need of a run, on a store whose trials alternate between classes."""
-    store = Store.open(little_store)
+    store = open_store(little_store)
     train = np.arange(0, store.n_trials - 4)
     return SimpleNamespace(
         store=store,

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from de3dgan.data import store
 from de3dgan.figures import stages as figures_of_stages
 from de3dgan.training import loop
 from de3dgan.training.device import Compute
@@ -149,31 +146,3 @@ def test_no_step_waits_for_a_gpu(method, little_store, tmp_path, monkeypatch):
         folder = run_stage(stage, little_store, tmp_path, method, epochs=1, device="cuda")
         environment = json.loads((folder / "result.json").read_text())["environment"]
         assert environment["device"] == torch.cuda.get_device_name()
-
-
-@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="the system does not say")
-def test_files_that_were_looked_at_are_given_back(tmp_path, monkeypatch):
-    path = tmp_path / "de.npy"
-    np.save(path, np.arange(2**20, dtype=np.float32))
-    array = np.load(path, mmap_mode="c")
-    total = array.sum()
-    assert resident_kib(path) > array.nbytes / 1024 / 2
-    monkeypatch.setattr(store, "_RESIDENT", 2**60)
-    store.release_pages(array)  # the process has less
-    assert resident_kib(path) > array.nbytes / 1024 / 2
-    monkeypatch.setattr(store, "_RESIDENT", 0)
-    store.release_pages(array)
-    assert resident_kib(path) == 0
-    assert array.sum() == total  # it is still there
-    store.release_pages(np.zeros(3))  # in memory only: nothing to give back
-
-
-def resident_kib(path: Path) -> int:
-    """Return how much of a mapped file is in memory, as this process's."""
-    found = False
-    for line in Path("/proc/self/smaps").read_text().splitlines():
-        if str(path) in line:
-            found = True
-        elif found and line.startswith("Rss:"):
-            return int(line.split()[1])
-    return 0

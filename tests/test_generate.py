@@ -10,7 +10,7 @@ import mne
 import numpy as np
 import pytest
 
-from de3dgan.data.store import Store
+from de3dgan.data.opening import open_store
 from de3dgan.eeg.de import trial_de
 from de3dgan.figures import stages as figures_of_stages
 from de3dgan.stages.generation import TrainedGenerator, load_generator
@@ -67,7 +67,7 @@ def expected(generator, deap_store) -> np.ndarray:
 
 def of(generator: TrainedGenerator, store: Path, *trials: int, draw: int = 0) -> np.ndarray:
     """Return the EEG that a generator makes of trials of a store."""
-    return generator(Store.open(store).absolute_de(list(trials)), np.array(trials), draw)
+    return generator(open_store(store).absolute_de(list(trials)), np.array(trials), draw)
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def generate(runs, deap_store):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_de_in_and_eeg_in_microvolts_out(method, generators, deap_store):
-    store, generator = Store.open(deap_store), generators[method]
+    store, generator = open_store(deap_store), generators[method]
     de = store.absolute_de([0])
     assert (de.shape, de.dtype) == ((1, 4, 120, 32), np.float32)
     eeg = generator(de, np.array([0]))
@@ -103,7 +103,7 @@ def test_de_in_and_eeg_in_microvolts_out(method, generators, deap_store):
 
 
 def test_absolute_de_is_that_of_the_eeg(deap_store):
-    store = Store.open(deap_store)
+    store = open_store(deap_store)
     de, again = store.absolute_de([5]), trial_de(store.eeg[[5]])
     # filtered with what came before the trial, or without: windows at its ends differ
     np.testing.assert_allclose(de[:, :, 4:-4], again[:, :, 4:-4], atol=0.02)
@@ -118,13 +118,13 @@ def test_generated_eeg_is_of_its_trial_and_not_of_its_neighbours(method, generat
 
 
 def test_generated_eeg_has_the_de_of_its_trial(expected, deap_store):
-    de = Store.open(deap_store).absolute_de(list(TRIALS))
+    de = open_store(deap_store).absolute_de(list(TRIALS))
     assert np.abs(trial_de(expected) - de).mean() < 0.05
 
 
 def test_trials_are_drawn_each_on_its_own(generator, deap_store):
     """Noise belongs to the trial, so that two trials of the same DE have other EEG."""
-    de = Store.open(deap_store).absolute_de([5, 5, 5])
+    de = open_store(deap_store).absolute_de([5, 5, 5])
     first, second, again = generator(de, np.array([5, 6, 5]))
     np.testing.assert_array_equal(first, again)
     assert abs(np.corrcoef(first.ravel(), second.ravel())[0, 1]) < 0.1
@@ -135,7 +135,7 @@ def test_a_generator_knows_what_it_was_trained_on(method, generators, runs_of, d
     generator = generators[method]
     result = json.loads((runs_of[method] / "valence/trial/fold0/gan/result.json").read_text())
     assert generator.origin["split_fingerprint"] == result["split_fingerprint"]
-    assert generator.origin["store_hash"] == Store.open(deap_store).hash
+    assert generator.origin["store_hash"] == open_store(deap_store).hash
     parts = [generator.part_of(trial) for trial in range(32)]
     assert [parts.count(part) for part in ("train", "val", "test")] == [
         result[f"n_{part}_trials"] for part in ("train", "val", "test")
@@ -176,7 +176,7 @@ def test_a_dat_is_read_back_by_preprocessing(generate, expected, deap_store, tmp
     args = ("--source", "deap", "--data-dir", tmp_path / "deap", "--out-dir", out, "--jobs", 1)
     done = run_here(ROOT / "preprocess_de.py", *args)
     assert done.returncode == 0, done.stderr
-    made, real = Store.open(out), Store.open(deap_store)
+    made, real = open_store(out), open_store(deap_store)
     np.testing.assert_array_equal(made.eeg, expected)
     np.testing.assert_array_equal(made.baseline, real.baseline[list(TRIALS)])
     for name in ("valence", "arousal", "dominance", "liking"):

@@ -19,6 +19,7 @@ from de3dgan.base.errors import UserError
 from de3dgan.data import scalers
 from de3dgan.data.frames import Frames
 from de3dgan.data.ledger import Ledger
+from de3dgan.data.opening import open_store
 from de3dgan.data.scalers import DE_SCALER, EEG_SCALER, fit_de_scaler, fit_eeg_scaler
 from de3dgan.data.splits import make_split
 from de3dgan.data.store import Store
@@ -143,7 +144,7 @@ def test_an_honest_chain_is_certified_with_all_its_artefacts(stage, method, fini
 
 def test_the_groups_are_those_of_the_protocol(tmp_path):
     path = write_store(tmp_path / "store", 7, [f"video{k}" for k in range(6)])
-    store = Store.open(path)
+    store = open_store(path)
     for protocol, column in {"subject": "subject", "video": "stimulus"}.items():
         folder = run_once("classifier", path, tmp_path, protocol=protocol)
         found, _ = read(folder)
@@ -253,7 +254,7 @@ def test_a_planted_leak_is_found_and_marks_everything_made_from_it(
 ):
     runs = tmp_path / "runs"
     shutil.copytree(finished, runs)
-    store = Store.open(little_store)
+    store = open_store(little_store)
     split = make_split(store, (store.rating("valence") > 5).astype(int), "trial", 0, 520)
     group = str(split.trials("test")[0])
     with monkeypatch.context() as patch:
@@ -335,7 +336,7 @@ def test_a_checkpoint_is_not_believed_without_evidence(
     edit(path, change)
     with pytest.raises(UserError, match=f"{stage}/model.pt is not of this run's split: "):
         run_once("finetune", little_store, tmp_path / "runs", method, restart=True)
-    store = Store.open(little_store)
+    store = open_store(little_store)
     labels = (store.rating("valence") > 5).astype(int)
     split = make_split(store, labels, "trial", 0, 520)
     frames = Frames(store, torch.device("cpu"), waveform_baseline=False)

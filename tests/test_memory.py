@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -10,8 +11,11 @@ import numpy as np
 import pytest
 
 from benchmarks.scaling import watched
+from de3dgan.base.errors import UserError
 from de3dgan.base.files import read_json, sha256, write_csv, write_json
-from de3dgan.data.store import ARRAYS, Store, manifest_hash
+from de3dgan.data import memory_maps
+from de3dgan.data.opening import open_store
+from de3dgan.data.store import ARRAYS, manifest_hash
 from de3dgan.data.synthetic import write_store
 from de3dgan.eeg.montage import DEAP_CHANNELS
 from tests.conftest import ROOT, TINY, run_script, script_of
@@ -20,8 +24,8 @@ from tests.conftest import ROOT, TINY, run_script, script_of
 #: support vector machine, which takes more of it up to its own limit.
 _LIMITED = (
     "import runpy, sys; "
-    "from de3dgan.evaluation import baselines; from de3dgan.data import frames, store; "
-    "data._MAPPED, store._RESIDENT, baselines._N_SVM_FRAMES = 0, 0, 500; "
+    "from de3dgan.evaluation import baselines; from de3dgan.data import memory_maps; "
+    "memory_maps._KEPT, baselines._N_SVM_FRAMES = 0, 500; "
     "sys.argv[:1] = []; "
     "runpy.run_path(sys.argv[0], run_name='__main__')"
 )
@@ -29,14 +33,14 @@ _LIMITED = (
 _READING = """
 import sys
 import numpy as np, torch
-from de3dgan.data import store
 from de3dgan.data.frames import Frames
+from de3dgan.data.opening import open_store
 
 def resident():
     with open("/proc/self/status") as file:
         return next(int(line.split()[1]) for line in file if line.startswith("VmRSS"))
 
-opened = store.Store.open(sys.argv[1])
+opened = open_store(sys.argv[1])
 frames = Frames(opened, torch.device("cpu"), waveform_baseline=False)
 before = resident()
 most = 0
@@ -60,7 +64,7 @@ def stores(tmp_path_factory) -> dict[int, Path]:
 
 def repeated(store: Path, folder: Path, times: int) -> Path:
     """Write a store that has the trials of another one several times, of other subjects."""
-    opened = Store.open(store)
+    opened = open_store(store)
     folder.mkdir()
     for name in ARRAYS:
         array = getattr(opened, name)
@@ -79,6 +83,50 @@ def repeated(store: Path, folder: Path, times: int) -> Path:
     manifest |= {"shapes": shapes, "trials": sha256(folder / "trials.csv")}
     write_json(folder / "manifest.json", {**manifest, "hash": manifest_hash(manifest)})
     return folder
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="the system does not say")
+def test_what_is_read_of_a_large_array_is_given_back(tmp_path, monkeypatch):
+    path = tmp_path / "de.npy"
+    np.save(path, np.arange(2**20, dtype=np.float32))
+    array = memory_maps.open_array(path)
+    assert memory_maps.reopened(array) is array  # a small one is kept
+    monkeypatch.setattr(memory_maps, "_KEPT", 0)
+    assert array[-1] == array.size - 1
+    before = resident_kib(path)
+    anew = memory_maps.reopened(array)
+    anew.max()
+    assert resident_kib(path) - before > array.nbytes / 1024 / 2
+    del anew
+    assert resident_kib(path) == before
+
+
+def test_an_array_that_is_reopened_is_the_same_one(tmp_path, monkeypatch):
+    """Though another file has taken its name; and one that has become shorter is refused."""
+    monkeypatch.setattr(memory_maps, "_KEPT", 0)
+    path = tmp_path / "de.npy"
+    np.save(path, np.arange(6000.0))
+    array = memory_maps.open_array(path)
+    path.rename(tmp_path / "old.npy")
+    np.save(path, np.zeros(6000))
+    np.testing.assert_array_equal(memory_maps.reopened(array), np.arange(6000.0))
+    in_memory = np.zeros(3)
+    assert memory_maps.reopened(in_memory) is in_memory
+    assert memory_maps.reopened(part := array[1:]) is part
+    os.truncate(tmp_path / "old.npy", 1000)
+    with pytest.raises(UserError, match="de.npy has become shorter"):
+        memory_maps.reopened(array)
+
+
+def resident_kib(path: Path) -> int:
+    """Return how much of a mapped file is in memory, as this process's."""
+    found, total = False, 0
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if line[0] in "0123456789abcdef":  # a map's head
+            found = str(path) in line
+        elif found and line.startswith("Rss:"):
+            total += int(line.split()[1])
+    return total
 
 
 def seen_from_outside(*arguments: object) -> dict[str, float]:

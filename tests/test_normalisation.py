@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from dataclasses import replace
 from unittest.mock import patch
 
@@ -16,8 +14,8 @@ from hypothesis import strategies as st
 from de3dgan.base.errors import UserError
 from de3dgan.data import scalers
 from de3dgan.data.frames import Frames, batches, chunks
+from de3dgan.data.opening import open_store
 from de3dgan.data.scalers import fit_de_scaler, fit_eeg_scaler
-from de3dgan.data.store import Store
 from de3dgan.eeg.scaling import RobustScaler
 from tests.helpers import fake_store, split_by_trial
 
@@ -238,30 +236,20 @@ def test_whole_trials_are_their_frames_in_a_row():
 )
 def test_much_eeg_is_read_from_its_file_and_is_the_same(little_store, numbers, leaky):
     numbers = np.array(numbers, dtype=np.int64)
-    store = Store.open(little_store)
-    mapped = Frames(store, CPU, leaky)
-    with patch("de3dgan.data.frames._MAPPED", 0):
-        read, made = Frames(store, CPU, leaky), frames_of(store, eeg=store.eeg)
-    for of_file in (read,) if leaky else (read, made):
-        assert torch.equal(of_file[numbers], mapped[numbers])
-        assert torch.equal(of_file.trials(numbers % 28), mapped.trials(numbers % 28))
+    store = open_store(little_store)
+    frames = Frames(store, CPU, leaky)
+    expected = frames[numbers], frames.trials(numbers % 28)
+    with patch("de3dgan.data.memory_maps._KEPT", 0):
+        assert torch.equal(frames[numbers], expected[0])
+        assert torch.equal(frames.trials(numbers % 28), expected[1])
 
 
-def test_what_happens_to_a_file_that_is_read_is_said(little_store, tmp_path, monkeypatch):
-    monkeypatch.setattr("de3dgan.data.frames._MAPPED", 0)
-    folder = shutil.copytree(little_store, tmp_path / "little")
-    store = Store.open(folder)
-    frames = frames_of(store)
-    os.truncate(folder / "eeg.npy", (folder / "eeg.npy").stat().st_size - 1)
-    assert frames[np.array([0])].isfinite().all()
-    with pytest.raises(
-        UserError, match="eeg.npy ends before trial 27 does: make the features anew"
-    ):
-        frames[np.array([0, 28 * store.n_frames - 1])]
-
-    (folder / "manifest.json").write_text('{"hash": "of another store"}')
-    with pytest.raises(UserError, match="has just been replaced"):
-        frames_of(store)
+@pytest.mark.parametrize("leaky", [False, True])
+def test_whole_trials_are_their_frames(leaky):
+    frames = Frames(fake_store(n_trials=4), CPU, leaky)
+    trials = np.array([2, 0, 2])
+    by_frame = frames[frames.numbers(trials)].unflatten(0, (3, 4)).transpose(1, 2).flatten(2)
+    assert torch.equal(frames.trials(trials), by_frame)
 
 
 def test_frames_of_other_eeg_replace_the_stores():

@@ -46,6 +46,7 @@ from hypothesis import strategies as st
 
 from de3dgan.base.errors import UserError
 from de3dgan.base.schema import non_finite
+from de3dgan.data.opening import open_store
 from de3dgan.data.splits import Split, make_split
 from de3dgan.data.store import Store
 from de3dgan.eeg.de import trial_de
@@ -381,7 +382,7 @@ def test_runs_on_odd_data_end_with_numbers(kind, method, tmp_path, no_figures):
                baseline_de=flatten(-14, -1))  # fmt: skip
     elif kind == "subjects of one class":
         folder, protocol = write_store(tmp_path / "one" / "deap", 10, ("a", "b", "c")), "subject"
-        columns = Store.open(folder).columns
+        columns = open_store(folder).columns
         rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
         reseal_trials(folder, [r | {"valence": 3 + 4 * (int(r["subject"][1:]) % 2)} for r in rows])
     runs = tmp_path / "runs"

@@ -14,7 +14,7 @@ import pytest
 
 from de3dgan.base.errors import UserError
 from de3dgan.base.files import read_json, write_csv, write_json
-from de3dgan.data.store import Store
+from de3dgan.data.opening import open_store
 from de3dgan.evaluation.metrics import frame_and_trial
 from de3dgan.figures import stages as figures_of_stages
 from de3dgan.reporting.results import COMPARISONS, MODELS, read_fold, read_studies
@@ -64,7 +64,7 @@ def test_a_fold_has_its_stages_and_its_baselines(runs, little_store):
         "finetune-none",
         "finetune-noise",
     ]
-    subjects = np.array(Store.open(little_store).columns["subject"])
+    subjects = np.array(open_store(little_store).columns["subject"])
     for model, predictions in fold.predictions.items():
         assert (predictions.groups == subjects[predictions.trials]).all()
         result = fold.results.get(model)

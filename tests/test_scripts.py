@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
+from de3dgan.data.opening import open_store
 from de3dgan.data.splits import class_labels, make_split
 from de3dgan.data.store import Store
 from de3dgan.data.synthetic import write_store
@@ -233,7 +234,7 @@ def test_result_json_has_exactly_the_promised_keys(stage, task, runs, stores):
     result = read_result(runs[task] / stage)
     own = {"quality"} if stage == "gan" else {"test", "majority"}
     assert set(result) == set(ORIGIN) | own
-    store = Store.open(stores[task])
+    store = open_store(stores[task])
     split, _ = split_of(store, result, RATINGS[task])
     assert (result["task"], result["stage"]) == (task.split()[-1], stage)
     assert result["protocol"] == ("subject" if task == "workload" else "trial")
@@ -264,7 +265,7 @@ def test_result_json_has_exactly_the_promised_keys(stage, task, runs, stores):
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("stage", ["classifier", "finetune"])
 def test_predictions_cover_the_test_split_and_give_the_reported_metrics(stage, task, runs, stores):
-    store = Store.open(stores[task])
+    store = open_store(stores[task])
     check_predictions(runs[task] / stage, store, RATINGS[task])
 
 
@@ -272,7 +273,7 @@ def test_predictions_cover_the_test_split_and_give_the_reported_metrics(stage, t
 def test_every_protocol_gives_predictions_of_its_own_test_split(
     protocol, by_protocol, stimuli_store
 ):
-    store, folder = Store.open(stimuli_store), by_protocol[protocol]
+    store, folder = open_store(stimuli_store), by_protocol[protocol]
     check_predictions(folder, store, ("valence",))
     result = read_result(folder)
     assert result["protocol"] == protocol
@@ -338,7 +339,7 @@ def test_the_mat_export_holds_the_de_of_the_store(deap_dir, deap_store, tmp_path
     from de3dgan.data.preprocessing import export_mat
     from de3dgan.eeg.montage import grid_cells
 
-    store = Store.open(deap_store)
+    store = open_store(deap_store)
     export_mat(store, tmp_path)
     assert len(list(tmp_path.iterdir())) == 7
     content = loadmat(tmp_path / "s02.mat")

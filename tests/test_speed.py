@@ -19,6 +19,7 @@ from benchmarks import (
     speed_targets,
 )
 from benchmarks.published_loop import HostBatches
+from de3dgan.data.opening import open_store
 from de3dgan.data.store import Store
 from de3dgan.training import loop, losses
 from models import Discriminator, Generator, SASTNet
@@ -37,7 +38,7 @@ CPU = torch.device("cpu")
 @pytest.fixture
 def store(little_store) -> Store:
     """Return the little store, opened."""
-    return Store.open(little_store)
+    return open_store(little_store)
 
 
 @pytest.fixture

@@ -20,8 +20,8 @@ from scipy import io, signal
 from de3dgan.base.errors import UserError
 from de3dgan.base.files import write_csv
 from de3dgan.base.paths import ROOT
-from de3dgan.data import preprocessing
-from de3dgan.data import store as store_module
+from de3dgan.data import opening, preprocessing
+from de3dgan.data.opening import open_store
 from de3dgan.data.preprocessing import build_store, export_mat, subject_features
 from de3dgan.data.sources import Segment, Subject, Trial
 from de3dgan.data.store import ARRAYS, Store, manifest_hash
@@ -71,7 +71,7 @@ def reseal(folder: Path, **changes: object) -> None:
 
 
 def test_a_store_holds_the_recordings_in_microvolts(made):
-    store = Store.open(made / "store")
+    store = open_store(made / "store")
     n = N_SUBJECTS * N_TRIALS
     assert set(content(made / "store")) == FILES
     assert store.eeg.shape == (n, 32, 7680)
@@ -93,7 +93,7 @@ def test_a_store_holds_the_recordings_in_microvolts(made):
 
 
 def test_de_is_that_of_the_whole_recording_less_its_baseline(made):
-    store = Store.open(made / "store")
+    store = open_store(made / "store")
     data, _ = simulate_subject(2, Signal(n_trials=N_TRIALS))
     row, channel = N_TRIALS + 1, 5  # subject 2, trial 1
     for band, edges in enumerate([(4, 8), (8, 14), (14, 31), (31, 45)]):
@@ -119,7 +119,7 @@ def test_trials_csv_has_a_row_per_trial(made):
     assert [row["subject"] for row in rows] == ["s01", "s01", "s02", "s02"]
     assert [row["stimulus"] for row in rows] == ["video01", "video02"] * 2
     labels = [simulate_subject(s, Signal(n_trials=N_TRIALS))[1] for s in (1, 2)]
-    store = Store.open(made / "store")
+    store = open_store(made / "store")
     assert store.ratings == ["valence", "arousal", "dominance", "liking"]
     for column, name in enumerate(store.ratings):
         np.testing.assert_array_equal(store.rating(name), np.concatenate(labels)[:, column])
@@ -139,7 +139,7 @@ def test_the_manifest_says_what_the_store_was_made_from(made):
     recording = (made / "DEAP" / "s01.dat").read_bytes()
     assert manifest["inputs"]["s01/s01.dat"] == hashlib.sha256(recording).hexdigest()
     assert {"python", "numpy", "scipy", "mne"} <= set(manifest["versions"])
-    assert manifest["hash"] == manifest_hash(manifest) == Store.open(made / "store").hash
+    assert manifest["hash"] == manifest_hash(manifest) == open_store(made / "store").hash
 
 
 def recordings(*, seed: int = 0) -> Subject:
@@ -193,7 +193,7 @@ def test_a_second_call_recomputes_nothing(mine, capsys, monkeypatch):
 
 
 def test_changed_recordings_are_recomputed_and_said(mine, capsys):
-    old = Store.open(mine / "store").hash
+    old = open_store(mine / "store").hash
     write_deap(mine / "DEAP", 1, Signal(n_trials=N_TRIALS, seed=9))
     store = rebuild(mine)
     said = capsys.readouterr().out
@@ -250,7 +250,7 @@ def test_a_bad_subject_leaves_the_old_store_byte_for_byte(mine, bad):
     one_line(error)
     assert content(mine / "store") == before
     assert sorted(path.name for path in mine.iterdir()) == ["DEAP", "store"]
-    assert Store.open(mine / "store").n_trials == 4
+    assert open_store(mine / "store").n_trials == 4
 
 
 def test_a_bad_subject_leaves_nothing_where_there_was_nothing(mine):
@@ -302,42 +302,42 @@ def test_a_damaged_store_is_refused_in_one_line(mine, name, damage):
     else:
         damaged(path, damage)
     with pytest.raises(UserError) as error:
-        Store.open(mine / "store")
+        open_store(mine / "store")
     assert "preprocess_de.py" in one_line(error) or name == "manifest.json"
 
 
 @pytest.mark.parametrize("path", ["", "nowhere"])
 def test_a_missing_store_says_how_to_make_one(tmp_path, path):
     with pytest.raises(UserError, match="preprocess_de.py --source") as error:
-        Store.open(tmp_path / path)
+        open_store(tmp_path / path)
     one_line(error)
     with pytest.raises(UserError, match="--source eegmat --out-dir .*eegmat$"):
-        Store.open(tmp_path / "eegmat")
+        open_store(tmp_path / "eegmat")
     with pytest.raises(UserError, match="--source {deap,eegmat} --out-dir .*mine$"):
-        Store.open(tmp_path / "mine")
+        open_store(tmp_path / "mine")
 
 
 def test_a_tampered_manifest_is_refused(mine):
     path = mine / "store" / "manifest.json"
     path.write_text(path.read_text().replace('"deap"', '"seed"'))
     with pytest.raises(UserError, match="damaged") as error:
-        Store.open(mine / "store")
+        open_store(mine / "store")
     one_line(error)
     path.write_text("[]")
     with pytest.raises(UserError, match="damaged"):
-        Store.open(mine / "store")
+        open_store(mine / "store")
 
 
 def test_a_store_of_other_settings_is_refused_naming_them(mine):
     reseal(mine / "store", bands={"theta": [4.0, 7.0]})
     with pytest.raises(UserError, match="bands.theta") as error:
-        Store.open(mine / "store")
+        open_store(mine / "store")
     one_line(error)
 
 
 def test_reading_cannot_change_the_store(mine):
     before = content(mine / "store")
-    store = Store.open(mine / "store")
+    store = open_store(mine / "store")
     store.eeg[:] = 0
     store.de[:] = 0
     del store
@@ -346,7 +346,7 @@ def test_reading_cannot_change_the_store(mine):
 
 @pytest.mark.parametrize("trials", [[4], [-1], [0, 99], []])
 def test_a_trial_that_is_not_there_is_refused(made, trials):
-    store = Store.open(made / "store")
+    store = open_store(made / "store")
     assert store.checked_trials([3, 0]) == [3, 0]
     with pytest.raises(UserError, match="0 to 3") as error:
         store.checked_trials(trials)
@@ -357,7 +357,7 @@ def test_a_trial_that_is_not_there_is_refused(made, trials):
 
 
 def test_mat_export_has_the_fields_layout(made, tmp_path):
-    store = Store.open(made / "store")
+    store = open_store(made / "store")
     export_mat(store, tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["s01.mat", "s02.mat"]
     for subject in range(N_SUBJECTS):
@@ -424,7 +424,7 @@ def reseal_trials(folder: Path, rows: list[dict[str, object]]) -> None:
 def refused(folder: Path) -> str:
     """Return the sentence with which a store is refused, which says how to make it."""
     with pytest.raises(UserError) as error:
-        Store.open(folder)
+        open_store(folder)
     message = one_line(error)
     assert "python preprocess_de.py --source deap" in message
     return message
@@ -586,7 +586,7 @@ def test_eeg_that_is_not_finite_is_found_among_the_trials_asked_for(value, store
         array = np.load(store / f"{name}.npy")
         array[place] = value
         np.save(store / f"{name}.npy", array)
-    opened = Store.open(store)  # EEG is not looked at
+    opened = open_store(store)  # EEG is not looked at
     opened.refuse_non_finite_eeg([0, 1, 4, 27])
     with pytest.raises(UserError, match=f"eeg.npy is damaged: trial 5 has {value} at electrode C3"):
         opened.refuse_non_finite_eeg(np.arange(28))
@@ -598,17 +598,17 @@ def test_eeg_that_is_not_finite_is_found_among_the_trials_asked_for(value, store
 
 
 def test_a_store_whose_replacement_was_killed_between_its_renames_is_read(mine):
-    wanted = Store.open(mine / "store")
+    wanted = open_store(mine / "store")
     (mine / "store").rename(mine / ".store.old")
     before = content(mine)
-    found = Store.open(mine / "store")
+    found = open_store(mine / "store")
     assert found.path == mine / "store" and found.hash == wanted.hash
     np.testing.assert_array_equal(found.eeg, wanted.eeg)
     assert content(mine) == before
     # What is in its place counts, even if it is damaged.
     (mine / "store").mkdir()
     with pytest.raises(UserError, match="There is no store"):
-        Store.open(mine / "store")
+        open_store(mine / "store")
 
 
 def test_that_is_where_a_killed_replacement_leaves_it(mine, monkeypatch):
@@ -619,13 +619,13 @@ def test_that_is_where_a_killed_replacement_leaves_it(mine, monkeypatch):
             raise KeyboardInterrupt
         replace(source, target)
 
-    wanted = Store.open(mine / "store").hash
+    wanted = open_store(mine / "store").hash
     write_deap(mine / "DEAP", 1, Signal(n_trials=N_TRIALS, seed=9))
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(os, "replace", killed)
         rebuild(mine)
     assert not (mine / "store").exists()
-    assert Store.open(mine / "store").hash == wanted
+    assert open_store(mine / "store").hash == wanted
     assert rebuild(mine).hash != wanted
 
 
@@ -639,7 +639,7 @@ def test_a_store_is_the_old_one_or_the_new_one_while_it_is_replaced(when, times,
     shutil.copytree(mine / "store", mine / "b")
     shutil.rmtree(mine / "store")
     shutil.copytree(mine / "a", mine / "store")
-    mapped, hashed = store_module._mapped, store_module.sha256
+    mapped, hashed = opening._mapped, opening.sha256
     swaps = []
 
     def swap() -> None:
@@ -660,16 +660,16 @@ def test_a_store_is_the_old_one_or_the_new_one_while_it_is_replaced(when, times,
             swap()
         return hashed(path)
 
-    monkeypatch.setattr(store_module, "_mapped", swap_and_map)
-    monkeypatch.setattr(store_module, "sha256", swap_and_hash)
+    monkeypatch.setattr(opening, "_mapped", swap_and_map)
+    monkeypatch.setattr(opening, "sha256", swap_and_hash)
     if times > 1:
         with pytest.raises(UserError, match="is being replaced again and again"):
-            Store.open(mine / "store")
+            open_store(mine / "store")
         return
-    found = Store.open(mine / "store")
+    found = open_store(mine / "store")
     monkeypatch.undo()
-    new = Store.open(mine / "b")
-    assert found.hash == new.hash and found.hash != Store.open(mine / "a").hash
+    new = open_store(mine / "b")
+    assert found.hash == new.hash and found.hash != open_store(mine / "a").hash
     for name in ARRAYS:
         np.testing.assert_array_equal(getattr(found, name), getattr(new, name))
 
@@ -717,7 +717,7 @@ def test_a_store_gives_back_what_was_put_into_it(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(preprocessing, "_process", lambda source, subject, files: made[subject])
         build_store("deap", folder / "DEAP", folder / "store", 1)
-    store = Store.open(folder / "store")
+    store = open_store(folder / "store")
     assert store.ch_names == ch_names and store.n_trials == sum(n_trials)
     for name in ARRAYS:
         wanted = np.concatenate([arrays[name] for _, arrays, _ in made.values()])

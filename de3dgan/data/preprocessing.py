@@ -30,6 +30,7 @@ from de3dgan.base.files import (
 from de3dgan.base.locks import recover_folder, replaced_folder
 from de3dgan.base.paths import display_path
 from de3dgan.data import sources
+from de3dgan.data.opening import open_store, read_store
 from de3dgan.data.sources import Segment, Subject
 from de3dgan.data.store import ARRAYS, SETTINGS, Store, holds_other_files, manifest_hash
 from de3dgan.eeg.de import band_signals, windowed_de
@@ -77,7 +78,7 @@ def build_store(source_name: str, data_dir: Path, out_dir: Path, n_jobs: int) ->
     reason = _why_recompute(out_dir, wanted)
     if reason is None:
         print(f"{display_path(out_dir)} is up to date: {len(files)} subjects, nothing to compute.")
-        return Store.open(out_dir)
+        return open_store(out_dir)
     print(f"Computing {display_path(out_dir)}: {reason}.")
 
     with replaced_folder(out_dir) as new:
@@ -123,12 +124,12 @@ def build_store(source_name: str, data_dir: Path, out_dir: Path, n_jobs: int) ->
             | {package: version(package) for package in ("numpy", "scipy", "mne")},
         }
         write_json(new / "manifest.json", {**manifest, "hash": manifest_hash(manifest)})
-        Store.read(out_dir, new)  # refuses what later scripts would, while the old one is there
+        read_store(out_dir, new)  # refuses what later scripts would, while the old one is there
     print(
         f"{display_path(out_dir)}: {len(files)} subjects, {len(rows)} trials, {len(ch_names)} "
         "channels."
     )
-    return Store.open(out_dir)
+    return open_store(out_dir)
 
 
 def subject_features(data: Subject) -> dict[str, np.ndarray]:
@@ -284,7 +285,7 @@ def _why_recompute(out_dir: Path, wanted: dict[str, Any]) -> str | None:
         if changed:
             return f"changed: {', '.join(changed)}"
         hashes = {name: sha256(out_dir / f"{name}.npy") for name in ARRAYS}
-        return None if Store.open(out_dir).manifest.get("arrays") == hashes else damaged
+        return None if open_store(out_dir).manifest.get("arrays") == hashes else damaged
     except (UserError, AttributeError, OSError):  # no JSON, no object, no array
         return damaged
 

@@ -23,6 +23,7 @@ import numpy as np
 from de3dgan.base.files import write_errors
 from de3dgan.base.seeds import derived_rng
 from de3dgan.data.frames import Frames, chunks
+from de3dgan.data.memory_maps import open_array
 from de3dgan.eeg.noise import matched_noise
 from de3dgan.stages.generation import TrainedGenerator
 from de3dgan.training import distributed
@@ -81,7 +82,7 @@ def paired_frames(
                         file.seek(start + n_bytes * row)
                         file.write(np.ascontiguousarray(eeg, "<f4").data)
             distributed.barrier()
-        eeg = np.load(path, mmap_mode="c")
+        eeg = open_array(path)
         yield Frames(run.store, run.device, waveform_baseline=False, eeg=eeg, ledger=run.ledger)
     finally:
         if distributed.is_main_process():

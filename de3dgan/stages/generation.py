@@ -15,6 +15,7 @@ from de3dgan.base.errors import UserError
 from de3dgan.base.paths import ROOT, display_path, from_root
 from de3dgan.base.seeds import derived_rng
 from de3dgan.data.frames import chunks
+from de3dgan.data.opening import open_store
 from de3dgan.data.store import Store
 from de3dgan.eeg.scaling import RobustScaler
 from de3dgan.training import checkpoints
@@ -168,7 +169,7 @@ def store_of(generator: TrainedGenerator, path: str | Path | None = None) -> Sto
     found = []
     for folder in folders:
         try:
-            store = Store.open(folder)
+            store = open_store(folder)
         except UserError:
             if path:
                 raise

@@ -8,9 +8,8 @@ from torch import Tensor
 
 from de3dgan.base.errors import UserError
 from de3dgan.base.paths import display_path
-from de3dgan.data.frames import resident, to_device
+from de3dgan.data.frames import DeviceArray, to_device
 from de3dgan.data.scalers import fit_de_scaler, fit_eeg_scaler
-from de3dgan.data.store import release_pages
 from de3dgan.eeg.de import add_baseline
 from de3dgan.eeg.scaling import RobustScaler
 from de3dgan.training.run import Run
@@ -46,7 +45,7 @@ class Trials:
         self.scalers: dict[str, RobustScaler] = {}
         parts = (store.de, store.baseline_de, store.baseline_index)
         self._de, self._baseline_de, self._baseline_index = (
-            resident(torch.from_numpy(part), run.device) for part in parts
+            DeviceArray(part, run.device) for part in parts
         )
         self.trained_on = np.zeros(self.frames.shape[0], bool)
         self.trained_on[self.split.train] = True
@@ -59,9 +58,8 @@ class Trials:
     def de(self, trials: np.ndarray) -> Tensor:
         """Return `Store.absolute_de` of `trials` on the device."""
         rows = to_device(torch.from_numpy(trials), self._de.device)
-        baseline = self._baseline_de[self._baseline_index[rows]]
-        release_pages(self.frames.store.de)
-        return to_device(add_baseline(self._de[rows], baseline), self.frames.device)
+        baseline = self._baseline_de.tensor()[self._baseline_index.tensor()[rows]]
+        return to_device(add_baseline(self._de.tensor()[rows], baseline), self.frames.device)
 
     def whole(self, trials: np.ndarray) -> tuple[Tensor, Tensor]:
         """Return DE in nats and EEG in µV of `trials`.

@@ -33,6 +33,7 @@ from de3dgan.base.recipe import Recipe
 from de3dgan.base.seeds import seed_torch
 from de3dgan.data.frames import Frames
 from de3dgan.data.ledger import Ledger
+from de3dgan.data.opening import open_store
 from de3dgan.data.splits import Split, class_labels, make_split
 from de3dgan.data.store import Store
 from de3dgan.training import checkpoints, directory, distributed
@@ -121,7 +122,7 @@ class Run:
                 "learns from whole trials: choose another --protocol, or reproduce the paper with "
                 "--method published."
             )
-        store = Store.open(from_root(config.data_dir))
+        store = open_store(from_root(config.data_dir))
         labels = class_labels(store, config.ratings, config.threshold)
         absent = set(range(config.n_classes)) - set(labels.tolist())
         if absent:
