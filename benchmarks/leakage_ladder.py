@@ -5,14 +5,16 @@
 Two sets of recordings are simulated in DEAP's format. One has no effect of the class, and a
 fingerprint in every trial; the other has an effect and no fingerprint. Two models, a linear one on
 DE and SA-ST-Net, are tested on both under all four protocols, with the published baseline removal
-and with this project's. Writes benchmarks/LEAKAGE_LADDER.md, .csv and .png.
+and with this project's. Writes leakage_ladder.csv and .png, and fills in the table of
+LEAKAGE_LADDER.md.
 
-What has to come out is asserted, see `expectation`: a cell of the table that does not comply is
+What has to come out is asserted, see `expectation`: a cell of the table that is not as expected is
 named at the end, and the exit code is then 1.
 """
 
 from __future__ import annotations
 
+import itertools
 import sys
 import tempfile
 import time
@@ -28,8 +30,9 @@ import torch
 from scipy import stats
 from torch.nn import functional as F
 
+from benchmarks.documents import fill_table
 from de3dgan.base.cli import command_line
-from de3dgan.base.files import atomic_write, make_folder, write_csv, write_text
+from de3dgan.base.files import atomic_write, write_csv
 from de3dgan.base.recipe import N_FOLDS
 from de3dgan.base.seeds import derived_rng, seed_torch
 from de3dgan.data.frames import Frames, batches
@@ -55,6 +58,9 @@ CHANCE = 0.5
 #: Accuracy that the leak alone gives to the published protocol and baseline, at least.
 LEAK = 0.9
 PLURAL = {"trial": "trials", "stimulus": "stimuli", "subject": "subjects"}
+#: What a model is tested with, in the order of the table's columns.
+TESTED = [(baseline, model) for baseline in (PUBLISHED, DE) for model in (LINEAR, NETWORK)]
+COLUMNS = ["data", "protocol", *(f"{model}, {b} baseline" for b, model in TESTED), "expected"]
 CPU = torch.device("cpu")
 COMPUTE = Compute(CPU)
 
@@ -66,10 +72,10 @@ class Config:
     n_subjects: int = 20  # simulated people
     n_trials: int = 16  # trials (videos) of each
     effect_strength: float = 1.5  # of the data with an effect, in nats; see LEAKAGE_LADDER.md
-    every: int = 3  # of each trial's seconds, every which one is used
+    every: int = 3  # of each trial's frames, every which one is used
     epochs: int = 3  # of SA-ST-Net: passes over the training frames
     seed: int = 0  # of the simulation, the folds, the initial weights and the batches
-    out_dir: Path = ROOT / "benchmarks"  # folder of the table and the figure
+    out_dir: Path = ROOT / "benchmarks"  # folder of LEAKAGE_LADDER.md, and of the CSV and PNG
 
 
 @dataclass(frozen=True)
@@ -101,10 +107,9 @@ def main(config: Config) -> None:
             for cell in ladder(store, data, config):
                 print(f"{described(cell)} ({time.monotonic() - start:.0f} s)", flush=True)
                 cells.append(cell)
-    make_folder(config.out_dir)
     write_csv(config.out_dir / "leakage_ladder.csv", map(asdict, cells))
-    write_text(config.out_dir / "LEAKAGE_LADDER.md", report(config, cells))
-    draw(config.out_dir / "leakage_ladder.png", config, cells)
+    fill_table(config.out_dir / "LEAKAGE_LADDER.md", "leakage_ladder.py", COLUMNS, rows(cells))
+    draw(config.out_dir / "leakage_ladder.png", cells)
     wrong = unexpected(cells)
     if wrong:
         sys.exit("\n".join(wrong))
@@ -146,11 +151,8 @@ def with_published_de(store: Store) -> Store:
 def classes_per_fold(store: Store, data: str, seed: int) -> list[np.ndarray]:
     """Return the class of each trial, for each fold: int (n_trials,).
 
-    Where there is an effect, valence. Where there is none, any classes do, and a coin is tossed for
-    every trial, anew in each fold. Valence would not do, for two reasons, neither of them a leak:
-    it is balanced within each subject, so that a model that knows the subject and its majority
-    in training falls below chance; and folds that share their classes test what they train each
-    other on, so that their sum varies more than groups drawn at random say.
+    Where there is an effect, valence. Where there is none, a coin is tossed for every trial, anew
+    in each fold; LEAKAGE_LADDER.md says why valence would mislead.
     """
     valence = class_labels(store, ("valence",), 5.0)
     if data == EFFECT:
@@ -167,7 +169,7 @@ Model = Callable[[Store, bool, Split, np.ndarray, Config], np.ndarray]
 def linear(
     store: Store, published: bool, split: Split, labels: np.ndarray, config: Config
 ) -> np.ndarray:
-    """Predict by logistic regression on the store's DE, which knows which baseline it is of."""
+    """Predict by logistic regression on the store's DE, whichever baseline removal it is of."""
     return baselines.linear_probabilities(store, split, labels, split.test)
 
 
@@ -179,7 +181,7 @@ def network(
     scaler = fit_eeg_scaler(frames, split)
     seed_torch(config.seed, split.fold, f"leakage ladder: {split.protocol}")
     net = SASTNet(store.ch_names)
-    trained = classifier.FrameClassifier(net, store, COMPUTE, scaler)
+    trained = classifier.PublishedClassifier(net, store, COMPUTE, scaler)
     optimiser = torch.optim.Adam(net.parameters(), lr=1e-4, weight_decay=5e-4)
     # With no epoch to choose, the validation part is there to be trained on.
     known = np.concatenate([split.train, split.val])
@@ -226,34 +228,23 @@ def ladder(
         ]
         trials = [split.test // split.n_frames for split in splits]
         group, names = group_names(store, protocol)
-        truth = [of_fold[tested] for of_fold, tested in zip(labels, trials, strict=True)]
-        for baseline, of_baseline in stores.items():
-            for name, model in models.items():
-                probabilities = [
-                    model(of_baseline, baseline == PUBLISHED, split, of_fold, config)
-                    for split, of_fold in zip(splits, labels, strict=True)
-                ]
-                clusters = Clusters.of(
-                    names[np.concatenate(trials)],
-                    np.concatenate(truth),
-                    np.concatenate(probabilities),
-                )
-                accuracy = estimate([clusters])["accuracy"]
-                yield Cell(
-                    data,
-                    protocol,
-                    baseline,
-                    name,
-                    group,
-                    len(clusters.groups),
-                    accuracy.value,
-                    accuracy.low,
-                    accuracy.high,
-                )
+        truth = [classes[tested] for classes, tested in zip(labels, trials, strict=True)]
+        groups = names[np.concatenate(trials)]
+        for (baseline, features), (name, model) in itertools.product(
+            stores.items(), models.items()
+        ):
+            probabilities = [
+                model(features, baseline == PUBLISHED, split, classes, config)
+                for split, classes in zip(splits, labels, strict=True)
+            ]
+            clusters = Clusters.of(groups, np.concatenate(truth), np.concatenate(probabilities))
+            found = estimate([clusters])["accuracy"]
+            yield Cell(data, protocol, baseline, name, group, len(clusters.groups),
+                       found.value, found.low, found.high)  # fmt: skip
 
 
 def thinned(split: Split, every: int) -> Split:
-    """Return a split with every `every`-th second of each trial only."""
+    """Return a split with every `every`-th frame of each trial only."""
     parts = {
         name: part[part % split.n_frames % every == 0]
         for name, part in {"train": split.train, "val": split.val, "test": split.test}.items()
@@ -279,10 +270,9 @@ def expectation(cell: Cell, n_honest: int) -> tuple[str, bool]:
     if cell.protocol != "random-frame":
         low, high = joint_interval(cell, n_honest)
         return "covers chance", low <= CHANCE <= high
-    if cell.baseline == PUBLISHED and cell.model == NETWORK:
-        return f"{NETWORK} with the published baseline: {percent(LEAK)} or more", (
-            cell.accuracy >= LEAK
-        )
+    if (cell.baseline, cell.model) == (PUBLISHED, NETWORK):
+        text = f"{NETWORK} with the published baseline: {100 * LEAK:.0f} % or more"
+        return text, cell.accuracy >= LEAK
     return "leaks: above chance", cell.low > CHANCE
 
 
@@ -306,7 +296,7 @@ def n_honest(cells: Sequence[Cell]) -> int:
 
 
 def unexpected(cells: Sequence[Cell]) -> list[str]:
-    """Return a sentence for each cell that is not as it has to be."""
+    """Return a sentence for each cell that is not as expected."""
     outcomes = [(cell, *expectation(cell, n_honest(cells))) for cell in cells]
     return [
         f"Not as expected ({expected}): {described(cell)}."
@@ -323,119 +313,32 @@ def described(cell: Cell) -> str:
     )
 
 
-# --- the report
+# --- the table and the figure
 
 
-def report(config: Config, cells: Sequence[Cell]) -> str:
-    """Return LEAKAGE_LADDER.md."""
-    n, wrong = n_honest(cells), unexpected(cells)
+def rows(cells: Sequence[Cell]) -> Iterator[list[str]]:
+    """Yield the rows of the table."""
     found = {(c.data, c.protocol, c.baseline, c.model): c for c in cells}
-    columns = [(baseline, model) for baseline in (PUBLISHED, DE) for model in MODELS]
-    table = [
-        "| data | protocol | " + " | ".join(f"{m}, {b} baseline" for b, m in columns) + " | |",
-        "|---" * (len(columns) + 3) + "|",
-    ]
-    for data in (NO_EFFECT, EFFECT):
-        for protocol in PROTOCOLS:
-            row = [found[data, protocol, *column] for column in columns]
-            outcomes = [expectation(cell, n) for cell in row]
-            figures = [
-                f"{c.accuracy:.3f} ({c.low:.3f} to {c.high:.3f}){'' if holds else ' **NOT SO**'}"
-                for c, (_, holds) in zip(row, outcomes, strict=True)
-            ]
-            asserted = "; ".join(dict.fromkeys(text for text, _ in outcomes))
-            groups = f"{row[0].n_groups} {PLURAL[row[0].group]}"
-            table.append(
-                f"| {data} | `{protocol}`, {groups} | {' | '.join(figures)} | {asserted} |"
-            )
-    leaks, news = (
-        [percent(found[data, protocol, b, NETWORK].accuracy) for b in (PUBLISHED, DE)]
-        for data, protocol in ((NO_EFFECT, "random-frame"), (EFFECT, "subject"))
-    )
-    honest = [c for c in cells if c.data == NO_EFFECT and c.protocol != "random-frame"]
-    missed = sum(not c.low <= CHANCE <= c.high for c in honest)
-    strength, n_trials = config.effect_strength, config.n_subjects * config.n_trials
-    seconds = f"every {ordinal(config.every)} second"
-    outcome = " ".join(
-        ["**Not all of it came out.**", *wrong] if wrong else ["All of it came out."]
-    )
-    return f"""# The leakage ladder: which protocols tell an effect from a leak?
-
-Made by `.venv/bin/python benchmarks/leakage_ladder.py`, which takes 36 minutes on one core (less
-on two) and 1.5 GB of disk: {config.n_subjects} subjects of {config.n_trials} trials, {seconds}
-of a trial, seed {config.seed}. Figures of SA-ST-Net differ a little from machine to machine.
-
-Two sets of recordings were simulated in DEAP's format, so that the right answer is known:
-
-- **no effect**: classes are coin tosses. Each trial has a fingerprint, a waveform of its own that
-  repeats every second and has nothing to do with the class. *Chance is the right answer.*
-- **effect**: in trials of high valence, the amplitude of alpha is {np.exp(strength):.1f} times as
-  large ({strength:g} nats) at eight electrodes at the back of the head. There is no fingerprint.
-  *More than chance is the right answer.*
-
-Accuracy per one-second frame; chance is {CHANCE}. In brackets, the 95 % interval by a bootstrap of
-the groups that the protocol keeps together (of trials, for `window`). The last column is what the
-program asserts; it exits with 1 and names the cell if one does not comply. {outcome}
-
-{chr(10).join(table)}
-
-![Accuracy of all cells, with intervals](leakage_ladder.png)
-
-## What it shows
-
-- **`window` reports success where there is nothing to find**: SA-ST-Net {leaks[0]} with the
-  published baseline removal and {leaks[1]} without it. The linear model leaks less, as it has 129
-  weights to learn {n_trials} trials by heart.
-- **`trial`, `video` and `subject` report chance** on the same recordings.
-- **They are not blind**: where there is an effect, all of them find it.
-- **The published baseline removal costs SA-ST-Net accuracy where the protocol is honest**: in
-  new subjects, {news[0]} with it and {news[1]} without. The waveform that is subtracted from all
-  seconds of a trial makes training trials easy to learn by heart, and what is learnt by heart is
-  of no use in others.
-
-## How it was done
-
-- *Published baseline*: from every second of a trial, the mean of the three seconds before the trial
-  is subtracted; DE is that of the EEG so made. *DE baseline*, this project's: the EEG stays as it
-  is, and the mean DE of the three seconds is subtracted from DE.
-- *linear* is the logistic regression on DE in `de3dgan.evaluation.baselines`. *SA-ST-Net* has the published
-  size, learning rate and batches; it sees the EEG, and is trained for {config.epochs} epochs, with
-  no choice of the epoch. Both are trained on the training and validation parts, {seconds}
-  of a trial. All five folds are predicted, and counted together.
-- An effect of {strength:g} nats is a strong one, chosen for SA-ST-Net's sake: it has no feature of
-  band power that does not depend on phase. An effect of 1 nat it hardly found in new subjects
-  with the published baseline removal, 53.7 % (51.4 to 56.0), but well without it, 83.9 %
-  (80.9 to 86.5): `--effect-strength 1`.
-- The coins are tossed anew for each fold. Valence itself would mislead in two ways, neither a
-  leak. It is balanced within each subject, so that a class that is frequent in a subject's training
-  trials is rare in its test trials, and a model that knows the subject is *below* chance. And folds
-  that share their classes test what they train each other on, so that their sum varies more than
-  a bootstrap of groups knows: of its 95 % intervals for the linear model, four fifths covered
-  chance in 40 repetitions with common coins; with new ones for each fold, 94 % in 60 repetitions.
-- Of {n} intervals of 95 %, one often misses by luck. "Covers chance" is therefore asserted
-  jointly, of intervals widened to {percent(1 - 0.05 / n)} each (Bonferroni). In the table,
-  {missed} of them miss.
-"""
+    for data, protocol in itertools.product((NO_EFFECT, EFFECT), PROTOCOLS):
+        row = [found[data, protocol, *tested] for tested in TESTED]
+        outcomes = [expectation(cell, n_honest(cells)) for cell in row]
+        figures = [
+            f"{c.accuracy:.3f} ({c.low:.3f} to {c.high:.3f}){'' if holds else ' **NOT SO**'}"
+            for c, (_, holds) in zip(row, outcomes, strict=True)
+        ]
+        groups = f"{row[0].n_groups} {PLURAL[row[0].group]}"
+        expected = "; ".join(dict.fromkeys(text for text, _ in outcomes))
+        yield [data, f"`{protocol}`, {groups}", *figures, expected]
 
 
-def percent(share: float) -> str:
-    """Return 0.968 as "96.8 %", and 0.9 as "90 %"."""
-    return f"{100 * share:.3g} %"
-
-
-def ordinal(n: int) -> str:
-    """Return "third" for 3, and so on."""
-    return {1: "single", 2: "second", 3: "third"}.get(n, f"{n}th")
-
-
-def draw(path: Path, config: Config, cells: Sequence[Cell]) -> None:
+def draw(path: Path, cells: Sequence[Cell]) -> None:
     """Draw accuracies with intervals, one panel per set of data."""
     import matplotlib.style
     from matplotlib.figure import Figure
 
     titles = {
         NO_EFFECT: "Nothing to find: chance is right",
-        EFFECT: f"An effect of {config.effect_strength:g} nats: more than chance is right",
+        EFFECT: "An effect: more than chance is right",
     }
     colours = {PUBLISHED: "#D55E00", DE: "#0072B2"}  # Okabe-Ito
     markers = {LINEAR: "o", NETWORK: "s"}
@@ -447,44 +350,32 @@ def draw(path: Path, config: Config, cells: Sequence[Cell]) -> None:
             ax.axvspan(-0.5, 0.5, color="0.93", zorder=0)
             ax.axhline(CHANCE, color="black", linestyle="--", linewidth=1.2)
             ax.text(-0.45, CHANCE - 0.01, "chance", va="top")
-            for column, (baseline, colour) in enumerate(colours.items()):
-                for place, (model, marker) in enumerate(markers.items()):
-                    row = [
-                        cell
-                        for protocol in PROTOCOLS
-                        for cell in cells
-                        if (cell.data, cell.protocol, cell.baseline, cell.model)
-                        == (data, protocol, baseline, model)
-                    ]
-                    values = np.array([cell.accuracy for cell in row])
-                    ends = np.array([[cell.low, cell.high] for cell in row]).T
-                    ax.errorbar(
-                        np.arange(len(row)) + 0.2 * (2 * column + place - 1.5),
-                        values,
-                        np.abs(ends - values),
-                        color=colour,
-                        marker=marker,
-                        markersize=8,
-                        markerfacecolor="white" if baseline == PUBLISHED else colour,
-                        markeredgewidth=1.8,
-                        linestyle="none",
-                        capsize=4,
-                        label=f"{model}, {baseline} baseline",
-                    )
+            for place, (baseline, model) in enumerate(TESTED):
+                row = [c for c in cells if (c.data, c.baseline, c.model) == (data, baseline, model)]
+                row.sort(key=lambda cell: PROTOCOLS.index(cell.protocol))
+                values = np.array([cell.accuracy for cell in row])
+                ends = np.array([[cell.low, cell.high] for cell in row]).T
+                ax.errorbar(
+                    np.arange(len(row)) + 0.2 * (place - 1.5),
+                    values,
+                    np.abs(ends - values),
+                    color=colours[baseline],
+                    marker=markers[model],
+                    markersize=8,
+                    markerfacecolor="white" if baseline == PUBLISHED else colours[baseline],
+                    markeredgewidth=1.8,
+                    linestyle="none",
+                    capsize=4,
+                    label=f"{model}, {baseline} baseline",
+                )
             ax.set_title(title, loc="left", size=14)
-            ax.set_xticks(range(len(PROTOCOLS)), ["window\n(leaky)", *PROTOCOLS[1:]])
+            ax.set_xticks(range(len(PROTOCOLS)), ["random-frame\n(leaky)", *PROTOCOLS[1:]])
             ax.set_xlim(-0.5, 3.5)
             ax.set_xlabel("Protocol")
         axes[0].set_ylim(min(0.4, *(cell.low - 0.02 for cell in cells)), 1.02)
         axes[0].set_ylabel("Accuracy per frame, 95 % interval")
-        figure.legend(
-            *axes[0].get_legend_handles_labels(),
-            loc="outside lower center",
-            ncols=4,
-            frameon=False,
-            columnspacing=1.2,
-            handletextpad=0.3,
-        )
+        handles = axes[0].get_legend_handles_labels()
+        figure.legend(*handles, loc="outside lower center", ncols=4, frameon=False)
         with atomic_write(path) as file:
             figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
 

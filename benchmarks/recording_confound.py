@@ -6,7 +6,7 @@ In EEGMAT, rest and arithmetic are two files, and the baseline is of the file of
 differs between files can pass for workload. Above 45 Hz, which the method leaves out, the scalp
 gives muscles, power line and amplifier more than brain. A support vector machine is trained on
 log power relative to the baseline, one band at a time, on people apart from those that it is
-tested on. Writes benchmarks/RECORDING_CONFOUND.md.
+tested on. Fills in the table of benchmarks/RECORDING_CONFOUND.md.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
+from benchmarks.documents import fill_table
 from de3dgan.base.cli import command_line
-from de3dgan.base.files import write_text
 from de3dgan.base.paths import from_root
 from de3dgan.base.recipe import N_FOLDS
 from de3dgan.data.opening import open_store
@@ -47,58 +47,43 @@ class Config:
 
     data_dir: Path = Path("DE_feature/eegmat")  # store that preprocess_de.py made of EEGMAT
     seed: int = 520  # of the folds
-    out: Path = ROOT / "benchmarks" / "RECORDING_CONFOUND.md"  # the table
+    out: Path = ROOT / "benchmarks" / "RECORDING_CONFOUND.md"  # document that holds the table
 
 
 def main(config: Config) -> None:
+<<<<<<< HEAD
     """Measure, print and write the table."""
     store = open_store(from_root(config.data_dir))
+=======
+    """Measure, and fill in the table."""
+    store = Store.open(from_root(config.data_dir))
+>>>>>>> 974a312 (Benchmarks fill in a marked table; prose is written by hand)
     labels = class_labels(store, ("arithmetic",), 0.5)
     inside = {
         f"{name}, {low:.0f}-{high:.0f} Hz": (low, high) for name, (low, high) in BANDS.items()
     }
-    rows = [
-        row(store, labels, name, edges, config.seed) for name, edges in (inside | ABOVE).items()
-    ]
-    text = "\n".join(
-        [
-            "# Does EEGMAT tell rest from arithmetic, or one file from another?",
-            "",
-            "Made by `.venv/bin/python benchmarks/recording_confound.py --data-dir <store>`, with "
-            f"{len(set(store.columns['subject']))} people. Balanced accuracy of a support vector "
-            "machine on the log power of one band in one-second frames (Hann window), relative to "
-            f"the baseline; five folds, protocol `subject`, seed {config.seed}; 95 % intervals "
-            "over people. Chance is 0.5.",
-            "",
-            "| band | per frame | per trial |",
-            "|---|---|---|",
-            *rows,
-            "",
-            "Above the bands of the method, where muscles, power line and amplifier are louder on "
-            "the scalp than the brain, the classes can be told apart at least as well as within "
-            "them. Rest and arithmetic are two recordings, and the baseline is of the first. So a "
-            "part of every accuracy on this task may be that of knowing the recording, or of "
-            "muscles at work: for every model, the linear one included. A task with both classes "
-            "in one recording could tell; DEAP is one.",
-        ]
-    )
-    print(text)
-    write_text(config.out, text + "\n")
+    rows = [row(store, labels, *band, config.seed) for band in (inside | ABOVE).items()]
+    n_people = len(set(store.columns["subject"]))
+    columns = (f"band ({n_people} people, seed {config.seed})", "per frame", "per trial")
+    fill_table(config.out, "recording_confound.py", columns, rows)
 
 
-def row(store: Store, labels: np.ndarray, name: str, edges: tuple[float, float], seed: int) -> str:
-    """Return the table's row of one band."""
+def row(
+    store: Store, labels: np.ndarray, name: str, edges: tuple[float, float], seed: int
+) -> list[str]:
+    """Print and return the table's row of one band."""
     features = relative_log_power(store, edges)
     trials, probabilities = zip(*folds(store, labels, features, seed), strict=True)
     trials, probabilities = np.concatenate(trials), np.concatenate(probabilities)
     truth, people = labels[trials], np.array(store.columns["subject"])
-    of_frames = Clusters.of(people[trials], truth, probabilities)
-    of_trials = Clusters.of(people[np.unique(trials)], *by_trial(trials, truth, probabilities))
-    cells = []
-    for clusters in (of_frames, of_trials):
+    per_frame = Clusters.of(people[trials], truth, probabilities)
+    per_trial = Clusters.of(people[np.unique(trials)], *by_trial(trials, truth, probabilities))
+    cells = [name]
+    for clusters in (per_frame, per_trial):
         found = estimate([clusters], pooled_folds=True)["balanced_accuracy"]
         cells.append(f"{found.value:.3f} ({found.low:.3f} to {found.high:.3f})")
-    return f"| {name} | {cells[0]} | {cells[1]} |"
+    print(*cells, sep=" | ", flush=True)
+    return cells
 
 
 def folds(
@@ -117,9 +102,9 @@ def relative_log_power(store: Store, edges: tuple[float, float]) -> np.ndarray:
     """Return log power of frames minus that of the baseline, (n_frames in all, n_chans)."""
 
     def log_power(eeg: np.ndarray) -> np.ndarray:
-        """Map (n_chans, n_times) to (n_half_seconds, n_chans)."""
-        halves = eeg[:, : eeg.shape[1] // WINDOW * WINDOW].reshape(len(eeg), -1, WINDOW)
-        freqs, power = signal.periodogram(halves, SFREQ, "hann", detrend=False)
+        """Map (n_chans, n_times) to (n_windows, n_chans)."""
+        windows = eeg[:, : eeg.shape[1] // WINDOW * WINDOW].reshape(len(eeg), -1, WINDOW)
+        freqs, power = signal.periodogram(windows, SFREQ, "hann", detrend=False)
         inside = (freqs >= edges[0]) & (freqs <= edges[1])
         return 0.5 * np.log(power[..., inside].mean(-1) + 1e-12).T
 

@@ -4,13 +4,12 @@
 
 All three stages are trained, by their own scripts, on few of the training people of each fold, and
 fine-tuning with generated EEG is compared with fine-tuning without. Validation and test people are
-those of the full study. Runs are kept, and go on where they stopped. Writes
+those of the full study. Runs are kept, and go on where they stopped. Fills in the table of
 benchmarks/TRAINING_SIZE.md.
 """
 
 from __future__ import annotations
 
-import runpy
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -24,15 +23,24 @@ sys.path.insert(0, str(ROOT))
 import numpy as np
 from scipy import stats
 
+from benchmarks.documents import fill_table
 from de3dgan.base.cli import command_line
-from de3dgan.base.files import write_text
 from de3dgan.base.paths import from_root
-from de3dgan.base.recipe import SCRIPTS
+from de3dgan.base.recipe import SCRIPTS, load_script
 from de3dgan.base.seeds import derived_rng
 from de3dgan.data import splits
 from de3dgan.data.splits import Split, group_names
 from de3dgan.evaluation.statistics import Clusters, compare, estimate
 from de3dgan.reporting.results import Fold, Predictions, read_fold
+
+COLUMNS = (
+    "balanced accuracy with",
+    "without",
+    "difference (points)",
+    "cross entropy with",
+    "without",
+    "difference",
+)
 
 
 @dataclass(frozen=True)
@@ -44,33 +52,17 @@ class Config:
     sizes: tuple[int, ...] = (4, 8, 16, 0)  # people to train on; 0: all
     folds: tuple[int, ...] = (0, 1, 2, 3, 4)  # which fifths are tested on
     seed: int = 520  # draws the folds, the people, the initial weights and the batches
-    out: Path = ROOT / "benchmarks" / "TRAINING_SIZE.md"  # the table
+    out: Path = ROOT / "benchmarks" / "TRAINING_SIZE.md"  # document that holds the table
 
 
 def main(config: Config) -> None:
-    """Train, compare, print and write the table."""
+    """Train, compare, and fill in the table."""
     rows = []
     for size in config.sizes:
-        folds = [trained_on(size, fold, config) for fold in config.folds]
-        rows.append(row(size, folds))
-        print(rows[-1], flush=True)
-    folds = " ".join(map(str, config.folds))
-    lines = [
-        "# Generated EEG against the number of people to train on",
-        "",
-        "Made by `.venv/bin/python benchmarks/training_size.py --data-dir <store of all EEGMAT> "
-        f"--folds {folds}`: task workload, protocol `subject`, seed {config.seed}. Generator, "
-        "classifier and fine-tuning are trained on some of each fold's training people, and tested "
-        "on people that none of them has seen. Differences are those of fine-tuning with generated "
-        "EEG from fine-tuning with real EEG alone, with 95 % intervals over the people tested. "
-        "Cross entropy is in nats per frame, and lower is better.",
-        "",
-        "| people | balanced accuracy with | without | difference (points) "
-        "| cross entropy with | without | difference |",
-        "|---|---|---|---|---|---|---|",
-        *rows,
-    ]
-    write_text(config.out, "\n".join(lines) + "\n")
+        rows.append(row(size, [trained_on(size, fold, config) for fold in config.folds]))
+        print(*rows[-1], sep=" | ", flush=True)
+    heading = f"people (folds {', '.join(map(str, config.folds))}; seed {config.seed})"
+    fill_table(config.out, "training_size.py", (heading, *COLUMNS), rows)
 
 
 def trained_on(size: int, fold: int, config: Config) -> Fold:
@@ -91,12 +83,10 @@ def trained_on(size: int, fold: int, config: Config) -> Fold:
     }
     with patch("de3dgan.training.run.make_split", few):
         for stage, name in SCRIPTS.items():
-            script = ROOT / "Workload-main" / f"{name}_Workload.py"
-            names = runpy.run_path(str(script))
-            sys.argv[0] = str(script)
-            variants = ("generated", "none") if stage == "finetune" else (None,)
-            for kind in variants:
-                names["main"](names["Config"](**where, **({"augmentation": kind} if kind else {})))
+            script = load_script(ROOT / "Workload-main" / f"{name}_Workload.py")
+            controls = ("generated", "none") if stage == "finetune" else ()
+            for settings in [{"augmentation": control} for control in controls] or [{}]:
+                script.main(script.Config(**where, **settings))
     return read_fold(runs_dir / "workload" / "subject" / f"fold{fold}")
 
 
@@ -110,14 +100,14 @@ def with_few_groups(split: Split, names: np.ndarray, size: int) -> Split:
     return replace(split, train=split.train[np.isin(names[split.train // split.n_frames], kept)])
 
 
-def row(size: int, folds: Sequence[Fold]) -> str:
+def row(size: int, folds: Sequence[Fold]) -> list[str]:
     """Return the table's row of a number of people."""
     with_generated, without = (
         [fold.predictions[model] for fold in folds] for model in ("finetune", "finetune-none")
     )
     clusters = [pooled(model) for model in (with_generated, without)]
     balanced = [
-        estimate([of_model], pooled_folds=True)["balanced_accuracy"].value for of_model in clusters
+        estimate([model], pooled_folds=True)["balanced_accuracy"].value for model in clusters
     ]
     gain = compare([clusters[0]], [clusters[1]], "balanced_accuracy", pooled_folds=True).difference
     entropies = [
@@ -125,17 +115,18 @@ def row(size: int, folds: Sequence[Fold]) -> str:
     ]
     change = entropies[0] - entropies[1]
     found = stats.bootstrap((change,), np.mean, rng=np.random.default_rng(0)).confidence_interval
-    return (
-        f"| {size or 'all'} | {balanced[0]:.3f} | {balanced[1]:.3f} "
-        f"| {100 * gain.value:+.1f} ({100 * gain.low:+.1f} to {100 * gain.high:+.1f}) "
-        f"| {entropies[0].mean():.3f} | {entropies[1].mean():.3f} "
-        f"| {change.mean():+.3f} ({found.low:+.3f} to {found.high:+.3f}) |"
-    )
+    return [
+        str(size or "all"),
+        *(f"{accuracy:.3f}" for accuracy in balanced),
+        f"{100 * gain.value:+.1f} ({100 * gain.low:+.1f} to {100 * gain.high:+.1f})",
+        *(f"{entropy.mean():.3f}" for entropy in entropies),
+        f"{change.mean():+.3f} ({found.low:+.3f} to {found.high:+.3f})",
+    ]
 
 
 def pooled(folds: Sequence[Predictions]) -> Clusters:
     """Return the predictions of all folds together, per group."""
-    parts = zip(*(fold.in_unit("random-frame") for fold in folds), strict=True)
+    parts = zip(*(fold.in_unit("frame") for fold in folds), strict=True)
     return Clusters.of(*map(np.concatenate, parts))
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks import leakage_ladder
+from benchmarks.documents import fill_table
 from benchmarks.leakage_ladder import (
     DE,
     EFFECT,
@@ -27,9 +28,12 @@ from benchmarks.leakage_ladder import (
     thinned,
     unexpected,
 )
+from de3dgan.base.errors import UserError
+from de3dgan.base.paths import ROOT
 from de3dgan.data.splits import class_labels, make_split
 from de3dgan.eeg.de import differential_entropy
 
+MARK, END = "<!-- table: benchmarks/leakage_ladder.py -->", "<!-- end of table -->"
 SHORT = Config(n_subjects=10, n_trials=8, effect_strength=0.5, every=4)
 
 
@@ -69,7 +73,7 @@ def planted(accuracy: float, *place: str) -> list[Cell]:
 
 
 def test_the_short_ladder_comes_out(stores):
-    """With the linear model only: `window` leaks, the others do not, and all find the effect."""
+    """Of the linear model: `random-frame` leaks, the others do not, and all find the effect."""
     cells = [
         cell
         for data, store in stores.items()
@@ -116,13 +120,13 @@ def test_the_published_baseline_is_subtracted_before_de(stores):
 
 def test_without_an_effect_coins_are_tossed_anew_for_each_fold(stores):
     """And with one, the classes are those of the recordings."""
-    of_no_effect, of_effect = (
+    without, with_effect = (
         leakage_ladder.classes_per_fold(stores[data], data, seed=0) for data in stores
     )
-    assert len({tuple(labels) for labels in of_no_effect}) == 5
-    assert all(set(labels) == {0, 1} for labels in of_no_effect)
+    assert len({tuple(labels) for labels in without}) == 5
+    assert all(set(labels) == {0, 1} for labels in without)
     valence = class_labels(stores[EFFECT], ("valence",), 5.0)
-    assert all((labels == valence).all() for labels in of_effect)
+    assert all((labels == valence).all() for labels in with_effect)
 
 
 @pytest.mark.parametrize(
@@ -163,7 +167,9 @@ def test_the_joint_interval_is_that_of_bonferroni():
 
 @pytest.mark.parametrize("bad", [False, True])
 def test_main_writes_everything_and_fails_on_a_bad_cell(tmp_path, monkeypatch, capsys, bad):
-    """Exit code 1, and the sentence, after the table has been written."""
+    """Exit code 1, and the sentence, after the table has been written; prose stays as it is."""
+    document = (ROOT / "benchmarks" / "LEAKAGE_LADDER.md").read_text()
+    (tmp_path / "LEAKAGE_LADDER.md").write_text(document)
     cells = planted(0.7, NO_EFFECT, "trial", DE, NETWORK) if bad else good_cells()
     monkeypatch.setattr(leakage_ladder, "simulated_store", lambda *_: None)
     monkeypatch.setattr(
@@ -182,5 +188,17 @@ def test_main_writes_everything_and_fails_on_a_bad_cell(tmp_path, monkeypatch, c
     ]
     text = (tmp_path / "LEAKAGE_LADDER.md").read_text()
     assert text.count("| no effect | `") == text.count("| effect | `") == 4
-    assert ("NOT SO" in text) == ("Not all of it came out" in text) == bad
+    before, after = (t.partition(MARK)[0::2] for t in (document, text))
+    assert before[0] == after[0] and MARK in text
+    assert before[1].partition(END)[2] == after[1].partition(END)[2] != ""
+    assert (text.count("NOT SO") - text.count("**NOT SO** in")) == bad
     assert (tmp_path / "leakage_ladder.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("text", ["", "prose", f"{END} {MARK}"])
+def test_a_document_without_a_place_for_the_table_is_refused(tmp_path, text):
+    path = tmp_path / "DOCUMENT.md"
+    path.write_text(text)
+    with pytest.raises(UserError, match="put the lines"):
+        fill_table(path, "leakage_ladder.py", ["a"], [["1"]])
+    assert path.read_text() == text
