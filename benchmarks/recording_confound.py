@@ -51,13 +51,8 @@ class Config:
 
 
 def main(config: Config) -> None:
-<<<<<<< HEAD
-    """Measure, print and write the table."""
-    store = open_store(from_root(config.data_dir))
-=======
     """Measure, and fill in the table."""
-    store = Store.open(from_root(config.data_dir))
->>>>>>> 974a312 (Benchmarks fill in a marked table; prose is written by hand)
+    store = open_store(from_root(config.data_dir))
     labels = class_labels(store, ("arithmetic",), 0.5)
     inside = {
         f"{name}, {low:.0f}-{high:.0f} Hz": (low, high) for name, (low, high) in BANDS.items()
