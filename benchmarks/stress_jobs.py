@@ -118,7 +118,7 @@ class CleanRun:
 def clean_runs(folder: Path, names: Collection[str]) -> Iterator[CleanRun]:
     """Run every job in `folder`, each after those that it needs, and yield those of `names`."""
     # Imported once: children are copies of this process, and start within milliseconds.
-    import de3dgan.figures.plots  # noqa: F401
+    import de3dgan.figures.eeg  # noqa: F401
     import de3dgan.training.run  # noqa: F401
 
     before, after = folder / "before", folder / "after"

@@ -29,7 +29,10 @@ ROOMS = "base eeg models data training evaluation stages figures reporting".spli
 #: What a bare GPU node need not be able to import: it neither preprocesses, nor draws, nor reports.
 NOT_CORE = {
     *("de3dgan/base/cli.py", "de3dgan/data/export.py", "de3dgan/data/preprocessing.py"),
-    *("de3dgan/data/synthetic.py", "de3dgan/figures/plots.py"),
+    *(
+        "de3dgan/data/synthetic.py",
+        *(f"de3dgan/figures/{name}.py" for name in ("curves", "eeg", "scores", "style")),
+    ),
 }
 CORE_PACKAGES = {"torch", "numpy", "scipy", "sklearn", "tqdm"}
 

@@ -22,7 +22,7 @@ import torch
 from de3dgan.base.errors import UserError
 from de3dgan.eeg.de import trial_de
 from de3dgan.eeg.montage import mirrored
-from de3dgan.figures import plots
+from de3dgan.figures import stages as figures_of_stages
 from de3dgan.stages import classifier, published_generator
 from de3dgan.stages.spectral_generator import augment, calibrate
 from de3dgan.training import checkpoints, curves, loop
@@ -46,14 +46,8 @@ from tests.conftest import (
 BOTH = ["classifier", "finetune"]
 
 
-DRAWN = (
-    "traces spectra spectrogram de_maps learning_curves confusion_matrices reliability"
-).split()
-
-
 def leave_out_figures(patch: pytest.MonkeyPatch) -> None:
-    for name in DRAWN:
-        patch.setattr(plots, name, lambda path, *_, **__: path)
+    patch.setattr(figures_of_stages, "plotting", lambda run: None)
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from de3dgan.stages.generation import TrainedGenerator
 from de3dgan.stages.trials import spread
 from de3dgan.training.distributed import is_main_process
 from de3dgan.training.run import Run
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 #: Test trials drawn in the figures of spectra and scalp maps, at most.
 _N_TRIALS = 16
@@ -25,31 +28,28 @@ def draw_generator(
     history: list[dict[str, float]],
     best_epoch: int,
 ) -> None:
-    """Draw real against generated EEG of test trials, and the learning curves.
-
-    Of several processes, the main one does; where Matplotlib is missing, nothing is drawn.
-    """
-    plots = plotting(run)
-    if plots is None:
+    """Draw real against generated EEG of test trials, and the learning curves; see `plotting`."""
+    if not plotting(run):
         return
+    from de3dgan.figures import curves, eeg
+
     store = run.store
     trials = spread(run.split.trials("test"), _N_TRIALS)
     real, generated = frames.continuous(trials), trained(store.absolute_de(trials), trials)
     names, first = store.ch_names, trials[0]
     trial = f"subject {store.columns['subject'][first]}, {store.columns['stimulus'][first]}"
     one = (real[0], generated[0], names, f"{run.title}: test trial {first} ({trial})")
-    many = f"{run.title}: {len(real)} test trials"
-    plots.traces(run.figure("traces"), *one)
-    plots.spectrogram(run.figure("spectrogram"), *one)
-    plots.spectra(run.figure("spectra"), real, generated, names, many)
+    several = f"{run.title}: {len(real)} test trials"
     de = (trial_de(real).mean((0, 2)), trial_de(generated).mean((0, 2)))
-    plots.de_maps(run.figure("de_maps"), *de, names, many)
-    plots.learning_curves(
-        run.figure("learning_curves"),
-        history,
-        plots.GENERATOR_PANELS[run.config.method],
-        best_epoch,
-        f"generator: {run.title}",
+    panels = curves.GENERATOR_PANELS[run.config.method]
+    title = f"generator: {run.title}"
+    _save(
+        run,
+        traces=eeg.traces(*one),
+        spectrogram=eeg.spectrogram(*one),
+        spectra=eeg.spectra(real, generated, names, several),
+        de_maps=eeg.de_maps(*de, names, several),
+        learning_curves=curves.learning_curves(history, panels, best_epoch, title),
     )
 
 
@@ -58,36 +58,45 @@ def draw_classifier(
 ) -> None:
     """Draw confusion matrices and reliability of the test split, and the learning curves.
 
-    Of several processes, the main one does; where Matplotlib is missing, nothing is drawn.
+    See `plotting`.
     """
-    plots = plotting(run)
-    if plots is None:
+    if not plotting(run):
         return
+    from de3dgan.figures import curves, scores
+
     title = f"{run.dir.name} stage: {run.title}"
     trials = run.split.test // run.split.n_frames
     labels = run.labels[trials]
-    units = {
+    predictions = {
         "per one-second frame": (labels, probabilities),
         "per trial": metrics.by_trial(trials, labels, probabilities),
     }
-    confusions = {unit: metrics.confusion(*predictions) for unit, predictions in units.items()}
-    plots.confusion_matrices(
-        run.figure("confusion_matrix"), confusions, run.config.class_names, title
-    )
-    curves = {unit: metrics.reliability(*predictions) for unit, predictions in units.items()}
-    plots.reliability(run.figure("reliability"), curves, title)
-    plots.learning_curves(
-        run.figure("learning_curves"), history, plots.CLASSIFIER_PANELS, best_epoch, title
+    confusions = {unit: metrics.confusion(*pair) for unit, pair in predictions.items()}
+    reliabilities = {unit: metrics.reliability(*pair) for unit, pair in predictions.items()}
+    panels = curves.CLASSIFIER_PANELS
+    _save(
+        run,
+        confusion_matrix=scores.confusion_matrices(confusions, run.config.class_names, title),
+        reliability=scores.reliability(reliabilities, title),
+        learning_curves=curves.learning_curves(history, panels, best_epoch, title),
     )
 
 
-def plotting(run: Run) -> ModuleType | None:
-    """Return the module that draws; None where that is not for this process, or not installed."""
+def plotting(run: Run) -> bool:
+    """Return whether this process draws: the main one does, where Matplotlib and MNE are there."""
     if not is_main_process():
-        return None
+        return False
     try:
-        from de3dgan.figures import plots
+        from de3dgan.figures import curves, eeg, scores  # noqa: F401
     except ImportError as error:
         run.log(f"{error.name} is not installed: there will be no figures.")
-        return None
-    return plots
+        return False
+    return True
+
+
+def _save(run: Run, **figures: Figure) -> None:
+    """Write figures into the run's folder, each by its name."""
+    from de3dgan.figures.style import save
+
+    for name, figure in figures.items():
+        save(figure, run.figure(name))

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from de3dgan.base.cli import command_line
-
-if TYPE_CHECKING:
-    from de3dgan.reporting.results import Fold
+from de3dgan.base.errors import UserError
+from de3dgan.base.files import write_text
+from de3dgan.base.paths import display_path, from_root
+from de3dgan.reporting.results import MODELS, UNITS, Fold, read_fold
+from de3dgan.reporting.study import PRIMARY
+from de3dgan.reporting.wording import number, short_name
 
 #: Metrics of the table, and their headings.
 _SHOWN = {"accuracy": "accuracy", "balanced_accuracy": "balanced", "auc": "AUC"}
@@ -27,9 +29,6 @@ class Config:
 
 def main(config: Config) -> None:
     """Print the table and the paths of the figures, and write both beside the stages."""
-    from de3dgan.base.files import write_text
-    from de3dgan.base.paths import display_path, from_root
-
     fold_dir = from_root(config.fold_dir)
     text = describe(fold_dir)
     write_text(fold_dir / "summary.md", text)
@@ -44,10 +43,6 @@ def describe(fold_dir: Path) -> str:
     UserError
         If a stage is not finished, or does not belong to the others.
     """
-    from de3dgan.base.errors import UserError
-    from de3dgan.base.paths import display_path
-    from de3dgan.reporting.results import read_fold
-
     fold = read_fold(fold_dir)
     for stage in ("gan", "classifier", "finetune"):
         if stage not in fold.results:
@@ -55,11 +50,11 @@ def describe(fold_dir: Path) -> str:
                 f"{display_path(fold_dir / stage / 'result.json')} is missing: run the {stage} "
                 "stage's script first."
             )
-    last = fold.results["finetune"]
+    result = fold.results["finetune"]
     lines = [
-        f"Task {last['task']}, protocol {last['protocol']}, fold {last['fold']}, seed "
-        f"{last['seed']}: {last['n_train_trials']} trials to train, {last['n_val_trials']} to "
-        f"choose the epoch, {last['n_test_trials']} to test.",
+        f"Task {result['task']}, protocol {result['protocol']}, fold {result['fold']}, seed "
+        f"{result['seed']}: {result['n_train_trials']} trials to train, {result['n_val_trials']} "
+        f"to choose the epoch, {result['n_test_trials']} to test.",
         "",
         *_scores(fold),
         "",
@@ -82,13 +77,11 @@ def describe(fold_dir: Path) -> str:
 
 def _scores(fold: Fold) -> list[str]:
     """Return the table of models and metrics."""
-    from de3dgan.reporting.results import MODELS, UNITS
-
-    headings = [f"{unit}: {name}" for unit in UNITS.values() for name in _SHOWN.values()]
+    headings = [f"{unit}: {name}" for unit in UNITS for name in _SHOWN.values()]
     lines = [f"| test split | {' | '.join(headings)} |", f"|---|{'---|' * len(headings)}"]
     for model, predictions in fold.predictions.items():
         scores = predictions.scores()
-        cells = [_number(scores[unit][metric]) for unit in UNITS for metric in _SHOWN]
+        cells = [number(scores[unit][metric]) for unit in UNITS for metric in _SHOWN]
         leaky = " **(leaky)**" if fold.leaky(model) else ""
         lines.append(f"| {MODELS[model]}{leaky} | {' | '.join(cells)} |")
     return lines
@@ -96,14 +89,12 @@ def _scores(fold: Fold) -> list[str]:
 
 def _not_better_than_linear(fold: Fold) -> list[str]:
     """Return a sentence on the networks that do not beat the linear model."""
-    from de3dgan.reporting.results import MODELS, PRIMARY
-
     metric, unit = PRIMARY
-    figures = {model: p.scores()[unit][metric] for model, p in fold.predictions.items()}
+    networks, linear = ("classifier", "finetune"), fold.predictions["linear"]
     worse = [
-        MODELS[model].split(":")[0]
-        for model in ("classifier", "finetune")
-        if figures[model] <= figures["linear"]
+        short_name(model)
+        for model in networks
+        if fold.predictions[model].scores()[unit][metric] <= linear.scores()[unit][metric]
     ]
     if not worse:
         return []
@@ -115,9 +106,9 @@ def _not_better_than_linear(fold: Fold) -> list[str]:
 
 def _leakage(fold: Fold) -> list[str]:
     """Return what the leakage certificates say."""
-    leaky = [c["reasons"] for c in fold.certificates.values() if c["leaky"]]
-    found = list(dict.fromkeys(reason for reasons in leaky for reason in reasons))
-    if not found:
+    leaky = [certificate for certificate in fold.certificates.values() if certificate["leaky"]]
+    reasons = dict.fromkeys(reason for certificate in leaky for reason in certificate["reasons"])
+    if not reasons:
         certificate = fold.certificates["finetune"]
         probe, group = certificate["probe"], certificate["group"]
         return [
@@ -126,7 +117,7 @@ def _leakage(fold: Fold) -> list[str]:
             f"{probe['balanced_accuracy']:.3f} per frame (chance {probe['chance']:.3f})."
         ]
     lines = ["**Leaky: these figures say nothing about new EEG.**", ""]
-    return lines + [f"- {reason}" for reason in found]
+    return lines + [f"- {reason}" for reason in reasons]
 
 
 def _quality(fold: Fold) -> list[str]:
@@ -136,14 +127,11 @@ def _quality(fold: Fold) -> list[str]:
         "| band | correlation | mean absolute error (nats) | bias (nats) |",
         "|---|---|---|---|",
     ]
-    for band, f in quality["generated"]["de_round_trip"].items():
-        lines.append(f"| {band} | {f['correlation']:.2f} | {f['mae']:.2f} | {f['bias']:+.2f} |")
-    generated, real = (quality[row]["amplitude_uv"] for row in ("generated", "real"))
+    for band, kept in quality["generated"]["de_round_trip"].items():
+        numbers = f"{kept['correlation']:.2f} | {kept['mae']:.2f} | {kept['bias']:+.2f}"
+        lines.append(f"| {band} | {numbers} |")
+    generated, real = (quality[eeg]["amplitude_uv"] for eeg in ("generated", "real"))
     return [*lines, "", f"Amplitude {generated:.1f} µV generated, {real:.1f} µV real."]
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
 
 
 if __name__ == "__main__":

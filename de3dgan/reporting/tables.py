@@ -1,25 +1,28 @@
-"""The tables of a report: for the page, as CSV, as LaTeX and as Markdown."""
+"""The tables of a report: what is in them."""
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from de3dgan.base.errors import UserError
-from de3dgan.base.paths import display_path
-from de3dgan.evaluation.baselines import NAMES as BASELINES
 from de3dgan.evaluation.metrics import METRICS
-from de3dgan.evaluation.statistics import Comparison, Estimate, verdict
-from de3dgan.reporting.results import MODELS, PRIMARY, UNITS, Fold, Study
+from de3dgan.evaluation.statistics import Estimate
+from de3dgan.reporting.formats import Cell, Table
+from de3dgan.reporting.results import MODELS, Fold
+from de3dgan.reporting.study import PRIMARY, Comparisons, Study
+from de3dgan.reporting.wording import (
+    NOT_DEFINED,
+    better_or_worse,
+    count,
+    number,
+    p_value,
+    points,
+    setting,
+    short_name,
+    span,
+)
 
-#: What stages are called where `MODELS` has no name.
-GENERATOR = "stage 1: generator"
-NOT_DEFINED = "–"
 _METRIC_NAMES = {
     "accuracy": "Accuracy",
     "balanced_accuracy": "Balanced accuracy",
@@ -41,11 +44,11 @@ METRIC_TEXTS = {
     "Cohen's κ": "agreement beyond what the frequencies of the classes give; chance is 0.",
     "ECE": "expected calibration error, how far confidence is from accuracy on average; 0 is best.",
 }
-#: What the figures of `quality` mean: name, explanation, digits.
+#: What the figures of generated EEG's quality mean: name, explanation, digits.
 _QUALITY = {
     "de_round_trip.correlation": (
         "DE kept: correlation",
-        "Does DE of the EEG follow the DE that it was made from? 1 is perfect, 0 not at all.",
+        "Does DE of the EEG follow the DE that it was generated from? 1 is perfect, 0 not at all.",
         2,
     ),
     "de_round_trip.mae": (
@@ -69,8 +72,8 @@ _QUALITY = {
         3,
     ),
     "seam_ratio": (
-        "Steps across the borders of seconds",
-        "Relative to steps inside them. 1 is perfect; above it the seconds do not join.",
+        "Steps across the borders of frames",
+        "Relative to steps inside them. 1 is perfect; above it the frames do not join.",
         2,
     ),
     "amplitude_uv": (
@@ -92,8 +95,8 @@ _QUALITY = {
     ),
     "draws_correlation": (
         "Likeness of two draws",
-        "Correlation of two pieces of EEG made from the same DE. Good: as low as real EEG; at 1 "
-        "there is only one EEG for each DE.",
+        "Correlation of two pieces of EEG generated from the same DE. Good: as low as real EEG; at "
+        "1 there is only one EEG for each DE.",
         2,
     ),
     "nearest_training": (
@@ -107,138 +110,6 @@ _QUALITY_ROWS = {
     "generated": "Generated EEG",
     "noise": "Noise of the same DE",
 }
-_LATEX = {
-    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "\N{MINUS SIGN}": "$-$",
-    "–": "--",
-    "κ": r"$\kappa$",
-    "µ": r"\textmu{}",
-}
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One cell.
-
-    Attributes
-    ----------
-    text : str
-        What it says.
-    small : tuple of str
-        Lines below it, in small print.
-    mark : str
-        A word that is set apart: "leaky".
-    """
-
-    text: str
-    small: tuple[str, ...] = ()
-    mark: str = ""
-
-
-@dataclass(frozen=True)
-class Table:
-    """One table, to be written in four ways.
-
-    Attributes
-    ----------
-    name : str
-        Name of its files.
-    caption : str
-        What is in it, in whole sentences.
-    columns : tuple of str
-        Headings; the first is that of the rows' names.
-    rows : list of list of Cell
-        The first cell of each is its name; a row of one cell is a heading of those below it.
-    records : list of dict
-        The same with all digits, one figure a line where there are intervals: the CSV.
-    """
-
-    name: str
-    caption: str
-    columns: tuple[str, ...]
-    rows: list[list[Cell]]
-    records: list[dict[str, Any]]
-
-
-def csv_text(table: Table) -> str:
-    """Return a table as CSV; what is not defined is an empty cell."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(table.records[0]), lineterminator="\n")
-    writer.writeheader()
-    for record in table.records:
-        nan = {key for key, value in record.items() if value != value}
-        writer.writerow({**record, **dict.fromkeys(nan)})
-    return text.getvalue()
-
-
-def latex_text(table: Table) -> str:
-    r"""Return a table as LaTeX, to be read with ``\input`` where booktabs is loaded."""
-    lines = [
-        "% " + table.caption,
-        r"% Needs \usepackage{booktabs}",
-        rf"\begin{{tabular}}{{l{'r' * (len(table.columns) - 1)}}}",
-        r"\toprule",
-        _latex_row(map(latex, table.columns)),
-        r"\midrule",
-    ]
-    for name, *cells in table.rows:
-        mark = rf" \textbf{{({latex(name.mark)})}}" if name.mark else ""
-        if not cells:
-            lines.append(
-                rf"\multicolumn{{{len(table.columns)}}}{{l}}{{\emph{{{latex(name.text)}}}}} \\"
-            )
-            continue
-        lines.append(_latex_row([latex(name.text) + mark, *(latex(cell.text) for cell in cells)]))
-        for number in range(max((len(cell.small) for cell in cells), default=0)):
-            small = (cell.small[number] if number < len(cell.small) else "" for cell in cells)
-            lines.append(
-                _latex_row(["", *(rf"\scriptsize {latex(s)}" if s else "" for s in small)])
-            )
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
-
-
-def markdown_text(table: Table) -> str:
-    """Return a table as Markdown, small print in the same cell."""
-    lines = [
-        table.caption,
-        "",
-        f"| {' | '.join(table.columns)} |",
-        f"|---|{'---:|' * (len(table.columns) - 1)}",
-    ]
-    for name, *cells in table.rows:
-        texts = [f"{name.text} **({name.mark})**" if name.mark else name.text]
-        if not cells:
-            texts = [f"**{name.text}**", *([""] * (len(table.columns) - 1))]
-        for cell in cells:
-            small = f"<br><sub>{'<br>'.join(cell.small)}</sub>" if cell.small else ""
-            texts.append(cell.text + small)
-        lines.append(f"| {' | '.join(text.replace('|', '&#124;') for text in texts)} |")
-    return "\n".join(lines) + "\n"
-
-
-def latex(text: str) -> str:
-    """Return `text` with what means something to LaTeX escaped."""
-    return "".join(_LATEX.get(sign, sign) for sign in text)
-
-
-def _latex_row(cells: Iterable[str]) -> str:
-    return " & ".join(cells) + r" \\"
-
-
-def stage_name(folder: str) -> str:
-    """Return what a stage is called, by its folder."""
-    return MODELS.get(folder, GENERATOR)
-
-
-def short_name(folder: str) -> str:
-    """Return what a stage or model is called where there is little room."""
-    kind, _, what = stage_name(folder).partition(": ")
-    return f"control: {what.removeprefix('fine-tuned with ')}" if kind == "control" else kind
 
 
 def table_name(study: Study, name: str) -> str:
@@ -257,54 +128,44 @@ def scores_table(study: Study, unit: str, estimates: Mapping[str, Mapping[str, E
     unit : str
         "frame" or "trial".
     estimates : mapping
-        `statistics.estimate` of each model in that unit.
+        `Study.estimates` in that unit.
     """
-    seeds = list(study.folds)
     rows, records = [], []
-    for model, of_model in estimates.items():
+    for model, metrics in estimates.items():
         leaky = study.leaky(model)
-        cells = []
+        row = [_name_cell(MODELS[model], leaky)]
         for metric in METRICS:
-            found = of_model[metric]
-            cells.append(Cell(number(found.value), _interval_and_seeds(found)))
-            records.append(
-                {
-                    "model": model,
-                    "name": MODELS[model],
-                    "leaky": leaky,
-                    "unit": UNITS[unit],
-                    "metric": metric,
-                    **_columns_of(found),
-                }
-            )
-        rows.append([Cell(MODELS[model], mark="leaky" if leaky else ""), *cells])
-    first = next(iter(study.predictions.values()))[0]
-    groups, labels, _ = first.in_unit(unit)
-    n_classes = first.probabilities.shape[1]
+            found = metrics[metric]
+            row.append(Cell(number(found.value), _interval_and_seeds(found)))
+            record = {"model": model, "name": MODELS[model], "leaky": leaky, "unit": unit}
+            records.append({**record, "metric": metric, **_numbers(found)})
+        rows.append(row)
+    predictions = next(iter(study.predictions.values()))[0]
+    groups, labels, probabilities = predictions.in_unit(unit)
+    n_groups = len(set(groups.tolist()))
     counted = {
         "frame": "Per one-second frame",
         "trial": "Per trial, whose prediction is the mean of its frames'",
     }
     caption = (
-        f"{counted[unit]}: {count(len(labels), UNITS[unit])} of "
-        f"{count(len(set(groups.tolist())), 'group', f' ({study.group})')} that were tested on. "
+        f"{counted[unit]}: {count(len(labels), unit)} of "
+        f"{count(n_groups, 'group')} ({study.group}) that were tested on. "
         "Below each figure its 95 % interval, for which whole groups are drawn anew"
-        + (", widened since folds train on what others test" if study.pooled_folds else "")
-        + (
-            f"; figures are means over the {len(seeds)} seeds {', '.join(map(str, seeds))}, and "
-            "below the interval are the lowest and the highest seed's"
-            if len(seeds) > 1
-            else ""
-        )
-        + f". Balanced accuracy of chance: {number(1 / n_classes)}."
     )
+    if study.pooled_folds:
+        caption += ", widened since folds train on what others test"
+    if len(study.folds) > 1:
+        caption += (
+            f"; figures are means over the {len(study.folds)} seeds "
+            f"{', '.join(map(str, study.folds))}, and below the interval are the lowest and the "
+            "highest seed's"
+        )
+    caption += f". Balanced accuracy of chance: {number(1 / probabilities.shape[1])}."
     columns = ("Model", *(_METRIC_NAMES[metric] for metric in METRICS))
-    return Table(table_name(study, f"models-per-{UNITS[unit]}"), caption, columns, rows, records)
+    return Table(table_name(study, f"models-per-{unit}"), caption, columns, rows, records)
 
 
-def comparisons_table(
-    study: Study, comparisons: Mapping[tuple[str, str], tuple[Comparison, float]]
-) -> Table:
+def comparisons_table(study: Study, comparisons: Comparisons) -> Table:
     """Return the table of `Study.comparisons`."""
     rows, records = [], []
     for (a, b), (comparison, p_adjusted) in comparisons.items():
@@ -312,7 +173,7 @@ def comparisons_table(
         leaky = study.leaky(a) or study.leaky(b)
         rows.append(
             [
-                Cell(f"{short_name(a)} against {short_name(b)}", mark="leaky" if leaky else ""),
+                _name_cell(f"{short_name(a)} against {short_name(b)}", leaky),
                 Cell(word),
                 Cell(points(difference.value), _interval_and_seeds(difference, points)),
                 Cell(p_value(comparison.p)),
@@ -327,19 +188,18 @@ def comparisons_table(
                 "leaky": leaky,
                 "in_words": word,
                 "metric": comparison.metric,
-                "unit": UNITS[PRIMARY[1]],
-                **_columns_of(difference),
-                "p": comparison.p,
-                "p_adjusted": p_adjusted,
-                "smallest_detectable": comparison.smallest_detectable,
+                "unit": PRIMARY[1],
+                **_numbers(difference),
+                "p": _or_none(comparison.p),
+                "p_adjusted": _or_none(p_adjusted),
+                "smallest_detectable": _or_none(comparison.smallest_detectable),
                 "n_groups": comparison.n_groups,
             }
         )
-    n_groups = next(iter(comparisons.values()))[0].n_groups
     caption = (
         f"Balanced accuracy per frame of the first model less that of the second, in percentage "
-        f"points, over the same {count(n_groups, 'group')} ({study.group}), with its 95 % "
-        "interval. p: permutation test, the groups' contributions flipped; adjusted by Holm's "
+        f"points, over the same {count(records[0]['n_groups'], 'group')} ({study.group}), with its "
+        "95 % interval. p: permutation test, the groups' contributions flipped; adjusted by Holm's "
         f"method for the {count(len(comparisons), 'comparison')}. Better or worse: only if the "
         "interval excludes 0 and the adjusted p is below 0.05. Smallest detectable: the smallest "
         "true difference that so many groups would show at p < 0.05 in 4 of 5 studies."
@@ -348,41 +208,33 @@ def comparisons_table(
     return Table(table_name(study, "comparisons"), caption, columns, rows, records)
 
 
-def better_or_worse(comparison: Comparison, p_adjusted: float) -> str:
-    """Return the verdict on a comparison of any two models."""
-    words = {"helped": "better", "hurt": "worse", "no evidence": "no evidence"}
-    return words[verdict(comparison, p_adjusted)]
-
-
 def leakage_table(study: Study) -> Table:
-    """Return the table of who has seen what: a row per stage and artefact."""
-    found: dict[tuple[str, str], list[tuple[dict[str, Any], int]]] = {}
+    """Return the table of who has seen what: a row per stage and artefact.
+
+    A certificate has the artefacts of earlier stages as well: what all certificates say of one
+    artefact is one row.
+    """
+    findings: dict[tuple[str, str], list[tuple[dict[str, Any], int]]] = {}
     for fold in study.every_fold():
         for folder, certificate in fold.certificates.items():
-            own = fold.results[folder]["stage"]
             n_tested = len(certificate["test_groups"])
             for entry in certificate["artefacts"]:
-                # A certificate has the artefacts of earlier stages as well: all certificates'
-                # findings on one artefact are one row.
-                stage = folder if entry["stage"] == own else entry["stage"]
-                found.setdefault((stage, entry["artefact"]), []).append((entry, n_tested))
+                own = entry["stage"] == fold.results[folder]["stage"]
+                key = (folder if own else entry["stage"], entry["artefact"])
+                findings.setdefault(key, []).append((entry, n_tested))
     rows, records = [], []
     order = ["gan", *MODELS]
-    for (folder, artefact), entries in sorted(
-        found.items(), key=lambda item: order.index(item[0][0])
-    ):
-        seen = [len(entry["groups"]) for entry, _ in entries]
-        overlap = [len(entry["overlap"]) for entry, _ in entries]
-        tested = [n for _, n in entries]
-        agree = [entry["recomputed"] for entry, _ in entries if "recomputed" in entry]
+    for folder, artefact in sorted(findings, key=lambda key: order.index(key[0])):
+        entries, tested = zip(*findings[folder, artefact], strict=True)
+        seen = [len(entry["groups"]) for entry in entries]
+        overlap = [len(entry["overlap"]) for entry in entries]
+        agree = [entry["recomputed"] for entry in entries if "recomputed" in entry]
         leaky = any(overlap) or not all(agree)
         rows.append(
             [
-                Cell(short_name(folder), mark="leaky" if leaky else ""),
+                _name_cell(short_name(folder), leaky),
                 Cell(artefact),
-                Cell(span(seen)),
-                Cell(span(tested)),
-                Cell(span(overlap)),
+                *(Cell(span(values)) for values in (seen, tested, overlap)),
                 Cell(("yes" if all(agree) else "NO") if agree else "not a scaler"),
             ]
         )
@@ -391,9 +243,9 @@ def leakage_table(study: Study) -> Table:
                 "stage": folder,
                 "artefact": artefact,
                 "leaky": leaky,
-                **_range_of("groups_seen", seen),
-                **_range_of("groups_tested_on", tested),
-                **_range_of("groups_of_both", overlap),
+                **_range("groups_seen", seen),
+                **_range("groups_tested_on", tested),
+                **_range("groups_of_both", overlap),
                 "statistics_recomputed": all(agree) if agree else "",
             }
         )
@@ -408,83 +260,64 @@ def leakage_table(study: Study) -> Table:
 
 
 def quality_table(study: Study, folds: Sequence[Fold]) -> Table:
-    """Return the quality card of generated EEG, means over folds that have a generator.
-
-    Raises
-    ------
-    UserError
-        If a generator's result has no such figures.
-    """
+    """Return the quality card of generated EEG, means over folds that have a generator."""
     leaky = any(fold.leaky("gan") for fold in folds)
-    measured = [_flat_quality(fold) for fold in folds]
-    makers = list(dict.fromkeys(maker for of_fold in measured for maker in of_fold))
-    keys = list(dict.fromkeys(key for of_fold in measured for m in of_fold.values() for key in m))
+    measured = [
+        {eeg: _flat(figures) for eeg, figures in fold.results["gan"]["quality"].items()}
+        for fold in folds
+    ]
+    kinds = list(dict.fromkeys(eeg for fold in measured for eeg in fold))
+    keys = dict.fromkeys(key for fold in measured for flat in fold.values() for key in flat)
     rows, records = [], []
-    for figure, band in keys:
+    for figure in dict.fromkeys(figure for figure, _ in keys):
         name, text, digits = _QUALITY.get(figure, (figure.replace("_", " "), "", 3))
-        if not band or (figure, band) == next(key for key in keys if key[0] == figure):
-            rows.append([Cell(name, (text,))])
-        cells = []
-        for maker in makers:
-            values = [of_fold.get(maker, {}).get((figure, band)) for of_fold in measured]
-            values = [value for value in values if value is not None]
-            if not values:
-                cells.append(Cell(NOT_DEFINED))
-                continue
-            mean, low, high = sum(values) / len(values), min(values), max(values)
-            ends = [number(end, digits) for end in (low, high)]
-            cells.append(
-                Cell(number(mean, digits), (" to ".join(ends),) if len(values) > 1 else ())
-            )
-            records.append(
-                {
-                    "figure": figure,
-                    "band": band,
-                    "eeg": maker,
-                    "leaky": leaky,
-                    "mean": mean,
-                    "lowest_fold": low,
-                    "highest_fold": high,
-                    "n_folds": len(values),
-                }
-            )
-        rows.append([Cell(band or "overall"), *cells])
+        rows.append([Cell(name, (text,))])
+        for band in (band for name, band in keys if name == figure):
+            row = [Cell(band or "overall")]
+            for eeg in kinds:
+                found = [fold.get(eeg, {}).get((figure, band)) for fold in measured]
+                values = [value for value in found if value is not None]
+                if not values:
+                    row.append(Cell(NOT_DEFINED))
+                    continue
+                mean, low, high = sum(values) / len(values), min(values), max(values)
+                ends = f"{number(low, digits)} to {number(high, digits)}"
+                row.append(Cell(number(mean, digits), (ends,) if len(values) > 1 else ()))
+                records.append(
+                    {
+                        "figure": figure,
+                        "band": band,
+                        "eeg": eeg,
+                        "leaky": leaky,
+                        "mean": mean,
+                        "lowest_fold": low,
+                        "highest_fold": high,
+                        "n_folds": len(values),
+                    }
+                )
+            rows.append(row)
     caption = (
-        f"EEG made from the DE of test trials, against the real EEG of the same trials: means over "
-        f"{count(len(folds), 'fold')}"
+        "EEG generated from the DE of test trials, against the real EEG of the same trials: means "
+        f"over {count(len(folds), 'fold')}"
         + (", and below them the lowest and highest fold's. " if len(folds) > 1 else ". ")
-        + "Real EEG in the place of made EEG shows what the best possible generator would get; "
-        "noise of the same DE shows what DE alone gives, without anything learnt."
+        + "Real EEG in the place of generated EEG shows what the best possible generator would "
+        "get; noise of the same DE shows what DE alone gives, without anything learnt."
     )
     names = {**_QUALITY_ROWS, "generated": "Generated EEG (leaky)"} if leaky else _QUALITY_ROWS
-    columns = ("Figure", *(names.get(maker, maker) for maker in makers))
+    columns = ("Figure", *(names.get(eeg, eeg) for eeg in kinds))
     return Table(table_name(study, "quality"), caption, columns, rows, records)
 
 
-def _flat_quality(fold: Fold) -> dict[str, dict[tuple[str, str], float]]:
-    """Return the figures of a generator, by maker and then by (figure, band)."""
-    out: dict[str, dict[tuple[str, str], float]] = {}
-    try:
-        for maker, figures in fold.results["gan"]["quality"].items():
-            flat: dict[tuple[str, str], float] = {}
-            for figure, value in figures.items():
-                if not isinstance(value, Mapping):
-                    flat[figure, ""] = value
-                elif all(isinstance(of_band, Mapping) for of_band in value.values()):
-                    names = dict.fromkeys(name for of_band in value.values() for name in of_band)
-                    for name in names:
-                        for band in value:
-                            flat[f"{figure}.{name}", band] = value[band][name]
-                else:
-                    for band in value:
-                        flat[figure, band] = value[band]
-            out[maker] = flat
-    except (AttributeError, KeyError):
-        raise UserError(
-            f"{display_path(fold.dir / 'gan' / 'result.json')} does not say how good the generated "
-            "EEG is: rerun the gan stage of this fold with --restart."
-        ) from None
-    return out
+def _flat(figures: Mapping[str, Any]) -> dict[tuple[str, str], float | None]:
+    """Return quality figures by (figure, band): of all bands "", of several numbers figure.name."""
+    flat = {}
+    for figure, value in figures.items():
+        for band, inner in value.items() if isinstance(value, Mapping) else [("", value)]:
+            if isinstance(inner, Mapping):
+                flat |= {(f"{figure}.{name}", band): number for name, number in inner.items()}
+            else:
+                flat[figure, band] = inner
+    return flat
 
 
 def settings_table(study: Study) -> Table:
@@ -492,73 +325,31 @@ def settings_table(study: Study) -> Table:
     stages = {
         "Stage 1": ["gan"],
         "Stage 2": ["classifier"],
-        "Stage 3 and controls": [m for m in MODELS if m.startswith("finetune")],
+        "Stage 3 and controls": [model for model in MODELS if model.startswith("finetune")],
     }
-    values: dict[str, dict[str, list[Any]]] = {}
+    found: dict[str, dict[str, list[Any]]] = {}
     for fold in study.every_fold():
-        for name, folders in stages.items():
+        for stage, folders in stages.items():
             for folder in folders:
                 for key, value in fold.configs.get(folder, {}).get("settings", {}).items():
-                    of_stage = values.setdefault(key, {}).setdefault(name, [])
-                    if value not in of_stage:
-                        of_stage.append(value)
-    shown_stages = [name for name in stages if any(name in of_key for of_key in values.values())]
+                    values = found.setdefault(key, {}).setdefault(stage, [])
+                    if value not in values:
+                        values.append(value)
+    shown = [stage for stage in stages if any(stage in values for values in found.values())]
     rows, records = [], []
-    for key, of_key in values.items():
-        texts = {name: setting(of_key.get(name, [])) for name in shown_stages}
-        rows.append([Cell(key.replace("_", " ")), *(Cell(text) for text in texts.values())])
+    for key, values in found.items():
+        texts = {stage: setting(values.get(stage, [])) for stage in shown}
+        rows.append([Cell(key.replace("_", " ")), *map(Cell, texts.values())])
         records.append({"setting": key, **texts})
     caption = "All settings. Where folds, seeds or controls differ, all values are given."
-    return Table(table_name(study, "settings"), caption, ("Setting", *shown_stages), rows, records)
+    return Table(table_name(study, "settings"), caption, ("Setting", *shown), rows, records)
 
 
-def setting(values: Sequence[Any]) -> str:
-    """Return the values of one setting; numbers in a row as a range."""
-    if not values:
-        return NOT_DEFINED
-    whole = all(isinstance(value, int) and not isinstance(value, bool) for value in values)
-    if whole and len(values) > 2 and sorted(values) == list(range(min(values), max(values) + 1)):
-        return f"{min(values)} to {max(values)}"
-    if len(values) > 1 and not whole:
-        return "; ".join(setting([value]) for value in values)
-    if isinstance(values[0], list):
-        return ", ".join(map(str, values[0]))
-    return ", ".join(map(str, values))
+def _name_cell(text: str, leaky: bool) -> Cell:
+    return Cell(text, mark="leaky" if leaky else "")
 
 
-def number(value: float | None, digits: int = 3) -> str:
-    """Return a figure as tables show it."""
-    if value is None or math.isnan(value):
-        return NOT_DEFINED
-    text = f"{value:.{digits}f}"
-    if not re.search("[1-9]", text):
-        text = text.lstrip("-")
-    return text.replace("-", "\N{MINUS SIGN}")
-
-
-def points(value: float) -> str:
-    """Return a difference of shares in percentage points, with its sign."""
-    text = number(100 * value, 1)
-    return text if text == NOT_DEFINED or text.startswith("\N{MINUS SIGN}") else f"+{text}"
-
-
-def p_value(p: float) -> str:
-    """Return a p value with as many digits as matter."""
-    return "< 0.001" if p < 0.001 else number(p, 3)
-
-
-def count(n: int, thing: str, also: str = "") -> str:
-    """Return "1 trial", "1,280 trials"."""
-    return f"{n:,} {thing}{'' if n == 1 else 's'}{also}"
-
-
-def span(values: Sequence[int]) -> str:
-    """Return "7", or "7 to 8"."""
-    low, high = min(values), max(values)
-    return str(low) if low == high else f"{low} to {high}"
-
-
-def _interval_and_seeds(found: Estimate, write: Any = number) -> tuple[str, ...]:
+def _interval_and_seeds(found: Estimate, write: Callable[[float], str] = number) -> tuple[str, ...]:
     """Return the small print below a figure."""
     lines = [NOT_DEFINED if math.isnan(found.low) else f"{write(found.low)} to {write(found.high)}"]
     if len(found.per_seed) > 1:
@@ -566,21 +357,21 @@ def _interval_and_seeds(found: Estimate, write: Any = number) -> tuple[str, ...]
     return tuple(lines)
 
 
-def _columns_of(found: Estimate) -> dict[str, float | int]:
+def _numbers(found: Estimate) -> dict[str, float | int | None]:
     return {
-        "value": found.value,
-        "low": found.low,
-        "high": found.high,
-        "lowest_seed": min(found.per_seed),
-        "highest_seed": max(found.per_seed),
+        "value": _or_none(found.value),
+        "low": _or_none(found.low),
+        "high": _or_none(found.high),
+        "lowest_seed": _or_none(min(found.per_seed)),
+        "highest_seed": _or_none(max(found.per_seed)),
         "n_seeds": len(found.per_seed),
     }
 
 
-def _range_of(name: str, values: Sequence[int]) -> dict[str, int]:
+def _or_none(value: float) -> float | None:
+    """Return a number for a CSV file, where what is not defined is an empty cell."""
+    return None if math.isnan(value) else value
+
+
+def _range(name: str, values: Sequence[int]) -> dict[str, int]:
     return {f"{name}_lowest": min(values), f"{name}_highest": max(values)}
-
-
-def is_baseline(model: str) -> bool:
-    """Return whether a model is one that the networks have to beat."""
-    return model in BASELINES

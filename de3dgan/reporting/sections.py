@@ -1,0 +1,321 @@
+"""What a report says about one study: its verdict and its sections."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from de3dgan.evaluation.statistics import verdict
+from de3dgan.reporting import pictures
+from de3dgan.reporting.commands import study_commands
+from de3dgan.reporting.formats import Table
+from de3dgan.reporting.pictures import Picture
+from de3dgan.reporting.results import MODELS, STAGES, UNITS, Fold
+from de3dgan.reporting.study import COMPARISONS, Comparisons, Study, differing_settings
+from de3dgan.reporting.tables import (
+    METRIC_TEXTS,
+    comparisons_table,
+    leakage_table,
+    quality_table,
+    scores_table,
+    settings_table,
+)
+from de3dgan.reporting.wording import (
+    better_or_worse,
+    count,
+    equals,
+    number,
+    points,
+    sentence,
+    setting,
+    short_name,
+    stage_name,
+)
+
+#: What a result has of time and memory, if it was measured.
+_SPENT = {"seconds", "peak_rss_mib"}
+#: Symbol and headline of each verdict on generated EEG.
+_VERDICTS = {
+    "helped": ("▲", "Generated EEG helped"),
+    "hurt": ("▼", "Generated EEG hurt"),
+    "no evidence": ("○", "No evidence that generated EEG helped or hurt"),
+    "none": ("…", "No verdict on generated EEG yet"),
+}
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section of a study's part of the page; `lists` are folded away."""
+
+    id: str
+    title: str
+    texts: list[str] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
+    figures: list[Picture] = field(default_factory=list)
+    lists: dict[str, dict[str, str]] = field(default_factory=dict)
+    commands: str = ""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is said first."""
+
+    kind: str
+    sentences: list[str]
+
+    @property
+    def symbol(self) -> str:
+        """A sign for it, beside the words."""
+        return _VERDICTS[self.kind][0]
+
+    @property
+    def headline(self) -> str:
+        """It in one line."""
+        return _VERDICTS[self.kind][1]
+
+
+@dataclass(frozen=True)
+class Part:
+    """What the page says about one study."""
+
+    id: str
+    title: str
+    mark: str
+    leaks: str
+    verdict: Verdict
+    notes: list[str]
+    sections: list[Section]
+
+
+def study_part(study: Study, runs_dir: Path) -> Part:
+    """Return what is said about a study of the runs below a folder."""
+    comparisons = study.comparisons()
+    incomparable = _incomparable(study)
+    leaky = [
+        stage
+        for stage in STAGES
+        if any(fold.certificates[stage]["leaky"] for fold in study.folds_with(stage))
+    ]
+    sections = [
+        _models(study),
+        _comparisons(study, comparisons),
+        _certificate(study),
+        _quality(study),
+        _figures(study),
+        _settings(study, runs_dir),
+    ]
+    return Part(
+        id=re.sub(r"\W+", "-", f"{study.task}-{study.protocol}"),
+        title=f"Task {study.task}, protocol {study.protocol}",
+        mark="leaky" if leaky else "",
+        leaks=", ".join(map(short_name, leaky)),
+        verdict=_verdict(study, comparisons, incomparable),
+        notes=[*study.notes, *_missing(study), *incomparable.values()],
+        sections=[section for section in sections if section],
+    )
+
+
+def _verdict(study: Study, comparisons: Comparisons, incomparable: dict[str, str]) -> Verdict:
+    """Return the verdict on generated EEG, on its controls and on the networks."""
+    first = COMPARISONS[0]
+    if first not in comparisons:
+        kind = "none"
+        absent = [MODELS[model] for model in first if model not in study.predictions]
+        sentences = [
+            "It rests on fine-tuning with generated EEG against fine-tuning with nothing, and not "
+            f"all folds have: {'; '.join(absent)}. Run the Finetune_Classifier script on each "
+            "fold, with and without --augmentation none."
+        ]
+    elif first[1] in incomparable:
+        kind = "none"
+        sentences = [incomparable[first[1]]]
+    else:
+        kind = verdict(*comparisons[first])
+        sentences = [
+            "Fine-tuned with generated EEG, against fine-tuned with nothing beside the real EEG, "
+            f"per one-second frame. {sentence(*comparisons[first])}"
+        ]
+    clauses = []
+    for pair in COMPARISONS[1:4]:
+        if pair in comparisons and pair[1] not in incomparable:
+            comparison, p = comparisons[pair]
+            words = {
+                "better": "better than",
+                "worse": "worse than",
+                "no evidence": "no evidence of a difference from",
+            }[better_or_worse(comparison, p)]
+            control = MODELS[pair[1]].removeprefix("control: fine-tuned with ")
+            clauses.append(
+                f"{words} {control} ({points(comparison.difference.value)} percentage points, "
+                f"adjusted p {equals(p)})"
+            )
+    if clauses:
+        sentences.append(f"Generated EEG against its other controls: {'; '.join(clauses)}.")
+    for model in ("classifier", "finetune"):
+        if (model, "linear") in comparisons:
+            comparison, p = comparisons[model, "linear"]
+            says = {
+                "better": "beats the linear model on DE",
+                "worse": "does not beat the linear model on DE, but is worse",
+                "no evidence": "does not beat the linear model on DE, as far as this sample size "
+                "shows",
+            }[better_or_worse(comparison, p)]
+            _, _, numbers = sentence(comparison, p).partition(": ")
+            sentences.append(f"{short_name(model).capitalize()} {says}: {numbers}")
+    return Verdict(kind, sentences)
+
+
+def _missing(study: Study) -> list[str]:
+    """Say which stages no fold has finished."""
+    absent = [stage_name(stage) for stage in STAGES if not study.folds_with(stage)]
+    return [f"Not run, or not finished, in any fold: {'; '.join(absent)}."] if absent else []
+
+
+def _incomparable(study: Study) -> dict[str, str]:
+    """Say which controls were fine-tuned in another way than stage 3, so that they are none."""
+    reasons = {}
+    for fold in study.folds_with("finetune"):
+        for model in fold.configs:
+            if model.startswith("finetune-"):
+                ours, theirs = (fold.configs[m]["settings"] for m in ("finetune", model))
+                differing = differing_settings(ours, theirs, {"augmentation"})
+                if differing:
+                    reasons[model] = (
+                        f"Not comparable: {MODELS[model]} differs from stage 3 in "
+                        f"{', '.join(differing)} as well."
+                    )
+    return reasons
+
+
+def _models(study: Study) -> Section:
+    estimates = {unit: study.estimates(unit) for unit in UNITS}
+    return Section(
+        "models",
+        "All models",
+        tables=[scores_table(study, unit, estimates[unit]) for unit in UNITS],
+        figures=[pictures.forest(study, estimates)],
+        lists={"What the columns mean": METRIC_TEXTS},
+    )
+
+
+def _comparisons(study: Study, comparisons: Comparisons) -> Section | None:
+    if not comparisons:
+        return None
+    return Section("comparisons", "Comparisons", tables=[comparisons_table(study, comparisons)])
+
+
+def _certificate(study: Study) -> Section:
+    probe_texts, reasons, groups = {}, {}, {}
+    accuracies, n_covering = [], 0
+    for fold in study.every_fold():
+        name, probe = study.fold_name(fold), fold.certificates["classifier"]["probe"]
+        accuracies.append(probe["balanced_accuracy"])
+        n_covering += probe["covers_chance"]
+        says = "covers chance." if probe["covers_chance"] else "does NOT cover chance, a leak."
+        probe_texts[name] = (
+            f"{number(probe['balanced_accuracy'])}, 99.9 % interval {number(probe['low'])} to "
+            f"{number(probe['high'])}, chance {number(probe['chance'])}: {says}"
+        )
+        # Later stages repeat the reasons of those that they rest on.
+        found = dict.fromkeys(
+            reason
+            for certificate in fold.certificates.values()
+            for reason in certificate["reasons"]
+        )
+        if found:
+            reasons[name] = " ".join(found)
+        groups |= _groups(name, fold)
+    ends = dict.fromkeys(number(end) for end in (min(accuracies), max(accuracies)))
+    return Section(
+        "leakage",
+        "Leakage certificate",
+        [
+            "Has anything that the figures rest on seen the groups that are tested on? "
+            "Each checkpoint records the data that shaped it; the statistics of scalers are "
+            "computed anew; and a probe, a linear model trained on the same split with the classes "
+            "of trials permuted, must find nothing.",
+            f"Probe: balanced accuracy {' to '.join(ends)} (chance {number(probe['chance'])}); "
+            f"the 99.9 % interval covers chance in {n_covering} of "
+            f"{count(len(accuracies), 'fold')}.",
+        ],
+        [leakage_table(study)],
+        lists={
+            "The probe, fold by fold": probe_texts,
+            **({"Why it is leaky": reasons} if reasons else {}),
+            f"All groups ({study.group})": groups,
+        },
+    )
+
+
+def _groups(name: str, fold: Fold) -> dict[str, str]:
+    """Return the groups that a fold tests on, and those that each artefact has seen."""
+    artefacts: dict[str, dict[str, list[str]]] = {}  # by the groups seen and the stage
+    for folder, certificate in fold.certificates.items():
+        for entry in certificate["artefacts"]:
+            if entry["stage"] == fold.results[folder]["stage"]:
+                stages = artefacts.setdefault(", ".join(entry["groups"]) or "none", {})
+                stages.setdefault(short_name(folder), []).append(entry["artefact"])
+    groups = {f"{name}, tested on": ", ".join(fold.certificates["classifier"]["test_groups"])}
+    for seen, stages in artefacts.items():
+        who = "; ".join(f"{stage} ({', '.join(names)})" for stage, names in stages.items())
+        groups[f"{name}, seen by {who}"] = seen
+    return groups
+
+
+def _quality(study: Study) -> Section | None:
+    folds = study.folds_with("gan")
+    if not folds:
+        return None
+    return Section("quality", "Quality of generated EEG", tables=[quality_table(study, folds)])
+
+
+def _figures(study: Study) -> Section:
+    figures = pictures.of_generator(study)
+    for model in ("classifier", "finetune"):
+        if model in study.predictions:
+            figures += pictures.of_predictions(study, model)
+    for stage in ("gan", "classifier", "finetune"):
+        folds = study.folds_with(stage)
+        if folds:
+            figures.append(pictures.learning_curves(study, stage, folds))
+    return Section("figures", "Figures", figures=figures)
+
+
+def _settings(study: Study, runs_dir: Path) -> Section:
+    versions: dict[str, list[Any]] = {}
+    trials = {}
+    for fold in study.every_fold():
+        result = fold.results["classifier"]
+        trials[study.fold_name(fold)] = (
+            f"{result['n_train_trials']} trials to train, {result['n_val_trials']} to choose the "
+            f"epoch, {result['n_test_trials']} to test"
+        )
+        for config in fold.configs.values():
+            found = {**config["environment"], "features (hash)": config["store_hash"]}
+            for key, value in found.items():
+                values = versions.setdefault(key, [])
+                if value not in values:
+                    values.append(value)
+    times = {}
+    for stage in STAGES:
+        results = [fold.results[stage] for fold in study.folds_with(stage)]
+        spent = [(r["seconds"], r["peak_rss_mib"]) for r in results if set(r) >= _SPENT]
+        if spent:
+            seconds, mib = zip(*spent, strict=True)
+            times[stage_name(stage)] = (
+                f"{number(sum(seconds) / 60, 1)} minutes over {count(len(spent), 'run')}, at most "
+                f"{max(mib):,.0f} MiB"
+            )
+    return Section(
+        "settings",
+        "Configuration and versions",
+        tables=[settings_table(study)],
+        lists={
+            "Versions and device": {key: setting(values) for key, values in versions.items()},
+            "Split": trials,
+            "Time and memory": times,
+        },
+        commands=study_commands(study, runs_dir),
+    )

@@ -1,0 +1,210 @@
+"""A study: all folds of one task and protocol below a folder, of one seed or of several.
+
+The predictions of its folds are pooled, since each group is tested in one of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from de3dgan.base.errors import UserError
+from de3dgan.base.paths import display_path
+from de3dgan.base.recipe import N_FOLDS
+from de3dgan.evaluation.metrics import Clusters
+from de3dgan.evaluation.statistics import Comparison, Estimate, compare, estimate, holm
+from de3dgan.reporting.results import MODELS, Fold, Predictions, read_fold
+
+#: Which models are compared, the first against the second. The first pair is what the verdict on
+#: generated EEG rests on.
+COMPARISONS = (
+    ("finetune", "finetune-none"),
+    ("finetune", "finetune-noise"),
+    ("finetune", "finetune-surrogate"),
+    ("finetune", "finetune-shuffled"),
+    ("finetune", "classifier"),
+    ("classifier", "linear"),
+    ("finetune", "linear"),
+)
+#: The metric of comparisons and the unit it is counted in, chosen before any result was seen: for
+#: it chance is the same with any share of classes, and frames are what the networks are trained on.
+PRIMARY = ("balanced_accuracy", "frame")
+
+#: The comparisons that can be made, each with its p adjusted for their number.
+Comparisons = Mapping[tuple[str, str], tuple[Comparison, float]]
+
+
+@dataclass(frozen=True)
+class Study:
+    """All folds of one task and protocol.
+
+    Attributes
+    ----------
+    task, protocol, group
+        What is studied; "subject", "stimulus" or "trial".
+    folds : dict of int to list of Fold
+        Per seed; of several seeds, those that have all folds.
+    predictions : dict of str to list of Predictions
+        Per model those of each seed, pooled over its folds; of models that all folds have.
+    notes : list of str
+        What is missing.
+    """
+
+    task: str
+    protocol: str
+    group: str
+    folds: dict[int, list[Fold]]
+    predictions: dict[str, list[Predictions]]
+    notes: list[str]
+
+    def every_fold(self) -> list[Fold]:
+        """Return the folds of all seeds."""
+        return sum(self.folds.values(), [])
+
+    def folds_with(self, stage: str) -> list[Fold]:
+        """Return the folds, of all seeds, that have finished a stage."""
+        return [fold for fold in self.every_fold() if stage in fold.results]
+
+    def fold_name(self, fold: Fold) -> str:
+        """Return what a fold is called: "Fold 0", with its seed if there are several."""
+        result = fold.results["classifier"]
+        seed = f", seed {result['seed']}" if len(self.folds) > 1 else ""
+        return f"Fold {result['fold']}{seed}"
+
+    def leaky(self, model: str) -> bool:
+        """Return whether any figure of a model is leaky."""
+        return any(fold.leaky(model) for fold in self.every_fold())
+
+    def clusters(self, model: str, unit: str) -> list[Clusters]:
+        """Return a model's predictions per group, one set per seed."""
+        return [Clusters.of(*pooled.in_unit(unit)) for pooled in self.predictions[model]]
+
+    @property
+    def pooled_folds(self) -> bool:
+        """Whether predictions are of several folds."""
+        return any(len(folds) > 1 for folds in self.folds.values())
+
+    def estimates(self, unit: str) -> dict[str, dict[str, Estimate]]:
+        """Return every metric of every model, with its interval."""
+        return {
+            model: estimate(self.clusters(model, unit), pooled_folds=self.pooled_folds)
+            for model in self.predictions
+        }
+
+    def comparisons(self) -> Comparisons:
+        """Return each of `COMPARISONS` that can be made."""
+        metric, unit = PRIMARY
+        pairs = [pair for pair in COMPARISONS if set(pair) <= set(self.predictions)]
+        clusters = {model: self.clusters(model, unit) for pair in pairs for model in pair}
+        found = [
+            compare(clusters[a], clusters[b], metric, pooled_folds=self.pooled_folds)
+            for a, b in pairs
+        ]
+        adjusted = holm([comparison.p for comparison in found]).tolist()
+        return dict(zip(pairs, zip(found, adjusted, strict=True), strict=True))
+
+
+def read_studies(runs_dir: Path) -> list[Study]:
+    """Return the studies below `runs_dir`.
+
+    Raises
+    ------
+    UserError
+        If there is none, or if folds that should belong together do not.
+    """
+    studies: dict[tuple[str, str], dict[int, dict[int, Fold]]] = {}
+    for path in sorted(runs_dir.glob("**/classifier/result.json")):
+        fold = read_fold(path.parents[1])
+        result = fold.results["classifier"]
+        seeds = studies.setdefault((result["task"], result["protocol"]), {})
+        folds = seeds.setdefault(result["seed"], {})
+        same = folds.setdefault(result["fold"], fold)
+        if same is not fold:
+            raise UserError(
+                f"{display_path(same.dir)} and {display_path(fold.dir)} are of the same task, "
+                "protocol, fold and seed: give the folder of one of them with --runs-dir."
+            )
+    if not studies:
+        raise UserError(
+            f"There is no finished classifier below {display_path(runs_dir)}: run a "
+            "SA-ST_Net_Classifier script first, or give another --runs-dir."
+        )
+    return [
+        _study({seed: [folds[k] for k in sorted(folds)] for seed, folds in seeds.items()})
+        for seeds in studies.values()
+    ]
+
+
+def _study(folds: dict[int, list[Fold]]) -> Study:
+    """Pool the predictions of folds that belong together, given per seed."""
+    folds, notes = _comparable_seeds(folds)
+    every = sum(folds.values(), [])
+    first = every[0]
+    for fold in every[1:]:
+        _refuse_other_settings(first, fold)
+    predictions = {}
+    for model, name in MODELS.items():
+        n = sum(model in fold.predictions for fold in every)
+        if n == len(every):
+            predictions[model] = [
+                Predictions.pooled([fold.predictions[model] for fold in folds_of_seed])
+                for folds_of_seed in folds.values()
+            ]
+        elif n:
+            notes.append(f"Left out, since only {n} of {len(every)} folds have it: {name}.")
+    for model, seeds in predictions.items():
+        tested = [pooled.tested() for pooled in seeds]
+        if seeds[0].contradiction() or not all(np.array_equal(tested[0], t) for t in tested):
+            raise UserError(
+                f"The folds below {display_path(first.dir.parent)} do not test each frame once, in "
+                f"predictions of {model}: rerun them with --restart, or give the folder of one "
+                "study with --runs-dir."
+            )
+    result, group = first.results["classifier"], first.certificates["classifier"]["group"]
+    return Study(result["task"], result["protocol"], group, folds, predictions, notes)
+
+
+def _comparable_seeds(folds: dict[int, list[Fold]]) -> tuple[dict[int, list[Fold]], list[str]]:
+    """Return the seeds that can be shown together, and notes on what is left out.
+
+    Seeds draw different folds: until all are there, two seeds do not test the same groups.
+    """
+    complete = {seed: some for seed, some in folds.items() if len(some) == N_FOLDS}
+    consequence = "it is left out." if complete else "the other groups are not tested."
+    notes = [
+        f"Seed {seed} has {len(some)} of {N_FOLDS} folds: {consequence}"
+        for seed, some in folds.items()
+        if seed not in complete
+    ]
+    if complete or len(folds) == 1:
+        return complete or folds, notes
+    seed = next(iter(folds))
+    notes.append(f"Of seeds that lack folds only the first is shown, {seed}.")
+    return {seed: folds[seed]}, notes
+
+
+def differing_settings(
+    a: Mapping[str, Any], b: Mapping[str, Any], may_differ: set[str]
+) -> list[str]:
+    """Return the names of settings in which two runs differ, less those that may."""
+    return sorted(key for key in {*a, *b} - may_differ if a.get(key) != b.get(key))
+
+
+def _refuse_other_settings(a: Fold, b: Fold) -> None:
+    """Raise `UserError` if two folds differ in more than fold and seed."""
+    for stage in set(a.configs) & set(b.configs):
+        ours, theirs = (
+            {**fold.configs[stage]["settings"], "store": fold.configs[stage]["store_hash"]}
+            for fold in (a, b)
+        )
+        differing = differing_settings(ours, theirs, {"fold", "seed"})
+        if differing:
+            raise UserError(
+                f"{display_path(a.dir / stage)} and {display_path(b.dir / stage)} differ in "
+                f"{', '.join(differing)}, so that they are no folds of one study: rerun one of "
+                "them with --restart, or give one's folder with --runs-dir."
+            )
