@@ -133,8 +133,9 @@ def test_a_p_value_that_is_not_defined_is_said_so():
 
 def test_a_report_of_one_fold_with_one_group_has_dashes_for_what_is_not_defined(tmp_path):
     from de3dgan.evaluation.statistics import holm
-    from de3dgan.reporting.results import Study
-    from de3dgan.reporting.tables import comparisons_table, markdown_text, scores_table
+    from de3dgan.reporting.formats import markdown_text
+    from de3dgan.reporting.study import Study
+    from de3dgan.reporting.tables import comparisons_table, scores_table
 
     rng = np.random.default_rng(0)
     trials = np.repeat(np.arange(2), 6)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 import shlex
@@ -16,9 +17,10 @@ from matplotlib import image
 from sklearn import metrics
 
 from de3dgan.evaluation.metrics import METRICS
-from de3dgan.figures import plots
-from de3dgan.reporting.results import COMPARISONS, MODELS
-from de3dgan.reporting.tables import Cell, Table, latex, latex_text
+from de3dgan.figures import style
+from de3dgan.reporting.formats import Cell, Table, latex, latex_text
+from de3dgan.reporting.results import MODELS
+from de3dgan.reporting.study import COMPARISONS
 from tests.conftest import ROOT, load_script, run_here, run_stage
 
 REPORT = ROOT / "report.py"
@@ -28,15 +30,16 @@ RATES = {**dict.fromkeys(BASELINES, 0.5), "linear": 0.7, "classifier": 0.7, "fin
 N_FRAMES = 12
 
 
-def write_smallest(path, draw, *args):
-    """Stand in for `plots._write` where nobody will look at the figures."""
-    image.imsave(path, np.zeros((1, 1, 3)), format="png")
-    return path
+def smallest_png(*_) -> bytes:
+    """Stand in for `style.png` where nobody will look at the figures."""
+    content = io.BytesIO()
+    image.imsave(content, np.zeros((1, 1, 3)), format="png")
+    return content.getvalue()
 
 
 @pytest.fixture
 def undrawn(monkeypatch):
-    monkeypatch.setattr(plots, "_write", write_smallest)
+    monkeypatch.setattr(style, "png", smallest_png)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +48,7 @@ def real_runs(little_store, tmp_path_factory) -> Path:
     runs = tmp_path_factory.mktemp("real") / "runs"
     chosen = {"protocol": "subject", "epochs": 2}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plots, "_write", write_smallest)
+        patch.setattr(style, "png", smallest_png)
         run_stage("gan", little_store, runs, **chosen)
         run_stage("classifier", little_store, runs, **chosen)
         for augmentation in ("generated", "none"):
@@ -232,7 +235,7 @@ def test_verdict_comes_first_and_sections_in_order(reported):
         "Per trial, whose prediction",
         "Balanced accuracy per frame of the first model",
         "Probe: balanced accuracy",
-        "EEG made from the DE of test trials",
+        "EEG generated from the DE of test trials",
         "Four seconds of real and of generated EEG",
         "All settings.",
         "To make it again",

@@ -17,7 +17,8 @@ from de3dgan.base.files import read_json, write_csv, write_json
 from de3dgan.data.opening import open_store
 from de3dgan.evaluation.metrics import frame_and_trial
 from de3dgan.figures import stages as figures_of_stages
-from de3dgan.reporting.results import COMPARISONS, MODELS, read_fold, read_studies
+from de3dgan.reporting.results import MODELS, read_fold
+from de3dgan.reporting.study import COMPARISONS, read_studies
 from tests.conftest import run_stage
 from tests.helpers import one_line
 
@@ -189,7 +190,7 @@ BROKEN = {
     "another store": (other_store, "differ in store"),
     "another generator": (other_generator, "another generator"),
     "the same fold twice": (twice, "same task, protocol, fold and seed"),
-    "trials of no group": (without_group, "predictions.csv is damaged"),
+    "trials of no group": (without_group, "must be a trial that leakage.json says was tested"),
     "a certificate of an earlier version": (
         lambda runs: change(fold_dir(runs) / "classifier" / "leakage.json", test_groups=["s01"]),
         'leakage.json is damaged: test_groups is ["s01"], and must be an object',

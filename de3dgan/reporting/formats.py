@@ -65,6 +65,14 @@ class Table:
     records: list[dict[str, Any]]
 
 
+def csv_rows(table: Table) -> list[dict[str, Any]]:
+    """Return a table's records for a CSV file, where what is not defined is an empty cell."""
+    return [
+        {key: None if value != value else value for key, value in record.items()}
+        for record in table.records
+    ]
+
+
 def latex_text(table: Table) -> str:
     r"""Return a table as LaTeX, to be read with ``\input`` where booktabs is loaded."""
     lines = [

@@ -6,7 +6,6 @@ import base64
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from de3dgan.evaluation import metrics
 from de3dgan.evaluation.baselines import NAMES as BASELINES
 from de3dgan.evaluation.statistics import Estimate
 from de3dgan.figures import curves, scores, style
+from de3dgan.reporting.page import Picture
 from de3dgan.reporting.results import MODELS, Fold
 from de3dgan.reporting.study import PRIMARY, Study
 from de3dgan.reporting.wording import count, number, short_name, span, stage_name
@@ -39,40 +39,6 @@ _GENERATOR_FIGURES = {
     "spectrogram": "How the spectrum of one electrode changes over a test trial, real above "
     "generated",
 }
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A figure on the page.
-
-    Attributes
-    ----------
-    source : str
-        The image, as a data URI.
-    width, height : int
-        In pixels.
-    alt, caption : str
-        For who cannot see it; below it.
-    mark : str
-        "leaky", or nothing.
-    """
-
-    source: str
-    width: int
-    height: int
-    alt: str
-    caption: str
-    mark: str = ""
-
-    @property
-    def tall(self) -> bool:
-        """Whether it needs a sheet of paper for itself."""
-        return self.height > 0.8 * self.width
-
-    @property
-    def readable(self) -> int:
-        """Width in CSS pixels at which the smallest print can be read on a phone."""
-        return self.width // 2
 
 
 def forest(study: Study, estimates: Mapping[str, Mapping[str, Mapping[str, Estimate]]]) -> Picture:

@@ -2,15 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
 from pathlib import Path
-
-import jinja2
+from typing import Any
 
 from de3dgan.base.files import make_folder, write_csv, write_text
-from de3dgan.reporting.formats import latex_text, markdown_text
-from de3dgan.reporting.sections import Part, study_part
-from de3dgan.reporting.study import read_studies
+from de3dgan.evaluation.statistics import verdict
+from de3dgan.reporting import pictures
+from de3dgan.reporting.commands import study_commands
+from de3dgan.reporting.formats import csv_rows, latex_text
+from de3dgan.reporting.page import Part, Section, Verdict, html, markdown
+from de3dgan.reporting.results import MODELS, STAGES, UNITS, Fold
+from de3dgan.reporting.study import (
+    COMPARISONS,
+    Comparisons,
+    Study,
+    differing_settings,
+    read_studies,
+)
+from de3dgan.reporting.tables import (
+    METRIC_TEXTS,
+    comparisons_table,
+    leakage_table,
+    quality_table,
+    scores_table,
+    settings_table,
+)
+from de3dgan.reporting.wording import (
+    better_or_worse,
+    count,
+    equals,
+    number,
+    points,
+    sentence,
+    setting,
+    short_name,
+    stage_name,
+)
+
+#: What a result has of time and memory, if it was measured.
+_SPENT = {"seconds", "peak_rss_mib"}
 
 
 def write_report(runs_dir: Path, out: Path) -> tuple[Path, list[Path], list[str]]:
@@ -36,56 +67,248 @@ def write_report(runs_dir: Path, out: Path) -> tuple[Path, list[Path], list[str]
     UserError
         If there is nothing to report, or if a file is damaged; nothing is written then.
     """
-    parts = [study_part(study, runs_dir) for study in read_studies(runs_dir)]
+    parts = [_part(study, runs_dir) for study in read_studies(runs_dir)]
     tables = [table for part in parts for section in part.sections for table in section.tables]
-    latex, markdown, page = [latex_text(table) for table in tables], _markdown(parts), _html(parts)
+    latex, text, page = [latex_text(table) for table in tables], markdown(parts), html(parts)
     make_folder(out / "tables")
     paths = []
-    for table, text in zip(tables, latex, strict=True):
+    for table, tex in zip(tables, latex, strict=True):
         paths += [out / "tables" / f"{table.name}.{ending}" for ending in ("csv", "tex")]
-        write_csv(paths[-2], table.records)
-        write_text(paths[-1], text)
-    write_text(out / "report.md", markdown)
+        write_csv(paths[-2], csv_rows(table))
+        write_text(paths[-1], tex)
+    write_text(out / "report.md", text)
     write_text(out / "report.html", page)
-    verdicts = [f"{_title(part)}: {part.verdict.headline}." for part in parts]
+    verdicts = [f"{part.marked_title}: {part.verdict.headline}." for part in parts]
     return out / "report.html", paths, verdicts
 
 
-def _markdown(parts: Sequence[Part]) -> str:
-    """Return the verdicts and the tables, for where a page cannot be shown."""
-    lines = []
-    for part in parts:
-        lines += [f"## {_title(part)}", "", f"**{part.verdict.headline}.**", ""]
-        lines += [f"- {sentence}" for sentence in [*part.verdict.sentences, *part.notes]]
-        for section in part.sections:
-            if section.tables:
-                lines += ["", f"### {section.title}"]
-                for table in section.tables:
-                    lines += ["", markdown_text(table).rstrip("\n")]
-        lines.append("")
-    return "\n".join(lines)
-
-
-def _html(parts: Sequence[Part]) -> str:
-    """Return the page."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    return environment.get_template("report.html.jinja").render(
-        title="DE-3DGAN: what the generated EEG is worth"
-        + (" (leaky)" if all(part.mark for part in parts) else ""),
-        introduction="A network (stage 2) learns to tell classes of EEG apart, and is then "
-        "fine-tuned (stage 3) with EEG that a generator (stage 1) generates from differential "
-        "entropy (DE). All figures are of test data, which had no say in training, normalisation "
-        "or the choice of an epoch, unless they are marked as leaky.",
-        parts=parts,
-        footer="Written by report.py. The page needs no network and no other file.",
+def _part(study: Study, runs_dir: Path) -> Part:
+    """Return what is said about a study of the runs below a folder."""
+    comparisons = study.comparisons()
+    incomparable = _incomparable(study)
+    leaky = [
+        stage
+        for stage in STAGES
+        if any(fold.certificates[stage]["leaky"] for fold in study.folds_with(stage))
+    ]
+    sections = [
+        _models(study),
+        _comparisons(study, comparisons),
+        _certificate(study),
+        _quality(study),
+        _figures(study),
+        _settings(study, runs_dir),
+    ]
+    return Part(
+        id=re.sub(r"\W+", "-", f"{study.task}-{study.protocol}"),
+        title=f"Task {study.task}, protocol {study.protocol}",
+        mark="leaky" if leaky else "",
+        leaks=", ".join(map(short_name, leaky)),
+        verdict=_verdict(study, comparisons, incomparable),
+        notes=[*study.notes, *_missing(study), *incomparable.values()],
+        sections=[section for section in sections if section],
     )
 
 
-def _title(part: Part) -> str:
-    return f"{part.title} ({part.mark})" if part.mark else part.title
+def _verdict(study: Study, comparisons: Comparisons, incomparable: dict[str, str]) -> Verdict:
+    """Return the verdict on generated EEG, on its controls and on the networks."""
+    first = COMPARISONS[0]
+    if first not in comparisons:
+        kind = "none"
+        absent = [MODELS[model] for model in first if model not in study.predictions]
+        sentences = [
+            "It rests on fine-tuning with generated EEG against fine-tuning with nothing, and not "
+            f"all folds have: {'; '.join(absent)}. Run the Finetune_Classifier script on each "
+            "fold, with and without --augmentation none."
+        ]
+    elif first[1] in incomparable:
+        kind = "none"
+        sentences = [incomparable[first[1]]]
+    else:
+        kind = verdict(*comparisons[first])
+        sentences = [
+            "Fine-tuned with generated EEG, against fine-tuned with nothing beside the real EEG, "
+            f"per one-second frame. {sentence(*comparisons[first])}"
+        ]
+    clauses = []
+    for pair in COMPARISONS[1:4]:
+        if pair in comparisons and pair[1] not in incomparable:
+            comparison, p = comparisons[pair]
+            words = {
+                "better": "better than",
+                "worse": "worse than",
+                "no evidence": "no evidence of a difference from",
+            }[better_or_worse(comparison, p)]
+            control = MODELS[pair[1]].removeprefix("control: fine-tuned with ")
+            clauses.append(
+                f"{words} {control} ({points(comparison.difference.value)} percentage points, "
+                f"adjusted p {equals(p)})"
+            )
+    if clauses:
+        sentences.append(f"Generated EEG against its other controls: {'; '.join(clauses)}.")
+    for model in ("classifier", "finetune"):
+        if (model, "linear") in comparisons:
+            comparison, p = comparisons[model, "linear"]
+            says = {
+                "better": "beats the linear model on DE",
+                "worse": "does not beat the linear model on DE, but is worse",
+                "no evidence": "does not beat the linear model on DE, as far as this sample size "
+                "shows",
+            }[better_or_worse(comparison, p)]
+            _, _, numbers = sentence(comparison, p).partition(": ")
+            sentences.append(f"{short_name(model).capitalize()} {says}: {numbers}")
+    return Verdict(kind, sentences)
+
+
+def _missing(study: Study) -> list[str]:
+    """Say which stages no fold has finished."""
+    absent = [stage_name(stage) for stage in STAGES if not study.folds_with(stage)]
+    return [f"Not run, or not finished, in any fold: {'; '.join(absent)}."] if absent else []
+
+
+def _incomparable(study: Study) -> dict[str, str]:
+    """Say which controls were fine-tuned in another way than stage 3, so that they are none."""
+    reasons = {}
+    for fold in study.folds_with("finetune"):
+        for model in fold.configs:
+            if model.startswith("finetune-"):
+                ours, theirs = (fold.configs[m]["settings"] for m in ("finetune", model))
+                differing = differing_settings(ours, theirs, {"augmentation"})
+                if differing:
+                    reasons[model] = (
+                        f"Not comparable: {MODELS[model]} differs from stage 3 in "
+                        f"{', '.join(differing)} as well."
+                    )
+    return reasons
+
+
+def _models(study: Study) -> Section:
+    estimates = {unit: study.estimates(unit) for unit in UNITS}
+    return Section(
+        "models",
+        "All models",
+        tables=[scores_table(study, unit, estimates[unit]) for unit in UNITS],
+        figures=[pictures.forest(study, estimates)],
+        lists={"What the columns mean": METRIC_TEXTS},
+    )
+
+
+def _comparisons(study: Study, comparisons: Comparisons) -> Section | None:
+    if not comparisons:
+        return None
+    return Section("comparisons", "Comparisons", tables=[comparisons_table(study, comparisons)])
+
+
+def _certificate(study: Study) -> Section:
+    probe_texts, reasons, groups = {}, {}, {}
+    accuracies, n_covering = [], 0
+    for fold in study.every_fold():
+        name, probe = study.fold_name(fold), fold.certificates["classifier"]["probe"]
+        accuracies.append(probe["balanced_accuracy"])
+        n_covering += probe["covers_chance"]
+        says = "covers chance." if probe["covers_chance"] else "does NOT cover chance, a leak."
+        probe_texts[name] = (
+            f"{number(probe['balanced_accuracy'])}, 99.9 % interval {number(probe['low'])} to "
+            f"{number(probe['high'])}, chance {number(probe['chance'])}: {says}"
+        )
+        # Later stages repeat the reasons of those that they rest on.
+        found = dict.fromkeys(
+            reason
+            for certificate in fold.certificates.values()
+            for reason in certificate["reasons"]
+        )
+        if found:
+            reasons[name] = " ".join(found)
+        groups |= _groups(name, fold)
+    ends = dict.fromkeys(number(end) for end in (min(accuracies), max(accuracies)))
+    return Section(
+        "leakage",
+        "Leakage certificate",
+        [
+            "Has anything that the figures rest on seen the groups that are tested on? "
+            "Each checkpoint records the data that shaped it; the statistics of scalers are "
+            "computed anew; and a probe, a linear model trained on the same split with the classes "
+            "of trials permuted, must find nothing.",
+            f"Probe: balanced accuracy {' to '.join(ends)} (chance {number(probe['chance'])}); "
+            f"the 99.9 % interval covers chance in {n_covering} of "
+            f"{count(len(accuracies), 'fold')}.",
+        ],
+        [leakage_table(study)],
+        lists={
+            "The probe, fold by fold": probe_texts,
+            **({"Why it is leaky": reasons} if reasons else {}),
+            f"All groups ({study.group})": groups,
+        },
+    )
+
+
+def _groups(name: str, fold: Fold) -> dict[str, str]:
+    """Return the groups that a fold tests on, and those that each artefact has seen."""
+    artefacts: dict[str, dict[str, list[str]]] = {}  # by the groups seen and the stage
+    for folder, certificate in fold.certificates.items():
+        for entry in certificate["artefacts"]:
+            if entry["stage"] == fold.results[folder]["stage"]:
+                stages = artefacts.setdefault(", ".join(entry["groups"]) or "none", {})
+                stages.setdefault(short_name(folder), []).append(entry["artefact"])
+    groups = {f"{name}, tested on": ", ".join(fold.certificates["classifier"]["test_groups"])}
+    for seen, stages in artefacts.items():
+        who = "; ".join(f"{stage} ({', '.join(names)})" for stage, names in stages.items())
+        groups[f"{name}, seen by {who}"] = seen
+    return groups
+
+
+def _quality(study: Study) -> Section | None:
+    folds = study.folds_with("gan")
+    if not folds:
+        return None
+    return Section("quality", "Quality of generated EEG", tables=[quality_table(study, folds)])
+
+
+def _figures(study: Study) -> Section:
+    figures = pictures.of_generator(study)
+    for model in ("classifier", "finetune"):
+        if model in study.predictions:
+            figures += pictures.of_predictions(study, model)
+    for stage in ("gan", "classifier", "finetune"):
+        folds = study.folds_with(stage)
+        if folds:
+            figures.append(pictures.learning_curves(study, stage, folds))
+    return Section("figures", "Figures", figures=figures)
+
+
+def _settings(study: Study, runs_dir: Path) -> Section:
+    versions: dict[str, list[Any]] = {}
+    trials = {}
+    for fold in study.every_fold():
+        result = fold.results["classifier"]
+        trials[study.fold_name(fold)] = (
+            f"{result['n_train_trials']} trials to train, {result['n_val_trials']} to choose the "
+            f"epoch, {result['n_test_trials']} to test"
+        )
+        for config in fold.configs.values():
+            found = {**config["environment"], "features (hash)": config["store_hash"]}
+            for key, value in found.items():
+                values = versions.setdefault(key, [])
+                if value not in values:
+                    values.append(value)
+    times = {}
+    for stage in STAGES:
+        results = [fold.results[stage] for fold in study.folds_with(stage)]
+        spent = [(r["seconds"], r["peak_rss_mib"]) for r in results if set(r) >= _SPENT]
+        if spent:
+            seconds, mib = zip(*spent, strict=True)
+            times[stage_name(stage)] = (
+                f"{number(sum(seconds) / 60, 1)} minutes over {count(len(spent), 'run')}, at most "
+                f"{max(mib):,.0f} MiB"
+            )
+    return Section(
+        "settings",
+        "Configuration and versions",
+        tables=[settings_table(study)],
+        lists={
+            "Versions and device": {key: setting(values) for key, values in versions.items()},
+            "Split": trials,
+            "Time and memory": times,
+        },
+        commands=study_commands(study, runs_dir),
+    )

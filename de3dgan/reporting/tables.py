@@ -190,9 +190,9 @@ def comparisons_table(study: Study, comparisons: Comparisons) -> Table:
                 "metric": comparison.metric,
                 "unit": PRIMARY[1],
                 **_numbers(difference),
-                "p": _or_none(comparison.p),
-                "p_adjusted": _or_none(p_adjusted),
-                "smallest_detectable": _or_none(comparison.smallest_detectable),
+                "p": comparison.p,
+                "p_adjusted": p_adjusted,
+                "smallest_detectable": comparison.smallest_detectable,
                 "n_groups": comparison.n_groups,
             }
         )
@@ -357,20 +357,15 @@ def _interval_and_seeds(found: Estimate, write: Callable[[float], str] = number)
     return tuple(lines)
 
 
-def _numbers(found: Estimate) -> dict[str, float | int | None]:
+def _numbers(found: Estimate) -> dict[str, float | int]:
     return {
-        "value": _or_none(found.value),
-        "low": _or_none(found.low),
-        "high": _or_none(found.high),
-        "lowest_seed": _or_none(min(found.per_seed)),
-        "highest_seed": _or_none(max(found.per_seed)),
+        "value": found.value,
+        "low": found.low,
+        "high": found.high,
+        "lowest_seed": min(found.per_seed),
+        "highest_seed": max(found.per_seed),
         "n_seeds": len(found.per_seed),
     }
-
-
-def _or_none(value: float) -> float | None:
-    """Return a number for a CSV file, where what is not defined is an empty cell."""
-    return None if math.isnan(value) else value
 
 
 def _range(name: str, values: Sequence[int]) -> dict[str, int]:
