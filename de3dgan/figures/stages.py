@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
@@ -13,9 +13,6 @@ from de3dgan.stages.generation import TrainedGenerator
 from de3dgan.stages.trials import spread
 from de3dgan.training.distributed import is_main_process
 from de3dgan.training.run import Run
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 #: Test trials drawn in the figures of spectra and scalp maps, at most.
 _N_TRIALS = 16
@@ -94,8 +91,8 @@ def plotting(run: Run) -> bool:
     return True
 
 
-def _save(run: Run, **figures: Figure) -> None:
-    """Write figures into the run's folder, each by its name."""
+def _save(run: Run, **figures: Any) -> None:
+    """Write Matplotlib figures into the run's folder, each by its name."""
     from de3dgan.figures.style import save
 
     for name, figure in figures.items():
