@@ -3,74 +3,56 @@
     .venv/bin/python benchmarks/stress_chains.py --seed 0
 
 A home fold is made by each method, and foreign ones that differ from it in one thing, or in two.
-What they left is brought into the home fold in every way, and the next command is run. It must
-end with exit code 2 and one sentence that names both sides of a difference, and change no file.
-What a user may well want is allowed, and listed with the reason. Prints a table; exits with 1 if
-anything foreign was accepted, or badly refused.
+What they left is brought into the home fold in every way, and the next script is run. It must
+refuse in one sentence that names both sides of a difference, and change no file. What a user may
+well want is allowed, and listed with the reason. Prints a table; exits with 1 if anything foreign
+was accepted, or badly refused.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 import itertools
 import json
 import re
-import runpy
 import shutil
-import signal
 import sys
 import tempfile
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
-
-from de3dgan.figures import stages as figures_of_stages
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import numpy as np
+import torch
 
+from benchmarks.stress_jobs import TINY, contents
 from de3dgan.base.cli import command_line
+from de3dgan.base.errors import UserError
+from de3dgan.base.recipe import SHARED_BY_FOLD, find_scripts, load_recipe, load_script
+from de3dgan.data.store import manifest_hash
+from de3dgan.data.synthetic import write_store
+from de3dgan.eeg.montage import DEAP_CHANNELS
+from de3dgan.figures import stages as figures_of_stages
+from de3dgan.stages import generators
+from de3dgan.training import checkpoints
 
 METHODS = ("spectral", "published")
-SCRIPTS = {
-    "gan": "3D-UNet_GAN_Valence.py",
-    "classifier": "SA-ST_Net_Classifier_Valence.py",
-    "finetune": "Finetune_Classifier_Valence.py",
-}
-#: Flags of the home fold, by method and stage: the smallest networks there are.
-HOME = {
-    "spectral": {
-        "gan": {"widths": "8 8 8 8", "calibration-steps": 1, "epochs": 1},
-        "classifier": {"widths": "8 8 8 8 8", "n-features": 8, "batch-size": 256, "epochs": 1},
-        "finetune": {"batch-size": 256, "epochs": 1},
-    },
-    "published": {
-        "gan": {
-            "widths": "4 4 4 4",
-            "critic-widths": "8 8 8 8 8",
-            "critic-hidden": 8,
-            "epochs": 1,
-        },
-        "classifier": {"widths": "8 8 8 8 8", "n-features": 8, "batch-size": 256, "epochs": 1},
-        "finetune": {"batch-size": 256, "epochs": 1},
-    },
-}
+STAGES = ("gan", "classifier", "finetune")
+SUMMARY = "de3dgan/reporting/summary.py"
 #: What all stages of a fold have to agree on, as this program sees it; the rest of a recipe is a
 #: stage's own.
-SHARED = (
-    *(f"settings.{name}" for name in ("task", "ratings", "threshold", "protocol", "fold")),
-    *("settings.seed", "settings.method", "store_hash", "split_fingerprint"),
-)
+SHARED = (*(f"settings.{name}" for name in SHARED_BY_FOLD), "store_hash", "split_fingerprint")
 #: What generate.py is asked for, and so can be wrong of a generator in a run's folder.
-ASKED = ("settings.task", "settings.protocol", "settings.fold", "store_hash")
+ASKED = ("settings.task", "settings.protocol", "settings.fold")
 #: Fields that a splice takes from another checkpoint.
 SPLICED = (
     *("weights", "arguments", "module", "trials", "seen", "split_fingerprint", "store_hash"),
@@ -78,22 +60,20 @@ SPLICED = (
 )
 #: How sentences name two sides; two groups that must differ.
 _THERE_AND_HERE = r"{} \((.+?) there, (.+?) now\)"
+_STAGES = r"is of the (\w+) stage, not of (\w+):"
+_FORMATS = r"format (\d+), .*reads format (\d+)"
+_STORES = r"store with hash (\w+), and .+? has (\w+):"
 _SIDES = (
-    _THERE_AND_HERE.format(r"[\w.:]+"),
-    r"is of the (\w+) stage, not of (\w+):",
-    r"module is (\S+), and must be one of (\S+):",
-    r"arguments\.\w+ is (.+?), and by its settings it is (.+?):",
-    r"its arguments are (.+?), and those of a \w+ (.+?):",
-    r"its weight \S+ is (.+?), and that of a network with its arguments is (.+?):",
-    r"it has (an?|no) \w+_scaler, and a \w+ (needs one|has none):",
-    r"(?:checkpoint|has) format (\d+), .*reads format (\d+)",
+    *(_THERE_AND_HERE.format(r"[\w.:-]+"), _STAGES, _FORMATS, _STORES),
+    r"its (weights) are not those of the (network that it says it holds) \(.+\):",
     r"its (.+?) saw \d+ of the (\d+) frames to test on,",
     r"has (\d+) frames, (?:and )?the store (\d+)",
     r"seen holds (.+?), and must hold (.+?):",
-    r"store with hash (\w+), and .+? has (\w+):",
 )
-#: Progress bars, which are no sentences.
-_BARS = ("step/s", "s/step")
+_OWN_RECIPE = "each stage has its own recipe, and the split is the same"
+_NO_FILE_CAN_TELL = (
+    "the weights of a network, saved with the right hash by this program itself: no file can tell"
+)
 
 
 @dataclass(frozen=True)
@@ -105,20 +85,10 @@ class Config:
 
 @dataclass(frozen=True)
 class Variant:
-    """A foreign fold: what its flags have otherwise.
-
-    Attributes
-    ----------
-    name : str
-        In messages.
-    flags : dict
-        Flags of all stages that have them.
-    own : str
-        Why another stage may differ in it, if it may.
-    """
+    """A foreign fold: its name, the values it has otherwise, and why another stage may differ."""
 
     name: str
-    flags: dict[str, Any]
+    values: dict[str, Any]
     own: str = ""
 
 
@@ -128,57 +98,47 @@ class Cell:
 
     Attributes
     ----------
-    kind : str
-        The row of the table.
-    what : str
-        In messages.
-    prepare : callable
-        Changes a copy of the home fold's runs, given their folder.
+    kind, what : str
+        The row of the table, and what it is in messages.
+    prepare : sequence of callable
+        Change a copy of the home fold, given its folder.
     script : str
-        What is run then.
-    flags : dict
-        Its flags; the runs' folder is added.
+        What is run then: a stage, or a script.
+    values : dict
+        Its settings, less the folder of runs.
     names : sequence of str
-        Fields that the sentence must name with both values; if none, it must name any two sides.
+        Fields that the sentence must name with both values, or patterns that it must have; if none,
+        it must name any two sides.
     allowed : str
         Why it must be accepted, if it must.
     """
 
     kind: str
     what: str
-    prepare: Callable[[Path], None]
+    prepare: Sequence[Callable[[Path], object]]
     script: str
-    flags: Mapping[str, Any]
+    values: Mapping[str, Any]
     names: Sequence[str] = ()
     allowed: str = ""
 
 
 @dataclass
 class Folds:
-    """Makes folds, each once.
+    """Makes the folds of a method below a folder, each once."""
 
-    Attributes
-    ----------
-    at : Path
-        Where.
-    made : dict
-        Those that are there, by what they were made with.
-    """
-
+    method: str
     at: Path
     made: dict[str, Path] = field(default_factory=dict)
 
-    def get(self, method: str, flags: Mapping[str, Any], stages: Iterable[str] = SCRIPTS) -> Path:
+    def get(self, values: Mapping[str, Any], stages: Iterable[str] = STAGES) -> Path:
         """Return the folder of a fold whose `stages` are finished."""
-        key = json.dumps([method, flags], default=str)
+        key = json.dumps(values, default=str)
         runs = self.made.setdefault(key, self.at / f"fold-{len(self.made)}")
         for stage in stages:
             if not list(runs.glob(f"*/*/fold*/{stage}/result.json")):
-                done = run_here(ROOT / SCRIPTS[stage], of_stage(method, stage, flags, runs))
-                if done.code:
-                    raise RuntimeError(f"{method} {stage} {flags}: {done.err}")
-                (folder,) = runs.glob(f"*/*/fold*/{stage}")
-                shutil.rmtree(folder / "tensorboard", ignore_errors=True)
+                said = run_script(stage, {"method": self.method, **values, "runs_dir": runs})
+                if said is not None:
+                    raise RuntimeError(f"{self.method} {stage} {values}: {said}")
         return next(runs.glob("*/*/fold*"))
 
 
@@ -225,23 +185,19 @@ def run(
         at = Path(folder)
         stores = write_stores(at / "stores")
         for method in methods:
-            folds = Folds(at / method)
+            folds = Folds(method, at / method)
             chosen = [
-                variant
-                for variant in foreign(method, stores, seed)
-                if variants is None or variant.name in variants
+                v for v in foreign(method, stores, seed) if not variants or v.name in variants
             ]
-            home_flags = {"data-dir": stores["home"]}
-            cells = every_cell(method, folds, home_flags, chosen, stores, pairs)
+            cells = every_cell(folds, chosen, stores, pairs)
             for cell in cells if limit is None else some_of_each(cells, limit, seed):
-                note(rows, cell, f"{method}: {cell.what}", attempt(cell, folds, method, at))
+                note(rows, cell, f"{method}: {cell.what}", attempt(cell, folds, at / "work"))
     return list(rows.values())
 
 
 def some_of_each(cells: Iterable[Cell], limit: int, seed: int) -> Iterator[Cell]:
     """Yield at most `limit` cells of each kind, drawn at random."""
-    cells = list(cells)
-    tried: dict[str, int] = {}
+    cells, tried = list(cells), {}
     for place in np.random.default_rng(seed).permutation(len(cells)):
         kind = cells[place].kind
         tried[kind] = tried.get(kind, 0) + 1
@@ -256,11 +212,9 @@ def note(rows: dict[str, dict[str, Any]], cell: Cell, what: str, outcome: str) -
     column, _, why = outcome.partition(": ")
     row["tried"] += 1
     row[column] += 1
-    if column == "allowed":
-        reason = f"allowed: {cell.allowed}"
-        if reason not in row["why"]:
-            row["why"].append(reason)
-    elif column != "refused":
+    if column == "allowed" and f"allowed: {cell.allowed}" not in row["why"]:
+        row["why"].append(f"allowed: {cell.allowed}")
+    elif column not in ("refused", "allowed"):
         row["why"].append(f"{column}: {what}: {why}")
 
 
@@ -279,24 +233,23 @@ def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 def foreign(method: str, stores: Mapping[str, Path], seed: int) -> list[Variant]:
     """Return the foreign folds; the home fold is fold 0 of the home store, with the defaults."""
     rng = np.random.default_rng(seed)
-    own_recipe = "each stage has its own recipe, and the split is the same"
     variants = [
-        Variant("store", {"data-dir": stores["other content"]}),
-        Variant("electrodes", {"data-dir": stores["other electrodes"]}),
-        Variant("order of electrodes", {"data-dir": stores["other order"]}),
+        Variant("store", {"data_dir": stores["other content"]}),
+        Variant("electrodes", {"data_dir": stores["other electrodes"]}),
+        Variant("order of electrodes", {"data_dir": stores["other order"]}),
         Variant("protocol", {"protocol": "subject"}),
         Variant("fold", {"fold": int(rng.integers(1, 5))}),
         Variant("task of the same labels", {"task": "mood"}),
-        Variant("task", {"task": "arousal", "ratings": "arousal"}),
-        Variant("ratings", {"ratings": "arousal"}),
+        Variant("task", {"task": "arousal", "ratings": ("arousal",)}),
+        Variant("ratings", {"ratings": ("arousal",)}),
         Variant("threshold", {"threshold": float(rng.uniform(3.1, 6.9))}),
         Variant("seed", {"seed": int(rng.integers(1000))}),
-        Variant("width", {"widths": "12"}, own_recipe),
-        Variant("features", {"n-features": 12}, own_recipe),
+        Variant("width", {"widths": 12}, _OWN_RECIPE),
+        Variant("features", {"n_features": 12}, _OWN_RECIPE),
         Variant("method", {"method": METHODS[method == METHODS[0]]}),
-        Variant("learning rate", {"lr": float(rng.uniform(1e-4, 2e-4))}, own_recipe),
-        Variant("epochs", {"epochs": 2}, own_recipe),
-        Variant("class names", {"class-names": "bad good"}, "they are for figures"),
+        Variant("learning rate", {"lr": float(rng.uniform(1e-4, 2e-4))}, _OWN_RECIPE),
+        Variant("epochs", {"epochs": 2}, _OWN_RECIPE),
+        Variant("class names", {"class_names": ("bad", "good")}, "they are for figures"),
     ]
     if method == "published":
         variants.append(Variant("leaky protocol", {"protocol": "random-frame"}))
@@ -305,10 +258,6 @@ def foreign(method: str, stores: Mapping[str, Path], seed: int) -> list[Variant]
 
 def write_stores(folder: Path) -> dict[str, Path]:
     """Write small stores that differ in one thing each."""
-    from de3dgan.data.store import manifest_hash
-    from de3dgan.data.synthetic import write_store
-    from de3dgan.eeg.montage import DEAP_CHANNELS
-
     names = DEAP_CHANNELS[:12]
     stores = {
         "home": write_store(folder / "home", ch_names=names),
@@ -322,334 +271,231 @@ def write_stores(folder: Path) -> dict[str, Path]:
     }
     for name, change in changes.items():
         stores[name] = Path(shutil.copytree(stores["home"], folder / name))
+        if name == "other content":
+            for array, louder in (("eeg", 1.5), ("baseline", 1.5), ("baseline_de", 1)):
+                path = stores[name] / f"{array}.npy"
+                values = louder * np.load(path) + (np.log(1.5) if louder == 1 else 0)
+                np.save(path, values.astype(np.float32))
         path = stores[name] / "manifest.json"
         manifest = {**json.loads(path.read_text()), **change}
-        if name == "other content":
-            for array in ("eeg", "baseline"):
-                louder = 1.5 * np.load(stores[name] / f"{array}.npy")
-                np.save(stores[name] / f"{array}.npy", louder.astype(np.float32))
-            de = np.load(stores[name] / "baseline_de.npy") + np.log(1.5)
-            np.save(stores[name] / "baseline_de.npy", de.astype(np.float32))
         path.write_text(json.dumps({**manifest, "hash": manifest_hash(manifest)}))
     return stores
-
-
-def of_stage(
-    method: str, stage: str, flags: Mapping[str, Any], runs: Path | None = None
-) -> dict[str, Any]:
-    """Return the flags of a stage: those of the home fold, but for `flags`."""
-    method = flags.get("method", method)
-    merged = {**HOME[method][stage], "method": method}
-    if runs is not None:
-        merged["runs-dir"] = runs
-    for name, value in flags.items():
-        if name == "widths":
-            n_widths = len(str(HOME[method][stage].get("widths", "")).split())
-            if n_widths:
-                merged[name] = " ".join([value] * n_widths)
-        elif stage not in {"n-features": ["gan", "finetune"], "class-names": ["gan"]}.get(name, []):
-            merged[name] = value
-    return merged
 
 
 # --- ways to bring it in
 
 
+def put(source: Path, *to: str) -> Callable[[Path], object]:
+    """Return what puts a copy of a file or folder in the place of one in the fold."""
+
+    def replace(fold: Path) -> None:
+        target = fold.joinpath(*to)
+        if source.is_dir():
+            shutil.rmtree(target)
+            shutil.copytree(source, target)
+        else:
+            shutil.copy(source, target)
+
+    return replace
+
+
+def not_fine_tuned(fold: Path) -> None:
+    """Remove stage 3."""
+    shutil.rmtree(fold / "finetune", ignore_errors=True)
+
+
+def stopped(stage: str) -> Callable[[Path], object]:
+    """Return what leaves of a finished stage what a stopped one has."""
+    kept = ("config.json", "log.txt", "metrics.jsonl", "state.pt")
+
+    def stop(fold: Path) -> None:
+        for path in (fold / stage).iterdir():
+            if path.is_file() and path.name not in kept:
+                path.unlink()
+
+    return stop
+
+
+def renumber(fold: Path, name: str, number: int) -> None:
+    """Save a checkpoint as a program does whose format has another number."""
+    content = checkpoints.load(fold / name, "")
+    with mock.patch.object(checkpoints, "FORMAT", number):
+        checkpoints.save(fold / name, content)
+
+
+def splice(fold: Path, name: str, save: Callable[..., object], fields: Mapping[str, Any]) -> None:
+    """Change fields of a checkpoint: with PyTorch alone, or with this program's own `save`."""
+    content = {**checkpoints.load(fold / name, ""), **fields}
+    save(content, fold / name) if save is torch.save else save(fold / name, content)
+
+
 def every_cell(
-    method: str,
-    folds: Folds,
-    home_flags: dict[str, Any],
-    variants: Sequence[Variant],
-    stores: Mapping[str, Path],
-    pairs: bool,
+    folds: Folds, variants: Sequence[Variant], stores: Mapping[str, Path], pairs: bool
 ) -> Iterator[Cell]:
     """Yield all that is tried with a method."""
-    home = folds.get(method, home_flags)
-    yield from of_the_home_fold(method, home, home_flags, stores)
+    own = {"method": folds.method, "data_dir": stores["home"]}
+    home = folds.get({"data_dir": stores["home"]})
+    yield from of_the_home_fold(home, own, stores)
     for variant in variants:
-        print(f"{method}: another {variant.name}", file=sys.stderr, flush=True)
-        there = folds.get(method, {**home_flags, **variant.flags})
-        yield from whole_files(method, home, home_flags, variant, there)
-        yield from runs_gone_on_with(method, home, home_flags, variant, there)
-        yield from other_generators(method, home, home_flags, variant, there)
-        yield from finished_before(method, home, home_flags, variant, there)
-        yield from splices(method, home, home_flags, variant.name, there, 1)
-        if pairs:
-            yield from splices(method, home, home_flags, variant.name, there, 2)
+        print(f"{folds.method}: another {variant.name}", file=sys.stderr, flush=True)
+        there = folds.get({"data_dir": stores["home"], **variant.values})
+        yield from earlier_stages(home, own, variant, there)
+        yield from own_runs(home, own, variant, there)
+        yield from other_generators(home, own, variant, there)
+        yield from finished_before(home, own, variant, there)
+        for n_fields in (1, 2) if pairs else (1,):
+            yield from splices(home, own, variant.name, there, n_fields)
     for a, b in itertools.combinations(variants, 2) if pairs else ():
-        together = {**a.flags, **b.flags}
-        if a.flags.keys() & b.flags.keys() or {"spectral", "random-frame"} <= {
-            *map(str, together.values())
-        }:
-            continue  # the spectral generator knows no windows
+        together = {**a.values, **b.values}
+        if a.values.keys() & b.values.keys() or (
+            together.get("method", folds.method) == "spectral"
+            and together.get("protocol") == "random-frame"
+        ):
+            continue  # the spectral generator needs whole trials
         both = Variant(f"{a.name} and {b.name}", together, a.own and b.own)
-        there = folds.get(method, {**home_flags, **both.flags}, ("gan", "classifier"))
-        yield from whole_files(method, home, home_flags, both, there, " of two differences")
+        there = folds.get({"data_dir": stores["home"], **together}, ("gan", "classifier"))
+        yield from earlier_stages(home, own, both, there, ", two differences")
 
 
-def of_the_home_fold(
-    method: str, home: Path, flags: dict[str, Any], stores: Mapping[str, Path]
-) -> Iterator[Cell]:
+def of_the_home_fold(home: Path, own: dict[str, Any], stores: Mapping[str, Path]) -> Iterator[Cell]:
     """Yield what needs no foreign fold: nothing wrong, other stages, formats and stores."""
-    from de3dgan.training import checkpoints
-
-    finetune = SCRIPTS["finetune"], of_stage(method, "finetune", flags)
-
-    def begun_anew(runs: Path) -> None:
-        shutil.rmtree(fold_in(runs) / "finetune")
-
-    yield Cell("nothing foreign", "home", begun_anew, *finetune, allowed="nothing is wrong with it")
-    for stage, other in itertools.permutations(SCRIPTS, 2):
-        if stage == "finetune":
-            continue
-
-        def replace(runs: Path, stage: str = stage, other: str = other) -> None:
-            begun_anew(runs)
-            shutil.copy(home / other / "model.pt", fold_in(runs) / stage)
-
-        def replace_all(runs: Path, stage: str = stage, other: str = other) -> None:
-            begun_anew(runs)
-            replace_folder(home / other, fold_in(runs) / stage)
-
-        names = (r"is of the (\w+) stage, not of (\w+):",)
+    generate = "generate.py", asking(stores["home"])
+    allowed = "nothing is wrong with it"
+    yield Cell("nothing foreign", "home", [not_fine_tuned], "finetune", own, allowed=allowed)
+    for stage, other in itertools.permutations(STAGES, 2):
         what = f"{other} as {stage}"
-        yield Cell("model.pt of another stage", what, replace, *finetune, names)
-        yield Cell("folder of another stage", what, replace_all, *finetune, names)
-    for stage, other in itertools.permutations(SCRIPTS, 2):
-        own = SCRIPTS[stage], of_stage(method, stage, flags)
-
-        def put(runs: Path, stage: str = stage, other: str = other) -> None:
-            stop(fold_in(runs) / stage)
-            shutil.copy(home / other / "state.pt", fold_in(runs) / stage)
-
-        yield Cell("state.pt of another stage", f"{other} as {stage}", put, *own, ("stage",))
-        for number in (checkpoints.FORMAT + 1, checkpoints.FORMAT - 1, 99, 0):
-
-            def renumber(runs: Path, stage: str = stage, number: int = number) -> None:
-                stop(fold_in(runs) / stage)
-                save_plainly(fold_in(runs) / stage / "state.pt", format=number)
-
-            names = (rf"checkpoint format ({number}), .*reads format (\d+)",)
-            yield Cell("state.pt of another format", f"{stage} {number}", renumber, *own, names)
-    for stage, number in itertools.product(("gan", "classifier"), (0, 1, 2, 4, 99)):
-
-        def renumber_model(runs: Path, stage: str = stage, number: int = number) -> None:
-            begun_anew(runs)
-            save_plainly(fold_in(runs) / stage / "model.pt", format=number)
-
-        names = (rf"checkpoint format ({number}), .*reads format (\d+)",)
+        for name in ("model.pt", "") if stage != "finetune" else ():
+            prepare = [not_fine_tuned, put(home / other / name, stage, name)]
+            kind = f"{name or 'folder'} of another stage"
+            yield Cell(kind, what, prepare, "finetune", own, [_STAGES])
+        prepare = [stopped(stage), put(home / other / "state.pt", stage, "state.pt")]
+        yield Cell("state.pt of another stage", what, prepare, stage, own, ["stage"])
+    for stage, number in itertools.product(STAGES, (0, 3, 5, 99)):
         what = f"{stage} {number}"
-        yield Cell("model.pt of another format", what, renumber_model, *finetune, names)
+        prepare = [stopped(stage), partial(renumber, name=f"{stage}/state.pt", number=number)]
+        yield Cell("state.pt of another format", what, prepare, stage, own, [_FORMATS])
+        prepare = [not_fine_tuned, partial(renumber, name=f"{stage}/model.pt", number=number)]
+        kind = "model.pt of another format"
+        if stage != "finetune":
+            yield Cell(kind, what, prepare, "finetune", own, [_FORMATS])
         if stage == "gan":
-            generate = "generate.py", generating(stores["home"])
-            yield Cell("model.pt of another format", what, renumber_model, *generate, names)
+            yield Cell(kind, what, prepare, *generate, [_FORMATS])
     for name in ("other content", "other electrodes", "other order", "newer", "older"):
-        names = (r"format (\d+), .*reads format (\d+)",)
-        names = names if name in ("newer", "older") else ("store_hash",)
-        given = {**flags, "data-dir": stores[name]}
-        for stage in SCRIPTS:
-            of = SCRIPTS[stage], of_stage(method, stage, given)
+        is_format = name in ("newer", "older")
+        names, given = [_FORMATS if is_format else "store_hash"], {**own, "data_dir": stores[name]}
+        for stage in STAGES:
             what = f"{name} for {stage}"
-            yield Cell("--data-dir of a finished run", what, lambda runs: None, *of, names)
-        new = SCRIPTS["finetune"], of_stage(method, "finetune", given)
-        yield Cell("--data-dir of new fine-tuning", name, begun_anew, *new, names)
-        if name not in ("newer", "older"):
-            names = (r"store with hash (\w+), and .+? has (\w+):",)
-        generate = "generate.py", generating(stores[name])
-        yield Cell("generate.py --data-dir", name, lambda runs: None, *generate, names)
+            yield Cell("--data-dir of a finished run", what, [], stage, given, names)
+        kind = "--data-dir of new fine-tuning"
+        yield Cell(kind, name, [not_fine_tuned], "finetune", given, names)
+        names = [_FORMATS if is_format else _STORES]
+        yield Cell(
+            "--data-dir of generate.py", name, [], "generate.py", asking(stores[name]), names
+        )
 
 
-def whole_files(
-    method: str, home: Path, flags: dict[str, Any], variant: Variant, there: Path, of: str = ""
+def earlier_stages(
+    home: Path, own: dict[str, Any], variant: Variant, there: Path, more: str = ""
 ) -> Iterator[Cell]:
     """Yield fine-tuning with foreign model.pt, config.json, and folders of earlier stages."""
-    script, given = SCRIPTS["finetune"], of_stage(method, "finetune", flags)
     for stage in ("gan", "classifier"):
         names = differing(home / stage, there / stage)
-        if not names:
-            continue
-        for name in ("model.pt", "config.json"):
-
-            def replace(runs: Path, stage: str = stage, name: str = name) -> None:
-                shutil.rmtree(fold_in(runs) / "finetune", ignore_errors=True)
-                shutil.copy(there / stage / name, fold_in(runs) / stage)
-
-            what = f"{stage} of another {variant.name}"
-            yield Cell(f"{name} of an earlier stage{of}", what, replace, script, given, names)
-
-        def replace_all(runs: Path, stage: str = stage) -> None:
-            shutil.rmtree(fold_in(runs) / "finetune", ignore_errors=True)
-            replace_folder(there / stage, fold_in(runs) / stage)
-
         shared = [name.removeprefix("settings.") for name in names if name in SHARED]
-        kind = f"folder of an earlier stage{of}"
-        yield Cell(kind, what, replace_all, script, given, shared, variant.own)
+        what = f"{stage} of another {variant.name}"
+        for name in ("model.pt", "config.json", "") if names else ():
+            prepare = [not_fine_tuned, put(there / stage / name, stage, name)]
+            kind = f"{name or 'folder'} of an earlier stage{more}"
+            said, allowed = (names, "") if name else (shared, variant.own)
+            yield Cell(kind, what, prepare, "finetune", own, said, allowed)
 
 
-def runs_gone_on_with(
-    method: str, home: Path, flags: dict[str, Any], variant: Variant, there: Path
-) -> Iterator[Cell]:
+def own_runs(home: Path, own: dict[str, Any], variant: Variant, there: Path) -> Iterator[Cell]:
     """Yield stages that go on with, or find finished, what is of a foreign run."""
-    for stage, script in SCRIPTS.items():
+    for stage in STAGES:
         names = differing(home / stage, there / stage)
-        if not names:
-            continue
-        given = of_stage(method, stage, flags)
-        for name in ("state.pt", "config.json"):
-
-            def go_on(runs: Path, stage: str = stage, name: str = name) -> None:
-                stop(fold_in(runs) / stage)
-                shutil.copy(there / stage / name, fold_in(runs) / stage)
-
-            what = f"{stage} of another {variant.name}"
-            yield Cell(f"{name} of a stopped run", what, go_on, script, given, names)
-
-        def finished(runs: Path, stage: str = stage) -> None:
-            shutil.copy(there / stage / "config.json", fold_in(runs) / stage)
-
-        def finished_there(runs: Path, stage: str = stage) -> None:
-            replace_folder(there / stage, fold_in(runs) / stage)
-
-        yield Cell("config.json of a finished run", what, finished, script, given, names)
-        yield Cell("folder of a finished run", what, finished_there, script, given, names)
+        what = f"{stage} of another {variant.name}"
+        for name in ("state.pt", "config.json") if names else ():
+            prepare = [stopped(stage), put(there / stage / name, stage, name)]
+            yield Cell(f"{name} of a stopped run", what, prepare, stage, own, names)
+        for name in ("config.json", "") if names else ():
+            prepare = [put(there / stage / name, stage, name)]
+            yield Cell(f"{name or 'folder'} of a finished run", what, prepare, stage, own, names)
 
 
 def other_generators(
-    method: str, home: Path, flags: dict[str, Any], variant: Variant, there: Path
+    home: Path, own: dict[str, Any], variant: Variant, there: Path
 ) -> Iterator[Cell]:
     """Yield generate.py with a generator that is not that of its folder, or of the store."""
     names = differing(home / "gan", there / "gan")
     if not names:
         return
-    given = "generate.py", generating(flags["data-dir"])
-
-    def replace(runs: Path) -> None:
-        shutil.copy(there / "gan" / "model.pt", fold_in(runs) / "gan")
-
-    def alone(runs: Path) -> None:
-        replace(runs)
-        (fold_in(runs) / "gan" / "config.json").unlink()
-
-    def replace_all(runs: Path) -> None:
-        replace_folder(there / "gan", fold_in(runs) / "gan")
-
-    yield Cell("generate.py, model.pt", variant.name, replace, *given, names)
-    asked = [name.removeprefix("settings.") for name in names if name in ASKED]
+    replace = put(there / "gan" / "model.pt", "gan", "model.pt")
+    generate = "generate.py", asking(own["data_dir"])
+    yield Cell("generate.py, model.pt", variant.name, [replace], *generate, names)
+    said = [name.removeprefix("settings.") for name in names if name in ASKED]
     # The hash of the store is looked at once the generator is the one that is asked for.
-    if asked == ["store_hash"]:
-        asked = [r"store with hash (\w+), and .+? has (\w+):"]
-    asked = [name for name in asked if name != "store_hash"]
-    allowed = "" if asked else "it is what --task, --protocol, --fold and the store ask for"
-    for name, prepare in (("folder", replace_all), ("lone model.pt", alone)):
-        yield Cell(f"generate.py, {name}", variant.name, prepare, *given, asked, allowed)
+    said = said or [_STORES] * ("store_hash" in names)
+    allowed = "" if said else "it is what --task, --protocol, --fold and the store ask for"
+    lone = [replace, lambda fold: (fold / "gan" / "config.json").unlink()]
+    for name, prepare in (("folder", [put(there / "gan", "gan")]), ("lone model.pt", lone)):
+        yield Cell(f"generate.py, {name}", variant.name, prepare, *generate, said, allowed)
 
 
 def finished_before(
-    method: str, home: Path, flags: dict[str, Any], variant: Variant, there: Path
+    home: Path, own: dict[str, Any], variant: Variant, there: Path
 ) -> Iterator[Cell]:
     """Yield what reads a finished fold whose generator or classifier was replaced afterwards."""
-    for stage in ("gan", "classifier"):
-
-        def replace(runs: Path, stage: str = stage) -> None:
-            replace_folder(there / stage, fold_in(runs) / stage)
-
-        def replace_model(runs: Path, stage: str = stage) -> None:
-            shutil.copy(there / stage / "model.pt", fold_in(runs) / stage)
-
+    for stage, name in itertools.product(("gan", "classifier"), ("", "model.pt")):
         if not differing(home / stage, there / stage):
             continue
-        names = (f"upstream.{stage}",)
-        for what, prepare in (("folder", replace), ("model.pt", replace_model)):
-            label = f"{what} of {stage} of another {variant.name}"
-            for script in ("report.py", "de3dgan/reporting/summary.py"):
-                kind = f"{script}, {what} replaced after fine-tuning"
-                yield Cell(kind, label, prepare, script, {}, names)
-            any_names = names if variant.own and what == "folder" else ()
-            given = SCRIPTS["finetune"], of_stage(method, "finetune", flags)
-            kind = f"finished fine-tuning, {what} replaced"
-            yield Cell(kind, label, prepare, *given, any_names)
+        prepare, names = [put(there / stage / name, stage, name)], [f"upstream.{stage}"]
+        what = f"{name or 'folder'} of {stage} of another {variant.name}"
+        for script in ("report.py", SUMMARY):
+            kind = f"{Path(script).name} after a replacement"
+            yield Cell(kind, what, prepare, script, {}, names)
+        names = names if variant.own and not name else []
+        yield Cell("fine-tuning after a replacement", what, prepare, "finetune", own, names)
 
 
 def splices(
-    method: str, home: Path, flags: dict[str, Any], label: str, there: Path, n_fields: int
+    home: Path, own: dict[str, Any], label: str, there: Path, n_fields: int
 ) -> Iterator[Cell]:
-    """Yield checkpoints some of whose fields are another's, saved plainly and with new hashes."""
-    from de3dgan.training import checkpoints
-
-    finetune = SCRIPTS["finetune"], of_stage(method, "finetune", flags)
+    """Yield checkpoints with fields of another's, saved by PyTorch and by this program."""
+    number = {1: "a field", 2: "two fields"}[n_fields]
     for stage in ("gan", "classifier"):
         ours, theirs = (checkpoints.load(fold / stage / "model.pt", "") for fold in (home, there))
         different = [
             name for name in SPLICED if name in theirs and not same(ours.get(name), theirs[name])
         ]
         for names in itertools.combinations(different, n_fields):
-            spliced = {name: theirs[name] for name in names}
+            fields = {name: theirs[name] for name in names}
             what = f"{' and '.join(names)} of the {stage} of another {label}"
-
-            def plainly(runs: Path, stage: str = stage, spliced: dict[str, Any] = spliced) -> None:
-                shutil.rmtree(fold_in(runs) / "finetune", ignore_errors=True)
-                save_plainly(fold_in(runs) / stage / "model.pt", **spliced)
-
-            def anew(runs: Path, stage: str = stage, spliced: dict[str, Any] = spliced) -> None:
-                shutil.rmtree(fold_in(runs) / "finetune", ignore_errors=True)
-                path = fold_in(runs) / stage / "model.pt"
-                checkpoints.save(path, {**checkpoints.load(path, ""), **spliced})
-
-            number = "a field" if n_fields == 1 else "two fields"
-            yield Cell(f"splice of {number}, torch.save", what, plainly, *finetune, names)
-            if stage == "gan" and n_fields == 1:
-                given = "generate.py", generating(flags["data-dir"])
-                kind = f"splice of {number}, torch.save, generate.py"
-                yield Cell(kind, what, plainly, *given, names)
-            allowed = ""
-            if names == ("weights",) and shapes(ours) == shapes(theirs):
-                allowed = (
-                    "weights of the same network, saved with new hashes by this program itself: "
-                    "no file can tell"
-                )
-            kind = f"splice of {number}, with new hashes"
-            yield Cell(kind, what, anew, *finetune, allowed=allowed)
+            to = partial(splice, name=f"{stage}/model.pt", fields=fields)
+            if n_fields == 1:
+                kind, prepare = f"splice of {number}, torch.save", partial(to, save=torch.save)
+                prepare = [not_fine_tuned, prepare]
+                yield Cell(kind, what, prepare, "finetune", own, ["SHA-256"])
+                if stage == "gan":
+                    given = asking(own["data_dir"])
+                    yield Cell(kind, what, prepare, "generate.py", given, ["SHA-256"])
+            allowed = _NO_FILE_CAN_TELL if is_network(ours, fields) else ""
+            prepare = [not_fine_tuned, partial(to, save=checkpoints.save)]
+            kind = f"splice of {number}, with the right hash"
+            yield Cell(kind, what, prepare, "finetune", own, allowed=allowed)
 
 
 # --- what the ways are made of
 
 
-def fold_in(runs: Path) -> Path:
-    """Return the home fold in a copy of the runs."""
-    return runs / "valence" / "trial" / "fold0"
-
-
-def replace_folder(source: Path, folder: Path) -> None:
-    """Put a copy of `source` in the place of `folder`."""
-    shutil.rmtree(folder)
-    shutil.copytree(source, folder)
-
-
-def stop(folder: Path) -> None:
-    """Leave of a finished run what a stopped one has."""
-    for path in folder.iterdir():
-        if path.name not in ("config.json", "log.txt", "metrics.jsonl", "state.pt"):
-            path.unlink()
-
-
-def save_plainly(path: Path, **changes: Any) -> None:
-    """Change fields of a checkpoint as one does who knows PyTorch and not this program."""
-    import torch
-
-    torch.save({**torch.load(path, weights_only=True), **changes}, path)
-
-
-def generating(store: Path) -> dict[str, Any]:
-    """Return the flags of generate.py."""
-    return {"task": "valence", "data-dir": store, "out": "out.edf"}
+def asking(store: Path) -> dict[str, Any]:
+    """Return the settings of generate.py."""
+    return {"task": "valence", "data_dir": store, "out": Path("out.edf")}
 
 
 def differing(home: Path, there: Path) -> list[str]:
     """Return the fields of two runs' identities that differ, dotted."""
     identities = [json.loads((folder / "config.json").read_text()) for folder in (home, there)]
-    for identity in identities:
-        del identity["environment"]
-    a, b = map(flat, identities)
+    a, b = (flat({**identity, "environment": {}}) for identity in identities)
     return sorted(name for name in {**a, **b} if a.get(name) != b.get(name))
 
 
@@ -663,8 +509,6 @@ def flat(content: Mapping[str, Any], name: str = "") -> dict[str, Any]:
 
 def same(a: Any, b: Any) -> bool:
     """Return whether fields of two checkpoints are equal."""
-    import torch
-
     if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
         return torch.equal(a, b)
     if isinstance(a, Mapping) and isinstance(b, Mapping):
@@ -672,111 +516,95 @@ def same(a: Any, b: Any) -> bool:
     return type(a) is type(b) and a == b
 
 
-def shapes(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the shape of each weight of a checkpoint."""
-    return {name: weight.shape for name, weight in content["weights"].items()}
+def is_network(ours: Mapping[str, Any], fields: Mapping[str, Any]) -> bool:
+    """Return whether a splice is of a whole network for the same electrodes, and no more."""
+    spliced = {**ours, **fields}
+    if fields.keys() - {"weights", "arguments", "module"} or (
+        spliced["arguments"]["ch_names"] != ours["arguments"]["ch_names"]
+    ):
+        return False
+    try:
+        checkpoints.rebuild(spliced, torch.device("cpu"))
+    except (RuntimeError, TypeError):
+        return False
+    return True
 
 
 # --- trying, and judging
 
 
-@dataclass(frozen=True)
-class Done:
-    """What became of a command: its exit code, and what it has printed on stderr."""
-
-    code: int
-    err: str
-
-
-def attempt(cell: Cell, folds: Folds, method: str, at: Path) -> str:
+def attempt(cell: Cell, folds: Folds, work: Path) -> str:
     """Try a cell; return its column in the table, and why if it is a bad one."""
-    work = at / "work"
     shutil.rmtree(work, ignore_errors=True)
-    home = next(iter(folds.made.values()))
-    runs = Path(shutil.copytree(home, work / "runs"))
-    cell.prepare(runs)
+    runs = Path(shutil.copytree(next(iter(folds.made.values())), work / "runs"))
+    fold = runs / "valence" / "trial" / "fold0"
+    for change in cell.prepare:
+        change(fold)
     before = contents(work)
-    flags: dict[str, Any] = {**cell.flags, "runs-dir": runs}
-    if cell.script == "de3dgan/reporting/summary.py":
-        flags = {"fold-dir": fold_in(runs)}
+    place = {"fold_dir": fold} if cell.script == SUMMARY else {"runs_dir": runs}
     with contextlib.chdir(work):
-        done = run_here(ROOT / cell.script, flags)
-    if not done.code:
-        return "allowed" if cell.allowed else "accepted wrongly: exit code 0"
+        said = run_script(cell.script, {**cell.values, **place})
+    if said is None:
+        return "allowed" if cell.allowed else "accepted wrongly: it ran to the end"
     if cell.allowed:
-        return f"badly refused: it is allowed: {done.err}"
-    problem = unlike_a_sentence(done, cell.names)
-    after = contents(work)
-    if after != before:
-        problem = f"changed {sorted(set(before.items()) ^ set(after.items()))}: {done.err}"
+        return f"badly refused: it is allowed: {said}"
+    problem = unlike_a_sentence(said, cell.names)
+    if contents(work) != before:
+        problem = f"changed {sorted(set(before.items()) ^ set(contents(work).items()))}: {said}"
     return f"badly refused: {problem}" if problem else "refused"
 
 
-def unlike_a_sentence(done: Done, names: Sequence[str]) -> str:
-    """Return what is wrong with how a command refused, or ""."""
-    lines = [line.split("\r")[-1] for line in done.err.split("\n")]
-    lines = [line for line in lines if line.strip() and not any(bar in line for bar in _BARS)]
-    if done.code != 2 or len(lines) != 1 or not lines[0].startswith("Error: "):
-        return f"exit code {done.code}: {done.err}"
+def unlike_a_sentence(said: str, names: Sequence[str]) -> str:
+    """Return what is wrong with how a script refused, or ""."""
+    if "\n" in said:
+        return f"no sentence: {said}"
     patterns = [name if "(" in name else _THERE_AND_HERE.format(re.escape(name)) for name in names]
     for pattern in patterns:
-        if not names_two_sides(pattern, lines[0]):
-            return f"{pattern} is not in: {lines[0]}"
-    if not names and not any(names_two_sides(pattern, lines[0]) for pattern in _SIDES):
-        return f"names no two sides: {lines[0]}"
+        if not names_two_sides(pattern, said):
+            return f"{pattern} is not in: {said}"
+    if not names and not any(names_two_sides(pattern, said) for pattern in _SIDES):
+        return f"names no two sides: {said}"
     return ""
 
 
-def names_two_sides(pattern: str, line: str) -> bool:
+def names_two_sides(pattern: str, sentence: str) -> bool:
     """Return whether a sentence has a pattern, with two groups that differ."""
-    found = re.search(pattern, line)
+    found = re.search(pattern, sentence)
     return bool(found) and found[1] != found[2]
 
 
-def contents(folder: Path) -> dict[str, str]:
-    """Return every file below a folder, with a hash and its time."""
-    return {
-        str(path.relative_to(folder)): (
-            f"{hashlib.sha256(path.read_bytes()).hexdigest()[:12]} {path.stat().st_mtime_ns}"
-            if path.is_file()
-            else ""
-        )
-        for path in folder.rglob("*")
-    }
+def run_script(name: str, values: Mapping[str, Any]) -> str | None:
+    """Run a stage, or a script, in this process; return the sentence by which it refuses.
 
-
-def run_here(script: Path, flags: Mapping[str, Any]) -> Done:
-    """Run a script as a user does, but in this process."""
-    arguments = [str(script)]
-    for name, value in flags.items():
-        arguments += [f"--{name}", *(value.split() if isinstance(value, str) else [str(value)])]
-    out, err = io.StringIO(), io.StringIO()
-    argv, path, handlers = sys.argv, list(sys.path), signal.getsignal(signal.SIGTERM)
-    code = 0
+    A stage is tiny, and takes of `values` what it has a setting for. What is no refusal but a
+    failure is returned in several lines.
+    """
+    if name in STAGES:
+        path, method = find_scripts(name)["valence"], values["method"]
+        config_class = load_recipe(path, method)
+        tiny = {**TINY[method][name], "epochs": 1}
+        n_widths = len(tiny.get("widths", ()))
+        values = {k: v for k, v in values.items() if k in config_class.__dataclass_fields__}
+        if "widths" in values:
+            values["widths"] = (values["widths"],) * n_widths
+        values = {**tiny, **values}
+    else:
+        path = ROOT / name
+        config_class = load_script(path).Config
+    quiet = contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO())
     try:
-        with (
-            mock.patch.object(sys, "argv", arguments),
-            contextlib.redirect_stdout(out),
-            contextlib.redirect_stderr(err),
-            warnings.catch_warnings(),
-        ):
-            runpy.run_path(str(script), run_name="__main__")
-    except SystemExit as stopped:
-        code = int(stopped.code or 0)
+        with quiet[0], quiet[1], warnings.catch_warnings():
+            load_script(path).main(config_class(**values))
+    except UserError as refusal:
+        return str(refusal)
     except Exception:
-        code = 1
-        err.write(traceback.format_exc())
-    finally:
-        sys.argv, sys.path[:] = argv, path
-        signal.signal(signal.SIGTERM, handlers)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    return Done(code, err.getvalue())
+        return traceback.format_exc()
+    return None
 
 
 @contextlib.contextmanager
 def quick() -> Iterator[None]:
     """Leave out what takes long and no chain depends on: figures, and measuring the EEG."""
-    from de3dgan.stages import generators
 
     def nothing_measured(*_: object) -> dict[str, Any]:
         rows = {"amplitude_uv": 1.0, "de_round_trip": {}}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-import runpy
+import shlex
 import shutil
 import signal
 import sys
@@ -13,8 +14,14 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from de3dgan.base.cli import command_line
+from de3dgan.base.errors import UserError
+from de3dgan.base.recipe import command_words, find_scripts, load_script
 
 #: What the audit hook sees of files.
 _ACCESSES = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate"}
@@ -25,6 +32,23 @@ _RESULTS = (
 )
 
 
+#: Settings that make the networks of each stage tiny, by method and stage.
+_CLASSIFIER = {"widths": (8, 8, 8, 8, 8), "n_features": 8}
+_CRITIC = {"critic_widths": (8, 8, 8, 8, 8), "critic_hidden": 8, "critic_every": 2}
+TINY: dict[str, dict[str, dict[str, Any]]] = {
+    "spectral": {
+        "gan": {"widths": (8, 8, 8, 8), "calibration_steps": 2},
+        "classifier": _CLASSIFIER,
+        "finetune": {},
+    },
+    "published": {
+        "gan": {"widths": (4, 4, 4, 4), **_CRITIC},
+        "classifier": _CLASSIFIER,
+        "finetune": {},
+    },
+}
+
+
 @dataclass(frozen=True)
 class Job:
     """A command of the repository.
@@ -33,48 +57,36 @@ class Job:
     ----------
     name : str
         In tables.
-    script : str
-        The script, below the repository.
-    flags : str
+    script : Path
+        The script.
+    flags : dict
         Its flags; ``{at}`` stands for the folder it works in.
     out : str
         The folder that it fills, below that one.
     """
 
     name: str
-    script: str
-    flags: str
+    script: Path
+    flags: dict[str, Any]
     out: str
 
+    def words(self, at: Path) -> list[str]:
+        """Return the words of its command line."""
+        flags = {k: v.format(at=at) if isinstance(v, str) else v for k, v in self.flags.items()}
+        return shlex.split(" ".join(command_words(str(self.script), flags, None)))
 
-_WHERE = "--data-dir {at}/store --runs-dir {at}/runs --epochs 3"
-_FOLD = "runs/valence/trial/fold0"
+
+def _stage_job(stage: str, method: str) -> Job:
+    places = {"data_dir": "{at}/store", "runs_dir": "{at}/runs"}
+    flags = {**places, "method": method, "epochs": 3, **TINY[method][stage]}
+    script = find_scripts(stage)["valence"]
+    return Job(f"{stage}, {method}", script, flags, f"runs/valence/trial/fold0/{stage}")
+
+
+_RECORDINGS = {"source": "deap", "data_dir": "{at}/recordings", "out_dir": "{at}/made", "jobs": 1}
 JOBS = [
-    Job(
-        "preprocessing",
-        "preprocess_de.py",
-        "--source deap --data-dir {at}/recordings --out-dir {at}/made --jobs 1",
-        "made",
-    ),
-    *(
-        Job(
-            f"{stage}, {method}",
-            f"{script}_Valence.py",
-            f"{_WHERE} --method {method} {flags}",
-            f"{_FOLD}/{stage}",
-        )
-        for method, of_gan in {
-            "spectral": "--widths 8 8 8 8 --calibration-steps 2",
-            "published": (
-                "--widths 4 4 4 4 --critic-widths 8 8 8 8 8 --critic-hidden 8 --critic-every 2"
-            ),
-        }.items()
-        for stage, script, flags in (
-            ("gan", "3D-UNet_GAN", of_gan),
-            ("classifier", "SA-ST_Net_Classifier", "--widths 8 8 8 8 8 --n-features 8"),
-            ("finetune", "Finetune_Classifier", ""),
-        )
-    ),
+    Job("preprocessing", ROOT / "preprocess_de.py", _RECORDINGS, "made"),
+    *(_stage_job(stage, method) for method, stages in TINY.items() for stage in stages),
 ]
 
 
@@ -144,9 +156,18 @@ def table(rows: Sequence[Mapping[str, object]]) -> str:
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 
+def contents(folder: Path) -> dict[str, str]:
+    """Return everything below a folder: directories, and files with a hash and their time."""
+    return {
+        str(path.relative_to(folder)): ""
+        if path.is_dir()
+        else f"{hashlib.sha256(path.read_bytes()).hexdigest()} {path.stat().st_mtime_ns}"
+        for path in sorted(folder.rglob("*"))
+    }
+
+
 def torn(folder: Path) -> str | None:
     """Return what is not whole of what was left, or None."""
-    from de3dgan.base.errors import UserError
     from de3dgan.data.opening import open_store
     from de3dgan.training import checkpoints
 
@@ -219,14 +240,15 @@ def _run_in_child(job: Job, at: Path, last_access: int | None, counter: Path) ->
 
     with _silent(at / "log"):
         sys.addaudithook(audit)
-        sys.argv = [str(ROOT / job.script), *job.flags.format(at=at).split()]
+        sys.argv = job.words(at)
         try:
-            runpy.run_path(sys.argv[0], run_name="__main__")
+            script = load_script(job.script)
+            configs = (getattr(script, name, None) for name in ("Config", "Published"))
+            command_line(script.main, *filter(None, configs))
             code = 0
         except SystemExit as stop:
             code = int(stop.code or 0)
-        done = accesses
-        counter.write_text(str(done))
+        counter.write_text(str(accesses))
     return code
 
 

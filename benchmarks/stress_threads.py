@@ -46,7 +46,7 @@ def main(config: Config) -> None:
             shutil.copytree(one, two)  # the earlier stages are those of one thread
             for n_threads, at in ((1, one), (2, two)):
                 subprocess.run(
-                    [sys.executable, ROOT / job.script, *job.flags.format(at=at).split()],
+                    [sys.executable, *job.words(at)],
                     env={**os.environ, "OMP_NUM_THREADS": str(n_threads)},
                     capture_output=True,
                     check=True,
