@@ -32,7 +32,8 @@ class Config:
 
 def main(config: Config) -> None:
     """Build the store and, if asked to, its ``.mat`` copy."""
-    from de3dgan.data.preprocessing import build_store, export_mat
+    from de3dgan.data.mat import export_mat
+    from de3dgan.data.preprocessing import build_store
 
     data_dir = from_root(config.data_dir or sources.load(config.source).DEFAULT_DIR)
     out_dir = from_root(config.out_dir or Path("DE_feature", config.source))

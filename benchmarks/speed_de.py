@@ -10,9 +10,9 @@ import numpy as np
 from joblib import Parallel, delayed
 from scipy.signal import butter, filtfilt
 
-from de3dgan.data.preprocessing import subject_de
+from de3dgan.data.features import subject_de
+from de3dgan.data.simulation import simulate_subject
 from de3dgan.data.sources import Segment, Subject, Trial
-from de3dgan.data.synthetic import simulate_subject
 from de3dgan.eeg.de import BANDS
 from de3dgan.eeg.montage import DEAP_CHANNELS
 

@@ -30,7 +30,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks import published_loop
 from de3dgan.base.recipe import SCRIPTS
 from de3dgan.data.preprocessing import build_store
-from de3dgan.data.synthetic import Signal, write_deap
+from de3dgan.data.simulation import Signal
+from de3dgan.data.synthetic import write_deap
 from de3dgan.training import checkpoints
 from models import Discriminator, Generator, SASTNet
 
@@ -124,7 +125,7 @@ class TimedFit:
             net.train()
 
         def ours(epoch: int, batch: np.ndarray) -> None:
-            with run.ledger.by(*nets):
+            with run.ledger.reading_for(*nets):
                 train_step(epoch, batch)
 
         loops: dict[str, tuple[Step, str]] = {}

@@ -43,8 +43,9 @@ from scipy.signal import resample_poly
 from de3dgan.base.cli import command_line
 from de3dgan.base.errors import UserError
 from de3dgan.data import array_pickle, sources
+from de3dgan.data.simulation import Signal, simulate_subject
 from de3dgan.data.sources import eegmat
-from de3dgan.data.synthetic import Signal, simulate_subject, write_deap
+from de3dgan.data.synthetic import write_deap
 
 #: What one file may take: seconds, and bytes over what a good file needs.
 SECONDS = 10

@@ -190,7 +190,8 @@ def write_data(folder: Path) -> None:
         os.waitpid(child, 0)
         return
     from de3dgan.data.preprocessing import build_store
-    from de3dgan.data.synthetic import Signal, write_deap, write_store
+    from de3dgan.data.simulation import Signal
+    from de3dgan.data.synthetic import write_deap, write_store
 
     with _silent(os.devnull):
         write_store(folder / "store")

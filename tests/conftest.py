@@ -179,7 +179,8 @@ def little_store(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def deap_dir(tmp_path_factory) -> Path:
     """Return a folder of simulated DEAP files: 7 subjects, one with 8 trials, the rest with 4."""
-    from de3dgan.data.synthetic import Signal, write_deap
+    from de3dgan.data.simulation import Signal
+    from de3dgan.data.synthetic import write_deap
 
     folder = tmp_path_factory.mktemp("recordings") / "deap"
     write_deap(folder, 7, Signal(n_trials=4))

@@ -9,9 +9,10 @@ import pytest
 
 from de3dgan.base.errors import UserError
 from de3dgan.data.preprocessing import build_store
+from de3dgan.data.simulation import Signal
 from de3dgan.data.splits import Split
 from de3dgan.data.store import Store
-from de3dgan.data.synthetic import Signal, write_deap
+from de3dgan.data.synthetic import write_deap
 from de3dgan.eeg.montage import DEAP_CHANNELS
 
 

@@ -127,7 +127,7 @@ def code(text: str) -> list[str]:
 @functools.cache
 def flags_of(script: Path) -> set[str]:
     """Return the flags of a script of ours: the fields of its configurations."""
-    if script.parent.name in ("benchmarks", "data"):  # whose imports take their time
+    if script.parent.name == "benchmarks":  # whose imports take their time
         classes = [node for node in ast.parse(script.read_text()).body if is_config(node)]
         assigned = [node for config in classes for node in config.body]
         found = [node.target.id for node in assigned if isinstance(node, ast.AnnAssign)]
@@ -139,7 +139,7 @@ def flags_of(script: Path) -> set[str]:
 
 
 def is_config(node: ast.AST) -> bool:
-    return isinstance(node, ast.ClassDef) and node.name in ("Config", "Signal")
+    return isinstance(node, ast.ClassDef) and node.name == "Config"
 
 
 SCRIPTS_WITH_FLAGS = [

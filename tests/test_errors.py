@@ -15,9 +15,9 @@ import torch
 
 from de3dgan.base.errors import UserError
 from de3dgan.base.locks import replaced_folder
+from de3dgan.data.simulation import Signal, simulate_subject
 from de3dgan.data.sources import deap
 from de3dgan.data.store import manifest_hash
-from de3dgan.data.synthetic import Signal, simulate_subject
 from de3dgan.figures import stages as figures_of_stages
 from tests.conftest import (
     METHODS,

@@ -427,7 +427,7 @@ def test_the_certificate_looks_groups_up_in_the_store_not_in_the_split():
         "de_scaler": fit_de_scaler(frames, split),
         "eeg_scaler": fit_eeg_scaler(frames, split),
     }
-    with frames.ledger.by("generator", "critic", "chosen epoch"):
+    with frames.ledger.reading_for("generator", "critic", "chosen epoch"):
         frames[split.train]
     content = {"stage": "gan", "module": "Generator", "seen": frames.ledger.content()}
     content |= {name: vars(scaler) for name, scaler in scalers.items()}
@@ -443,7 +443,7 @@ def test_the_certificate_looks_groups_up_in_the_store_not_in_the_split():
 def test_a_ledger_knows_what_was_read_and_for_what(reads):
     ledger, expected = Ledger(10), {}
     for name, frames in reads:
-        with ledger.by(name):
+        with ledger.reading_for(name):
             ledger.note(np.array(frames, dtype=int))
         ledger.note(np.arange(10))  # for nothing
         expected.setdefault(name, set()).update(frames)
@@ -455,8 +455,8 @@ def test_a_ledger_knows_what_was_read_and_for_what(reads):
 
 def test_reading_inside_another_artefacts_context_is_noted_for_the_inner_one_only():
     ledger = Ledger(4)
-    with ledger.by("outer"):
-        with ledger.by("inner"):
+    with ledger.reading_for("outer"):
+        with ledger.reading_for("inner"):
             ledger.note(np.array([0]))
         ledger.note(np.array([1]))
     assert np.flatnonzero(ledger.seen["outer"]).tolist() == [1]

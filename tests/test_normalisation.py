@@ -224,7 +224,7 @@ def test_whole_trials_are_their_frames_in_a_row():
         assert eeg.device == CPU
         np.testing.assert_array_equal(eeg.numpy(), store.eeg[trials])
         np.testing.assert_array_equal(frames.continuous(trials), store.eeg[trials])
-    with frames.ledger.by("reader"):
+    with frames.ledger.reading_for("reader"):
         frames.trials(np.array([2]))
     assert np.flatnonzero(frames.ledger.seen["reader"]).tolist() == [6, 7, 8]
 

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from de3dgan.data.preprocessing import build_store
-from de3dgan.data.synthetic import Signal, write_deap
+from de3dgan.data.simulation import Signal
+from de3dgan.data.synthetic import write_deap
 from de3dgan.figures import stages as figures_of_stages
 from de3dgan.training import curves, environment
 from de3dgan.training.device import Compute

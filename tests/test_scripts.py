@@ -336,7 +336,7 @@ def test_preprocessing_twice_computes_nothing(deap_dir, deap_store):
 def test_the_mat_export_holds_the_de_of_the_store(deap_dir, deap_store, tmp_path):
     from scipy.io import loadmat
 
-    from de3dgan.data.preprocessing import export_mat
+    from de3dgan.data.mat import export_mat
     from de3dgan.eeg.montage import grid_cells
 
     store = open_store(deap_store)

@@ -13,8 +13,9 @@ import pytest
 from de3dgan.base.errors import UserError
 from de3dgan.base.paths import ROOT
 from de3dgan.data import sources
+from de3dgan.data.simulation import Signal, simulate_subject
 from de3dgan.data.sources import Segment, deap, eegmat
-from de3dgan.data.synthetic import Signal, simulate_subject, write_deap
+from de3dgan.data.synthetic import write_deap
 from de3dgan.eeg.montage import DEAP_CHANNELS
 from de3dgan.eeg.sampling import SFREQ
 

@@ -21,11 +21,14 @@ from de3dgan.base.errors import UserError
 from de3dgan.base.files import write_csv
 from de3dgan.base.paths import ROOT
 from de3dgan.data import opening, preprocessing
+from de3dgan.data.features import subject_features
+from de3dgan.data.mat import export_mat
 from de3dgan.data.opening import open_store
-from de3dgan.data.preprocessing import build_store, export_mat, subject_features
+from de3dgan.data.preprocessing import build_store
+from de3dgan.data.simulation import Signal, simulate_subject
 from de3dgan.data.sources import Segment, Subject, Trial
 from de3dgan.data.store import ARRAYS, Store, manifest_hash
-from de3dgan.data.synthetic import Signal, simulate_subject, write_deap
+from de3dgan.data.synthetic import write_deap
 from de3dgan.eeg.de import differential_entropy
 from de3dgan.eeg.montage import CELLS, DEAP_CHANNELS
 from tests.helpers import make_store, one_line
@@ -276,7 +279,7 @@ def test_subjects_that_do_not_fit_together_are_refused(mine, monkeypatch):
     def process(_source, subject, _files):
         names = ("CZ", "OZ") if subject == "s01" else ("OZ", "CZ")
         row = {"subject": subject, "stimulus": "a", "baseline": 0}
-        return names, subject_features(recordings()), [row, row]
+        return preprocessing._Result(names, subject_features(recordings()), [row, row])
 
     monkeypatch.setattr(preprocessing, "_process", process)
     shutil.rmtree(mine / "store")
@@ -713,7 +716,7 @@ def test_a_store_gives_back_what_was_put_into_it(
             {"subject": name, "stimulus": f"v{t}", "baseline": 0 if one_baseline else t, **ratings}
             for t in range(n)
         ]
-        made[name] = (tuple(ch_names), arrays, rows)
+        made[name] = preprocessing._Result(tuple(ch_names), arrays, rows)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(preprocessing, "_process", lambda source, subject, files: made[subject])
         build_store("deap", folder / "DEAP", folder / "store", 1)

@@ -10,15 +10,9 @@ import pytest
 from scipy.signal import welch
 
 from de3dgan.base.errors import UserError
-from de3dgan.data.synthetic import (
-    AROUSAL_CHANNELS,
-    BASELINE,
-    Config,
-    Signal,
-    main,
-    simulate_subject,
-    write_deap,
-)
+from de3dgan.data.simulation import AROUSAL_CHANNELS, Signal, simulate_subject
+from de3dgan.data.sources.deap import BASELINE
+from de3dgan.data.synthetic import Config, main, write_deap
 from de3dgan.eeg.de import BANDS, differential_entropy
 from de3dgan.eeg.montage import DEAP_CHANNELS, REGIONS
 

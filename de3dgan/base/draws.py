@@ -7,13 +7,13 @@ from contextlib import contextmanager
 
 from torch import Tensor
 
-#: First item, end and total of the part of a batch that is computed here, if it is not all of it.
+#: Start, stop and total of this process's items of a shared batch; None if it has the whole batch.
 _part: tuple[int, int, int] | None = None
 
 
 @contextmanager
 def part(start: int, stop: int, total: int) -> Iterator[None]:
-    """Say that batches in the block are items `start` to `stop` of `total`."""
+    """Declare that batches in the block are items `start` to `stop` of a batch of `total`."""
     global _part
     outer, _part = _part, (start, stop, total)
     try:
@@ -23,22 +23,22 @@ def part(start: int, stop: int, total: int) -> Iterator[None]:
 
 
 def is_part() -> bool:
-    """Return whether batches are part of a larger one, of which other processes have the rest."""
+    """Return whether this process has a part of the batch, and other processes the rest."""
     return _part is not None
 
 
 def rows(draw: Callable[[int], Tensor], n_rows: int) -> Tensor:
     """Return random numbers for `n_rows` rows of a batch.
 
-    They are drawn for the whole batch, so that processes that share it give each row what a single
-    process would, and go on from the same state of their generators.
+    Each process draws for the whole batch and keeps its own part. So each row gets what a single
+    process would give it, and all generators stay in the same state.
 
     Parameters
     ----------
     draw : callable
         Draws for a number of rows, the first axis of what it returns.
     n_rows : int
-        Rows of the part that is computed here: as many for each item, those of an item together.
+        Rows of this process's part: the same number for each item, those of an item together.
     """
     if _part is None:
         return draw(n_rows)

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, which a cluster sends: they stop a program between steps, not in one."""
+"""Ctrl-C and SIGTERM (which a cluster sends) stop a program between two steps, not within one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import NoReturn
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
-#: What has come while signals are held back; None while they are not.
+#: Signals that have come while they are deferred; None while they are not deferred.
 _received: list[int] | None = None
 
 
@@ -22,11 +22,8 @@ def raise_interrupts() -> None:
 
 
 @contextmanager
-def held_back() -> Iterator[None]:
-    """Hold back `SIGNALS` in the block: one that comes meanwhile interrupts at its end.
-
-    Of blocks within a block, at the end of the outermost.
-    """
+def signals_deferred() -> Iterator[None]:
+    """Defer `SIGNALS` to the end of the block; of nested blocks, to the end of the outermost."""
     global _received
     if threading.current_thread() is not threading.main_thread() or _received is not None:
         yield  # where no signal interrupts
@@ -47,7 +44,7 @@ def held_back() -> Iterator[None]:
 
 
 def pending() -> list[int]:
-    """Return the signals that have come while they are held back."""
+    """Return the deferred signals that have come so far."""
     return _received or []
 
 

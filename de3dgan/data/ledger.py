@@ -1,4 +1,4 @@
-"""Who saw what: frames are noted where they are read, so that the record is not a promise."""
+"""Which frames each artefact of a run was fitted on, noted where frames are read."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch import Tensor
 
 
 class Ledger:
-    """The frames that each artefact of a run has seen.
+    """The frames that each artefact of a run was fitted on.
 
-    An artefact is whatever data shapes: the statistics of a scaler, the weights of a network, the
-    choice of an epoch. Reading is noted for those that `by` says are being shaped; what is read
-    outside of it, to test or to draw, shapes nothing.
+    An artefact is anything that is estimated from data: the statistics of a scaler, the weights of
+    a network, the chosen epoch. Frames are noted when they are read inside `reading_for`. What is
+    read outside, to test or to plot, fits nothing and is not noted.
 
     Parameters
     ----------
@@ -25,34 +25,34 @@ class Ledger:
     Attributes
     ----------
     seen : dict of str to array of bool, (n_frames,)
-        Per artefact, which frames it has seen.
+        Per artefact, which frames it was fitted on.
     """
 
     def __init__(self, n_frames: int):
         self.n_frames = n_frames
         self.seen: dict[str, np.ndarray] = {}
-        self._shaped: tuple[str, ...] = ()
+        self._artefacts: tuple[str, ...] = ()
 
     @contextmanager
-    def by(self, *artefacts: str) -> Iterator[None]:
-        """Note what is read meanwhile as seen by `artefacts`."""
-        outer, self._shaped = self._shaped, artefacts
+    def reading_for(self, *artefacts: str) -> Iterator[None]:
+        """Note the frames that are read in the block as those that `artefacts` are fitted on."""
+        outer, self._artefacts = self._artefacts, artefacts
         try:
             yield
         finally:
-            self._shaped = outer
+            self._artefacts = outer
 
     def note(self, frames: np.ndarray) -> None:
         """Note that frames, by number, are being read."""
-        for artefact in self._shaped:
+        for artefact in self._artefacts:
             self.seen.setdefault(artefact, np.zeros(self.n_frames, bool))[frames] = True
 
     def content(self) -> dict[str, Tensor]:
-        """Return what a checkpoint holds of it."""
+        """Return `seen` as a checkpoint holds it."""
         return {artefact: torch.from_numpy(seen.copy()) for artefact, seen in self.seen.items()}
 
     def add(self, content: Mapping[str, Tensor]) -> None:
-        """Add what an earlier process of the run noted, from its checkpoint."""
+        """Add what a checkpoint holds: frames noted by other processes, or before resuming."""
         for artefact, seen in content.items():
-            with self.by(artefact):
+            with self.reading_for(artefact):
                 self.note(seen.numpy())

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import os
 import platform
 import warnings
 from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -19,10 +18,8 @@ from de3dgan.base.errors import UserError
 from de3dgan.base.files import (
     check_free_space,
     differences,
-    make_folder,
     read_json,
     sha256,
-    write_bytes,
     write_csv,
     write_errors,
     write_json,
@@ -30,15 +27,9 @@ from de3dgan.base.files import (
 from de3dgan.base.locks import recover_folder, replaced_folder
 from de3dgan.base.paths import display_path
 from de3dgan.data import sources
+from de3dgan.data.features import subject_features
 from de3dgan.data.opening import open_store, read_store
-from de3dgan.data.sources import Segment, Subject
 from de3dgan.data.store import ARRAYS, SETTINGS, Store, holds_other_files, manifest_hash
-from de3dgan.eeg.de import band_signals, windowed_de
-from de3dgan.eeg.montage import GRID_SHAPE, grid_cells
-from de3dgan.eeg.sampling import SFREQ, WINDOW
-
-#: Variance below exp(2 · this) µV² is an electrode that recorded nothing.
-_FLAT_DE = -15.0
 
 
 def build_store(source_name: str, data_dir: Path, out_dir: Path, n_jobs: int) -> Store:
@@ -65,171 +56,55 @@ def build_store(source_name: str, data_dir: Path, out_dir: Path, n_jobs: int) ->
     source = sources.load(source_name)
     files = source.find(data_dir)
     every_file = [path for paths in files.values() for path in paths]
-    named = [f"{subject}/{path.name}" for subject, paths in files.items() for path in paths]
+    names = [f"{subject}/{path.name}" for subject, paths in files.items() for path in paths]
     hashes = Parallel(n_jobs=n_jobs, prefer="threads")(delayed(sha256)(path) for path in every_file)
-    wanted = {
+    origin = {
         **SETTINGS,
         "source": source_name,
         "source_code": sha256(source.__file__),
-        "inputs": dict(zip(named, hashes, strict=True)),
+        "inputs": dict(zip(names, hashes, strict=True)),
     }
     _refuse_to_replace(out_dir, data_dir)
     recover_folder(out_dir)
-    reason = _why_recompute(out_dir, wanted)
+    reason = _why_recompute(out_dir, origin)
     if reason is None:
         print(f"{display_path(out_dir)} is up to date: {len(files)} subjects, nothing to compute.")
         return open_store(out_dir)
     print(f"Computing {display_path(out_dir)}: {reason}.")
 
-    with replaced_folder(out_dir) as new:
-        writers = {name: _NpyWriter(new / f"{name}.npy") for name in ARRAYS}
-        rows: list[dict[str, Any]] = []
-        n_baselines = 0
-        ch_names: tuple[str, ...] | None = None
-        tasks = (delayed(_process)(source_name, *subject) for subject in files.items())
-        with (
-            warnings.catch_warnings(),
-            closing(Parallel(n_jobs=n_jobs, return_as="generator")(tasks)) as done,
-            tqdm(total=len(files), unit="subject", desc="DE features") as bar,
-        ):
-            # Of joblib, that it stops working on other subjects if there is an error in one.
-            warnings.filterwarnings("ignore", module="joblib")
-            for names, arrays, subject_rows in done:
-                if ch_names not in (None, names):
-                    raise UserError(
-                        f"Subject {subject_rows[0]['subject']} has the channels {' '.join(names)}, "
-                        f"those before it {' '.join(ch_names)}: give all the same ones."
-                    )
-                if ch_names is None:
-                    per_subject = sum(array.nbytes for array in arrays.values())
-                    check_free_space(out_dir, per_subject * len(files))
-                ch_names = names
-                for name, writer in writers.items():
-                    writer.append(arrays[name], subject_rows[0]["subject"])
-                for row in subject_rows:
-                    row["baseline"] += n_baselines
-                    rows.append({"trial": len(rows), **row})
-                n_baselines += len(arrays["baseline"])
-                bar.update()
-        for writer in writers.values():
-            writer.close()
-        write_csv(new / "trials.csv", rows)
-        manifest = {
-            **wanted,
-            "ch_names": list(ch_names),
-            "trials": sha256(new / "trials.csv"),
-            "arrays": {name: sha256(new / f"{name}.npy") for name in ARRAYS},
-            "shapes": {name: list(writer.shape) for name, writer in writers.items()},
-            "versions": {"python": platform.python_version()}
-            | {package: version(package) for package in ("numpy", "scipy", "mne")},
-        }
-        write_json(new / "manifest.json", {**manifest, "hash": manifest_hash(manifest)})
-        read_store(out_dir, new)  # refuses what later scripts would, while the old one is there
+    tasks = (delayed(_process)(source_name, *subject) for subject in files.items())
+    with (
+        replaced_folder(out_dir) as folder,
+        warnings.catch_warnings(),
+        closing(Parallel(n_jobs=n_jobs, return_as="generator")(tasks)) as results,
+        tqdm(results, total=len(files), unit="subject", desc="DE features") as progress,
+    ):
+        # Of joblib, that it stops working on other subjects if there is an error in one.
+        warnings.filterwarnings("ignore", module="joblib")
+        writer = _StoreWriter(folder)
+        for result in progress:
+            if not writer.rows:
+                size = sum(array.nbytes for array in result.arrays.values())
+                check_free_space(out_dir, size * len(files))
+            writer.append(result)
+        writer.close(origin)
+        read_store(out_dir, folder)  # refuses what later scripts would, while the old one is there
     print(
-        f"{display_path(out_dir)}: {len(files)} subjects, {len(rows)} trials, {len(ch_names)} "
-        "channels."
+        f"{display_path(out_dir)}: {len(files)} subjects, {len(writer.rows)} trials, "
+        f"{len(writer.ch_names)} channels."
     )
     return open_store(out_dir)
 
 
-def subject_features(data: Subject) -> dict[str, np.ndarray]:
-    """Compute everything the store holds of one subject.
+class _Result(NamedTuple):
+    """What the store holds of one subject: channels, arrays, and rows of ``trials.csv``."""
 
-    Returns
-    -------
-    dict of array, float32
-        ``eeg`` (n_trials, n_chans, n_times) and ``baseline`` (n_baselines, n_chans,
-        n_baseline_times) in µV; ``de`` (n_trials, n_bands, n_windows, n_chans), its baseline
-        removed, and ``baseline_de`` (n_baselines, n_bands, n_chans) in nats.
-
-    Notes
-    -----
-    Baselines of one source have one length on disk. A shorter one is repeated to fill it; its DE
-    is of the samples that were recorded.
-    """
-
-    def cut(segment: Segment) -> np.ndarray:
-        eeg = data.recordings[segment.recording][:, segment.start : segment.stop]
-        with np.errstate(over="ignore"):
-            return eeg.astype(np.float32)
-
-    n_baseline_times = data.n_baseline_times or max(s.stop - s.start for s in data.baselines)
-    de, baseline_de = subject_de(data)
-    features = {
-        "eeg": np.stack([cut(trial.segment) for trial in data.trials]),
-        "baseline": np.stack(
-            [_repeated(cut(segment), n_baseline_times) for segment in data.baselines]
-        ),
-        "de": de.astype(np.float32),
-        "baseline_de": baseline_de.astype(np.float32),
-    }
-    for name, array in features.items():
-        if not np.isfinite(array).all():
-            raise UserError(
-                f"Subject {data.subject}: {name} has values beyond what 32-bit numbers hold; "
-                "recordings must be in µV."
-            )
-    return features
+    ch_names: tuple[str, ...]
+    arrays: dict[str, np.ndarray]
+    rows: list[dict[str, Any]]
 
 
-def subject_de(data: Subject) -> tuple[np.ndarray, np.ndarray]:
-    """Compute one subject's DE.
-
-    Returns
-    -------
-    de : array, (n_trials, n_bands, n_windows, n_chans)
-        In nats, the mean DE of the trial's baseline removed.
-    baseline_de : array, (n_baselines, n_bands, n_chans)
-        In nats.
-    """
-    segments = data.baselines + [trial.segment for trial in data.trials]
-    bands: list[list[np.ndarray]] = [[] for _ in segments]
-    for index, recording in enumerate(data.recordings):
-        inside = [i for i, segment in enumerate(segments) if segment.recording == index]
-        for band in band_signals(recording):
-            for i in inside:
-                bands[i].append(windowed_de(band[:, segments[i].start : segments[i].stop]))
-    des = [np.stack(de) for de in bands]
-    for de, segment in zip(des, segments, strict=True):
-        _refuse_flat(de, data, segment)
-    n_baselines = len(data.baselines)
-    baseline_de = np.stack([de.mean(axis=1) for de in des[:n_baselines]])
-    of_trial = [trial.baseline for trial in data.trials]
-    return np.stack(des[n_baselines:]) - baseline_de[of_trial][:, :, None, :], baseline_de
-
-
-def export_mat(store: Store, folder: Path) -> None:
-    """Write the field's usual ``.mat`` layout, one file per subject.
-
-    Each holds ``data``, float32 (n_trials · n_windows, n_bands, 8, 9), baseline removed and zero in
-    empty cells, and for each of the source's ratings ``<rating>_labels`` (1, n_trials · n_windows):
-    1 above 5 (the middle of DEAP's scale) and 0 below for a rating from 1 to 9, or the label itself
-    where the source has 0/1 labels.
-    """
-    from scipy.io import savemat
-
-    n_trials, n_bands, n_windows, _ = store.de.shape
-    subjects = np.array(store.columns["subject"])
-    cells = grid_cells(store.ch_names)
-    make_folder(folder)
-    for subject in tqdm(dict.fromkeys(subjects.tolist()), unit="file", desc=".mat export"):
-        trials = np.flatnonzero(subjects == subject)
-        grid = np.zeros((len(trials), n_windows, n_bands, GRID_SHAPE[0] * GRID_SHAPE[1]), "f4")
-        grid[..., cells] = store.de[trials].swapaxes(1, 2)
-        content = {"data": grid.reshape(-1, n_bands, *GRID_SHAPE)}
-        for name in store.ratings:
-            rating = store.rating(name)
-            high = rating if set(rating) <= {0.0, 1.0} else rating > 5
-            content[f"{name}_labels"] = np.repeat(high[trials], n_windows).astype(np.int64)
-        mat = io.BytesIO()
-        savemat(mat, content, do_compression=True)
-        write_bytes(folder / f"{subject}.mat", mat.getbuffer())
-    print(f"{display_path(folder)}: {len(set(subjects))} .mat files.")
-
-
-def _process(
-    source_name: str, subject: str, files: list[Path]
-) -> tuple[tuple[str, ...], dict[str, np.ndarray], list[dict[str, Any]]]:
+def _process(source_name: str, subject: str, files: list[Path]) -> _Result:
     """Read and compute one subject, in a process of its own."""
     data = sources.read_checked(sources.load(source_name), subject, files)
     rows = [
@@ -241,23 +116,7 @@ def _process(
         }
         for trial in data.trials
     ]
-    return data.ch_names, subject_features(data), rows
-
-
-def _repeated(eeg: np.ndarray, n_times: int) -> np.ndarray:
-    return np.take(eeg, np.arange(n_times) % eeg.shape[-1], axis=-1)
-
-
-def _refuse_flat(de: np.ndarray, data: Subject, segment: Segment) -> None:
-    flat = np.argwhere(de < _FLAT_DE)
-    if len(flat):
-        _, window, channel = flat[0]
-        second = segment.start / SFREQ + window * WINDOW / SFREQ
-        raise UserError(
-            f"Subject {data.subject}: electrode {data.ch_names[channel]} is flat at "
-            f"{second:g} s of recording {segment.recording + 1}, where DE is not defined: "
-            "interpolate it or leave that subject out."
-        )
+    return _Result(data.ch_names, subject_features(data), rows)
 
 
 def _refuse_to_replace(out_dir: Path, data_dir: Path) -> None:
@@ -274,20 +133,69 @@ def _refuse_to_replace(out_dir: Path, data_dir: Path) -> None:
         )
 
 
-def _why_recompute(out_dir: Path, wanted: dict[str, Any]) -> str | None:
-    """Return why the store in `out_dir` does not do, or None if it does."""
+def _why_recompute(out_dir: Path, origin: dict[str, Any]) -> str | None:
+    """Return why the store in `out_dir` cannot be kept, or None if it can."""
     if not (out_dir / "manifest.json").is_file():
         return "there is no store yet"
     damaged = "the store there is damaged"
     try:
         old = read_json(out_dir / "manifest.json")
-        changed = differences({key: old.get(key) for key in wanted}, wanted)
+        changed = differences({key: old.get(key) for key in origin}, origin)
         if changed:
             return f"changed: {', '.join(changed)}"
         hashes = {name: sha256(out_dir / f"{name}.npy") for name in ARRAYS}
         return None if open_store(out_dir).manifest.get("arrays") == hashes else damaged
     except (UserError, AttributeError, OSError):  # no JSON, no object, no array
         return damaged
+
+
+class _StoreWriter:
+    """A store that is written one subject at a time.
+
+    Parameters
+    ----------
+    folder : Path
+        Where to write; it exists.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.arrays = {name: _NpyWriter(folder / f"{name}.npy") for name in ARRAYS}
+        self.ch_names: tuple[str, ...] = ()
+        self.rows: list[dict[str, Any]] = []
+
+    def append(self, result: _Result) -> None:
+        """Add a subject; refuse one that does not fit to those before it."""
+        subject = result.rows[0]["subject"]
+        if self.rows and result.ch_names != self.ch_names:
+            raise UserError(
+                f"Subject {subject} has the channels {' '.join(result.ch_names)}, those before it "
+                f"{' '.join(self.ch_names)}: give all the same ones."
+            )
+        self.ch_names = result.ch_names
+        n_baselines = self.arrays["baseline"].n_rows
+        for row in result.rows:
+            row["baseline"] += n_baselines
+            self.rows.append({"trial": len(self.rows), **row})
+        for name, writer in self.arrays.items():
+            writer.append(result.arrays[name], subject)
+
+    def close(self, origin: dict[str, Any]) -> None:
+        """Complete the arrays, and write the files that describe them; `origin` is their source."""
+        for writer in self.arrays.values():
+            writer.close()
+        write_csv(self.folder / "trials.csv", self.rows)
+        manifest = {
+            **origin,
+            "ch_names": list(self.ch_names),
+            "trials": sha256(self.folder / "trials.csv"),
+            "arrays": {name: sha256(self.folder / f"{name}.npy") for name in ARRAYS},
+            "shapes": {name: list(writer.shape) for name, writer in self.arrays.items()},
+            "versions": {"python": platform.python_version()}
+            | {package: version(package) for package in ("numpy", "scipy", "mne")},
+        }
+        manifest["hash"] = manifest_hash(manifest)
+        write_json(self.folder / "manifest.json", manifest)
 
 
 class _NpyWriter:
@@ -298,6 +206,11 @@ class _NpyWriter:
         with write_errors(path):
             self.file = open(path, "wb")  # noqa: SIM115 - closed by `close`, or with the process
         self.shape: tuple[int, ...] = ()
+
+    @property
+    def n_rows(self) -> int:
+        """Length of the first axis so far."""
+        return self.shape[0] if self.shape else 0
 
     def append(self, array: np.ndarray, subject: str) -> None:
         """Add `array`, (n, ...), of one subject."""

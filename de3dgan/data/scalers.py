@@ -25,14 +25,14 @@ def fit_eeg_scaler(frames: Frames, split: Split) -> RobustScaler:
     at random if there are very many.
     """
     n = max(1, _N_VALUES // int(np.prod(frames.shape[1:])))
-    with frames.ledger.by(EEG_SCALER):
+    with frames.ledger.reading_for(EEG_SCALER):
         return eeg_statistics(frames, _some(split.train, n))
 
 
 def fit_de_scaler(frames: Frames, split: Split) -> RobustScaler:
     """Return the scaler of absolute DE, per band, from trials of the training split."""
     n = max(1, _N_VALUES // int(np.prod(frames.store.de.shape[1:])))
-    with frames.ledger.by(DE_SCALER):
+    with frames.ledger.reading_for(DE_SCALER):
         return de_statistics(frames, _some(split.trials("train"), n))
 
 

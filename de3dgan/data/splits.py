@@ -31,8 +31,8 @@ PROTOCOLS = ("trial", "video", "subject", "random-frame")
 class Split:
     """One fold of one protocol.
 
-    A frame is one second of a trial; frame number `trial * n_frames + second`. The three parts are
-    sorted and disjoint, and together hold every frame.
+    A frame is one second of a trial. Frame `k` of trial `t` has the number ``t * n_frames + k``.
+    The three parts are sorted and disjoint, and together hold every frame.
 
     Attributes
     ----------
@@ -43,8 +43,8 @@ class Split:
     train, val, test : array of int
         Frame numbers.
     fingerprint : str
-        The same for two splits if, and only if, they test the same frames of the same store and
-        labels under the same protocol, fold and seed.
+        The same for two splits if and only if store, labels, protocol, fold, seed and test frames
+        are the same.
     """
 
     protocol: str

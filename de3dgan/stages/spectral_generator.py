@@ -53,7 +53,7 @@ def train(
     config, split = run.config, run.split
     train_trials, val_trials = split.trials("train"), spread(split.trials("val"), N_VAL_TRIALS)
     mirror = torch.tensor(mirrored(run.store.ch_names), device=run.device)
-    with run.ledger.by("generator"):
+    with run.ledger.reading_for("generator"):
         start = spread(train_trials, _N_START_TRIALS)
         run.store.refuse_non_finite_eeg(start)
         generator.init_closed_form(*data.whole(start))
@@ -92,7 +92,7 @@ def train(
         monitor="val_log_likelihood",
         higher_is_better=True,
     )
-    with run.ledger.by("generator"):
+    with run.ledger.reading_for("generator"):
         calibrate(run, data, ema.module, calibration_steps)
     return SpectralSampler(ema.module, run.compute), history, best_epoch
 

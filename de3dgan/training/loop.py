@@ -16,7 +16,7 @@ from tqdm import tqdm
 from de3dgan.base import draws
 from de3dgan.base.paths import display_path
 from de3dgan.base.seeds import seed_torch
-from de3dgan.base.signals import held_back
+from de3dgan.base.signals import signals_deferred
 from de3dgan.data.frames import batches
 from de3dgan.training import distributed
 from de3dgan.training.curves import tensorboard, write_history
@@ -108,14 +108,14 @@ def fit(
         disable=not distributed.is_main_process(),
     )
     # Of several processes, none may stop where the others go on.
-    until_all_stop = held_back() if distributed.world_size() > 1 else nullcontext()
+    until_all_stop = signals_deferred() if distributed.world_size() > 1 else nullcontext()
     try:
         with tensorboard(run, n_done) as add_scalar, bar, until_all_stop:
             for epoch in range(n_done, config.epochs):
                 start = time.monotonic()
                 losses = _train_epoch(state, items, purpose, artefacts, train_step, bar)
                 figures = _validate(state, losses, validate)
-                with held_back():
+                with signals_deferred():
                     score = figures[monitor] if higher_is_better else -figures[monitor]
                     state.finish_epoch(figures, score)
                     state.save()
@@ -127,7 +127,7 @@ def fit(
                     run.note(f"epoch {epoch}: {text} ({time.monotonic() - start:.1f} s)")
                 distributed.interrupt_together()
     except KeyboardInterrupt:
-        with held_back():
+        with signals_deferred():
             state.refuse_blown_up(state.losses.all_reduced().get())
             state.save()
             run.log(
@@ -163,7 +163,11 @@ def _train_epoch(
         net.train()
     every_batch = batches(items, config.batch_size, config.seed, epoch, purpose)
     for batch in itertools.islice(every_batch, state.n_steps, None):
-        with held_back(), run.ledger.by(*artefacts), distributed.shard(batch) as share:
+        with (
+            signals_deferred(),
+            run.ledger.reading_for(*artefacts),
+            distributed.shard(batch) as share,
+        ):
             losses = train_step(epoch, share)
             # A batch that all processes compute counts once.
             counts = draws.is_part() or distributed.is_main_process()
@@ -181,7 +185,7 @@ def _validate(
     state.refuse_blown_up(losses)
     for net in state.nets.values():
         net.eval()
-    with torch.inference_mode(), state.run.ledger.by("chosen epoch"):
+    with torch.inference_mode(), state.run.ledger.reading_for("chosen epoch"):
         figures = distributed.broadcast({**losses, **validate()})
     state.refuse_non_finite(figures)
     return figures
