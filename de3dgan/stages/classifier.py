@@ -339,5 +339,6 @@ def _rows(run: Run, probabilities: np.ndarray) -> Iterator[dict[str, Any]]:
     """Yield the rows of a table of test predictions, one per frame."""
     trials, seconds = np.divmod(run.split.test, run.split.n_frames)
     for trial, second, row in zip(trials, seconds, probabilities, strict=True):
-        by_class = {f"p_{c}": f"{p:.6f}" for c, p in enumerate(row)}
+        # Nine digits, as fewer would tie what an AUC tells apart.
+        by_class = {f"p_{c}": f"{p:.9f}" for c, p in enumerate(row)}
         yield {"trial": trial, "frame": second, "label": run.labels[trial], **by_class}
