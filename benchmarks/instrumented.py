@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def main(notes: Path, script: str, arguments: list[str]) -> None:
     """Run `script`, and write what was noted to the file `notes`."""
-    found: dict[str, Any] = {"to_first_step": None, "second_eeg": 0.0, "epochs": []}
+    found: dict[str, Any] = {"to_first_step": None, "paired_eeg": 0.0, "epochs": []}
     sys.path.insert(0, str(ROOT))
     sys.argv = [script, *arguments]
     if "preprocess" not in script:
@@ -42,7 +42,7 @@ def watch(found: dict[str, Any]) -> None:
     from de3dgan.stages import augmentation
     from de3dgan.training import loop
 
-    fit, augmented_frames = loop.fit, augmentation.augmented_frames
+    fit, paired_frames = loop.fit, augmentation.paired_frames
 
     def watched_fit(
         run: Any,
@@ -74,11 +74,11 @@ def watch(found: dict[str, Any]) -> None:
     @contextmanager
     def watched_frames(*arguments: Any) -> Iterator[Any]:
         start = time.perf_counter()
-        with augmented_frames(*arguments) as frames:
-            found["second_eeg"] = time.perf_counter() - start
+        with paired_frames(*arguments) as frames:
+            found["paired_eeg"] = time.perf_counter() - start
             yield frames
 
-    loop.fit, augmentation.augmented_frames = watched_fit, watched_frames
+    loop.fit, augmentation.paired_frames = watched_fit, watched_frames
 
 
 if __name__ == "__main__":

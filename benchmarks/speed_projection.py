@@ -59,18 +59,18 @@ def projection_lines(found: Found) -> Iterator[str]:
     yield (
         f"4. **Disk.** {disk * _MANY_SUBJECTS / 1024:.0f} GiB, with {_MANY_CHANNELS} electrodes "
         f"{more * disk * _MANY_SUBJECTS / 1024:.0f} GiB, are read as they are needed and need not "
-        "fit into memory. Where they do not, an epoch is as fast as the disk finds single seconds: "
+        "fit into memory. Where they do not, an epoch is as fast as the disk finds single frames: "
         "batches should be drawn from some trials at a time. Nor need they fit into a GPU's: "
         "what would take half of it is left in files, and batches are gathered from there."
     )
-    start = max(per_subject(rows, key, "to_first_step", "second_eeg") for key in keys)
-    second = max(per_subject(rows, key, "second_eeg") for key in keys)
+    start = max(per_subject(rows, key, "to_first_step", "paired_eeg") for key in keys)
+    paired = max(per_subject(rows, key, "paired_eeg") for key in keys)
     yield (
         f"5. **The start.** A subject adds {1000 * start:.0f} ms to it, since all DE is "
-        f"looked at: {start * _MANY_SUBJECTS:.0f} s. The second EEG of fine-tuning adds "
-        f"{second:.2g} s per subject, {second * _MANY_SUBJECTS / 3600:.2g} hours, and as much disk "
-        "as the EEG that is trained on. It should then be made once and kept, for all classifiers "
-        "of a fold."
+        f"looked at: {start * _MANY_SUBJECTS:.0f} s. The paired EEG of fine-tuning adds "
+        f"{paired:.2g} s per subject, {paired * _MANY_SUBJECTS / 3600:.2g} hours, and as much disk "
+        "as the EEG that is trained on. It should then be generated once and kept, for all "
+        "classifiers of a fold."
     )
     yield ""
 

@@ -222,9 +222,9 @@ def scaling_lines(found: Found) -> Iterator[str]:
         lines.append((*of_sizes(key, lambda row: f"{row['epochs'][-1]:.3g}"), text, *quality))
     yield from table((*heads, "line", "R²", "largest residual"), lines)
     yield (
-        "Seconds from the start of Python to the first training step. Fine-tuning makes the second "
-        "EEG of all training trials before: in brackets, with it. That is work, in proportion to "
-        "the trials, and done once per run."
+        "Seconds from the start of Python to the first training step. Fine-tuning generates the "
+        "paired EEG of all training trials before: in brackets, with it. That is work, in "
+        "proportion to the trials, and done once per run."
     )
     yield ""
     yield from table(heads, [of_sizes(key, _start) for key in stages])
@@ -246,8 +246,8 @@ def _memory(row: Found, base: float) -> str:
 
 
 def _start(row: Found) -> str:
-    alone = row["to_first_step"] - row["second_eeg"]
-    return f"{alone:.1f}" + (f" ({row['to_first_step']:.1f})" if row["second_eeg"] else "")
+    alone = row["to_first_step"] - row["paired_eeg"]
+    return f"{alone:.1f}" + (f" ({row['to_first_step']:.1f})" if row["paired_eeg"] else "")
 
 
 def study_lines(found: Found) -> Iterator[str]:

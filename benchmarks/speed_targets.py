@@ -104,8 +104,8 @@ def _of_scaling(found: Found) -> Iterator[Target]:
     rows = found.get("scaling", {}).get("rows", [])
     keys, size = stage_keys(rows), largest_size(rows)
     largest = [r for r in rows if r["n_subjects"] == size and r["stage"] != "preprocess"]
-    starts = [row["to_first_step"] - row["second_eeg"] for row in largest]
-    name = "start to first step, slowest stage, without the making of its EEG"
+    starts = [row["to_first_step"] - row["paired_eeg"] for row in largest]
+    name = "start to first step, slowest stage, without the generation of its EEG"
     yield _at_most(name, START_SECONDS, "s", starts)
     above = [row["peak_mib"] - found["scaling"]["torch_mib"] for row in rows]
     name = "memory above the interpreter with torch, largest"

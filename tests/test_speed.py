@@ -201,7 +201,7 @@ def test_a_run_tells_when_it_began_to_train(little_store, tmp_path):
     assert 0.1 < found["to_first_step"] < found["seconds"]
     assert len(found["epochs"]) == 2
     assert 0 < sum(found["epochs"]) < found["seconds"] - found["to_first_step"]
-    assert found["second_eeg"] == 0
+    assert found["paired_eeg"] == 0
     assert found["peak_mib"] > 100
 
 
@@ -225,7 +225,7 @@ def scaling_row(stage: str, n_subjects: int, **values: object) -> dict:
         **{"stage": stage, "method": "both" if stage == "preprocess" else "published"},
         **{"n_subjects": n_subjects, "seconds": 30.0},
         **{"peak_mib": 1000.0, "peak_anonymous_mib": 800.0, "gpu_mib": None},
-        **{"to_first_step": 4.0, "second_eeg": 0.0, "epochs": [10.0, 5.0 * n_subjects]},
+        **{"to_first_step": 4.0, "paired_eeg": 0.0, "epochs": [10.0, 5.0 * n_subjects]},
         **{"n_train_trials": 10 * n_subjects, "disk_mib": 40.0 * n_subjects, **values},
     }
 
@@ -306,8 +306,8 @@ def test_each_target_can_be_missed(found, change, missed):
     assert "**missed**" in speed_report.document({"cpu": found})
 
 
-def test_the_making_of_the_second_eeg_is_no_part_of_the_start(found):
-    found["scaling"]["rows"][-1].update(to_first_step=50.0, second_eeg=46.0)
+def test_the_generation_of_the_paired_eeg_is_no_part_of_the_start(found):
+    found["scaling"]["rows"][-1].update(to_first_step=50.0, paired_eeg=46.0)
     assert all(verdicts(found).values())
     assert "4.0 (50.0)" in speed_report.document({"cpu": found})
 
