@@ -184,7 +184,7 @@ def published_step(run: Any, stage: str) -> published_loop.Step:
     if stage == "classifier":
         net = SASTNet(
             names,
-            run.n_classes,
+            run.config.n_classes,
             widths=config.widths,
             n_features=config.n_features,
             dropout=config.dropout,
