@@ -8,6 +8,9 @@ Writes  --out                                   MNE FIF, EDF or DEAP's .dat, by 
 
 Trials of the generator's own training split are EEG it has learnt from; what it does for new EEG is
 seen on test trials. The file says which is which.
+
+Networks compute in float32 here, whatever they were trained in: the file is the same everywhere but
+for its last digits.
 """
 
 from __future__ import annotations

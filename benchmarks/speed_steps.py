@@ -129,7 +129,7 @@ class TimedFit:
                 train_step(epoch, batch)
 
         loops: dict[str, tuple[Step, str]] = {}
-        precision = "bfloat16" if run.compute.bfloat16 else "float32"
+        precision = run.compute.description["precision"]
         if self.method == "published":
             loops[PUBLISHED_STYLE] = (published_step(run, self.stage), "float32")
         loops[self.method] = (ours, precision)

@@ -9,6 +9,11 @@ for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     # setting it, see benchmarks/STRESS.md.
     os.environ.setdefault(_name, "1")
 os.environ["COLUMNS"] = "100"
+# What `--precision auto` finds, here and in every process that tests start: see that module.
+_HOOK = os.path.join(os.path.dirname(__file__), "precision_of_tests")
+os.environ["PYTHONPATH"] = os.pathsep.join([_HOOK, os.environ.get("PYTHONPATH", "")]).strip(
+    os.pathsep
+)
 
 import contextlib  # noqa: E402
 import hashlib  # noqa: E402
@@ -24,6 +29,8 @@ from types import ModuleType  # noqa: E402
 
 import hypothesis  # noqa: E402
 import pytest  # noqa: E402
+
+runpy.run_path(os.path.join(_HOOK, "sitecustomize.py"))  # before what it changes is imported
 
 from de3dgan.data.synthetic import write_store  # noqa: E402
 

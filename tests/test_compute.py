@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from de3dgan.base.errors import UserError
 from de3dgan.figures import stages as figures_of_stages
-from de3dgan.training import loop
+from de3dgan.training import device, loop
 from de3dgan.training.device import Compute
-from tests.conftest import METHODS, STAGES, read_lines, run_stage
+from tests.conftest import METHODS, STAGES, read_lines, run_script, run_stage
 
 CPU = torch.device("cpu")
 
@@ -30,7 +32,6 @@ def test_a_precision_is_that_of_convolutions_and_products(precision, dtype):
         assert torch.nn.Linear(2, 2)(torch.zeros(1, 2)).dtype == dtype
         assert torch.nn.Conv2d(1, 1, 1)(torch.zeros(1, 1, 2, 2)).dtype == dtype
     assert compute.description["precision"] == str(dtype).removeprefix("torch.")
-    assert Compute(CPU).bfloat16 == torch.cpu._is_avx512_bf16_supported()  # what "auto" is
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -45,6 +46,113 @@ def test_precision_is_a_flag_that_results_name(method, little_store, tmp_path):
         metrics[precision] = read_lines(folder / "metrics.jsonl")[0]
     assert metrics["fp32"] != metrics["bf16"]
     assert metrics["fp32"]["loss"] == pytest.approx(metrics["bf16"]["loss"], rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "precision", "said"),
+    [
+        (0.6, "bfloat16", "bfloat16 takes 0.6 times as long as float32 here."),
+        (0.81, "float32", "bfloat16 takes 0.81 times as long as float32 here."),
+        (1.4, "float32", "bfloat16 takes 1.4 times as long as float32 here."),
+        (math.inf, "float32", "bfloat16 does not work here."),
+    ],
+)
+def test_auto_is_bfloat16_where_that_is_clearly_faster(
+    ratio, precision, said, little_store, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(device, "bfloat16_ratio", lambda device: ratio)
+    folder = run_stage("classifier", little_store, tmp_path, epochs=1)
+    assert f"  Computing in {precision}: {said}\n" in (folder / "log.txt").read_text()
+    for name in ("config.json", "result.json"):
+        assert json.loads((folder / name).read_text())["environment"]["precision"] == precision
+
+
+def measure_nothing(device):
+    raise AssertionError("a precision that is known is not measured")
+
+
+@pytest.mark.parametrize(
+    ("method", "begun_in", "ratio"),
+    [("spectral", "bfloat16", 0.5), ("published", "float32", 2.0)],
+)
+def test_a_run_keeps_the_precision_it_was_begun_in(
+    method, begun_in, ratio, little_store, tmp_path, monkeypatch
+):
+    """In all stages: stopped after an epoch and gone on with where another one is faster."""
+
+    def validated(run, nets, optimisers, items, purpose, train_step, validate, **options):
+        def stop():
+            if (run.dir / "state.pt").is_file():
+                raise KeyboardInterrupt
+            return validate()
+
+        return fit(run, nets, optimisers, items, purpose, train_step, stop, **options)
+
+    fit = loop.fit
+    for stage in STAGES:
+        folders = [tmp_path / name for name in ("at once", "stopped")]
+        monkeypatch.setattr(device, "bfloat16_ratio", lambda device: ratio)
+        whole = run_stage(stage, little_store, folders[0], method, epochs=2)
+        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+            patched.setattr(loop, "fit", validated)
+            run_stage(stage, little_store, folders[1], method, epochs=2)
+        monkeypatch.setattr(device, "bfloat16_ratio", measure_nothing)
+        stopped = run_stage(stage, little_store, folders[1], method, epochs=2)
+        environment = json.loads((stopped / "result.json").read_text())["environment"]
+        assert environment["precision"] == begun_in
+        assert read_lines(stopped / "metrics.jsonl") == read_lines(whole / "metrics.jsonl")
+        run_stage(stage, little_store, folders[1], method, epochs=2)  # finished: not measured
+
+
+def test_what_is_said_with_a_flag_is_not_measured(monkeypatch):
+    monkeypatch.setattr(device, "bfloat16_ratio", measure_nothing)
+    for asked, begun_in in (("fp32", None), ("bf16", None), ("fp32", "bfloat16")):
+        compute, reason = device.in_precision(Compute(CPU), asked, begun_in)
+        assert (compute.precision, reason) == (asked, "")
+
+
+def test_a_run_in_an_unknown_precision_is_refused(little_store, tmp_path):
+    folder = run_stage("classifier", little_store, tmp_path, epochs=1)
+    config = json.loads((folder / "config.json").read_text())
+    config["environment"]["precision"] = "float8"
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match=r"environment\.precision is \"float8\".*--restart"):
+        run_stage("classifier", little_store, tmp_path, epochs=1)
+    run_stage("classifier", little_store, tmp_path, epochs=1, restart=True)
+
+
+def test_precisions_are_measured_and_nothing_else_is_changed():
+    n_threads, state = torch.get_num_threads(), torch.get_rng_state()
+    ratio = device.measured_bfloat16_ratio(CPU)
+    assert ratio > 0.05
+    assert device.measured_bfloat16_ratio(CPU) == ratio  # once per process
+    assert torch.get_num_threads() == n_threads
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_bfloat16_that_fails_is_not_chosen(monkeypatch):
+    def fails(self):
+        if self.precision == "bf16":
+            raise RuntimeError("could not create a primitive")
+        return autocast(self)
+
+    autocast = Compute.autocast
+    monkeypatch.setattr(Compute, "autocast", fails)
+    assert device.measured_bfloat16_ratio.__wrapped__(CPU) == math.inf
+
+
+@pytest.mark.parametrize("variable", ["ATEN_CPU_CAPABILITY=default", "ONEDNN_MAX_CPU_ISA=AVX2"])
+def test_every_instruction_set_can_be_measured(variable):
+    code = (
+        "import math, torch; from de3dgan.training import device; "
+        "ratio = device.measured_bfloat16_ratio(torch.device('cpu')); "
+        "assert 0.05 < ratio < math.inf, ratio; "
+        "bf16 = device.Compute(torch.device('cpu'), 'bf16'); "
+        "context = bf16.autocast(); context.__enter__(); "
+        "assert torch.nn.Conv2d(1, 1, 1)(torch.zeros(1, 1, 2, 2)).dtype == torch.bfloat16"
+    )
+    done = run_script("-c", code, env=dict([variable.split("=")]))
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("stage", ["gan", "classifier"])

@@ -137,6 +137,9 @@ SAMPLERS = {"spectral": SpectralSampler, "published": PublishedSampler}
 def load_generator(path: str | Path, device: torch.device | str = "cpu") -> TrainedGenerator:
     """Load the generator in ``model.pt`` of a GAN run; it may have been taken out of its folder.
 
+    It computes in float32, whatever it was trained in, so that it generates the same everywhere but
+    for last digits.
+
     Raises
     ------
     UserError

@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+import functools
 import platform
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from de3dgan.base.errors import UserError
 from de3dgan.data.frames import to_device
 from de3dgan.training import distributed
+
+#: What each precision is called in files.
+PRECISIONS = {"fp32": "float32", "bf16": "bfloat16"}
+#: bfloat16 is chosen where it takes at most this share of float32's time. Results in bfloat16 have
+#: fewer digits, which a few percent are not worth; and what is close would be chosen by chance.
+_CLEARLY_FASTER = 0.8
+#: Frames that are convolved to measure this, as many as keep the device busy.
+_N_FRAMES = {"cpu": 8, "cuda": 512}
+#: Times that each precision is measured, the best of which counts; and how much slower bfloat16 is
+#: where it is emulated, and not measured again.
+_REPEATS, _EMULATED = 6, 4.0
 
 
 @dataclass(frozen=True)
@@ -26,27 +41,16 @@ class Compute:
     device : torch.device
         Where they are.
     precision : str
-        "fp32"; "bf16", in which convolutions and matrix products are in bfloat16, weights and all
-        else in float32; or "auto", bf16 where the device gains from it.
+        "fp32"; or "bf16", in which convolutions and matrix products are in bfloat16, weights and
+        all else in float32.
     compile : str
         "on", "off" or "auto": with `torch.compile` or without. It is off unless asked for: on
         processors it takes longer to compile than it saves, and on a GPU it was not measured.
     """
 
     device: torch.device
-    precision: str = "auto"
+    precision: Literal["fp32", "bf16"] = "fp32"
     compile: str = "auto"
-
-    @property
-    def bfloat16(self) -> bool:
-        """Whether convolutions and matrix products are in bfloat16.
-
-        GPUs gain from it, and processors that have instructions for it; others emulate it, and are
-        slower.
-        """
-        if self.precision == "auto":
-            return self.device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
-        return self.precision == "bf16"
 
     @property
     def description(self) -> dict[str, Any]:
@@ -54,7 +58,7 @@ class Compute:
         gpu = self.device.type == "cuda"
         return {
             "device": torch.cuda.get_device_name(self.device) if gpu else platform.machine(),
-            "precision": "bfloat16" if self.bfloat16 else "float32",
+            "precision": PRECISIONS[self.precision],
             "compile": self.compile == "on",
             "threads": torch.get_num_threads(),
             "processes": distributed.world_size(),
@@ -62,7 +66,7 @@ class Compute:
 
     def autocast(self) -> torch.autocast:
         """Return a context in which networks compute in the precision."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16)
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
     def to_device(self, array: np.ndarray) -> Tensor:
         """Return an array as a tensor on the device, without waiting for the device."""
@@ -96,18 +100,96 @@ class Compute:
         module.compile()
 
 
-def compute_of(config: Any) -> Compute:
-    """Return what ``--device``, ``--precision`` and ``--compile`` ask for.
+def in_precision(compute: Compute, asked: str, begun_in: str | None) -> tuple[Compute, str]:
+    """Return `compute` in the precision of ``--precision``.
 
-    Raises
-    ------
-    UserError
-        If there is no such device, or fewer GPUs than processes on this machine.
+    Of processes that train together, the first one chooses what "auto" is, for all.
+
+    Parameters
+    ----------
+    compute : Compute
+        Device and compilation.
+    asked : str
+        "fp32", "bf16" or "auto": bf16 where it is clearly faster.
+    begun_in : str, optional
+        "float32" or "bfloat16", in which the run was begun, maybe on another machine: "auto" keeps
+        it, so that no run is in both.
+
+    Returns
+    -------
+    compute : Compute
+    reason : str
+        Why "auto" is what it is, if that was found now; else empty.
     """
-    compute = Compute(device_of(config.device), config.precision, config.compile)
-    if compute.device.type == "cuda" and config.precision == "fp32":
+    if compute.device.type == "cuda":
         torch.backends.cudnn.conv.fp32_precision = "ieee"  # else it is TF32's 10 bits
-    return compute
+    if asked != "auto":
+        return replace(compute, precision=asked), ""
+    if begun_in is not None:
+        kept = {name: precision for precision, name in PRECISIONS.items()}[begun_in]
+        return replace(compute, precision=kept), ""
+    is_main = distributed.is_main_process()
+    ratio = distributed.broadcast(bfloat16_ratio(compute.device) if is_main else 0.0)
+    precision = "bf16" if ratio <= _CLEARLY_FASTER else "fp32"
+    found = f"takes {ratio:.2g} times as long as float32" if ratio < np.inf else "does not work"
+    return replace(compute, precision=precision), (
+        f"Computing in {PRECISIONS[precision]}: bfloat16 {found} here."
+    )
+
+
+@functools.cache
+def bfloat16_ratio(device: torch.device) -> float:
+    """Return how long networks take in bfloat16 over how long they take in float32.
+
+    A convolution and a matrix product of the classifier, forwards and backwards, are timed in both
+    precisions in turns, within a fifth of a second. On processors that is the time of one thread,
+    without that in which it had to wait, so that neither the number of threads nor what else the
+    machine does changes the choice. It is infinite where bfloat16 does not work.
+    """
+    n_frames = _N_FRAMES[device.type]
+    clock = time.perf_counter if device.type == "cuda" else time.thread_time
+    rng = torch.Generator().manual_seed(0)  # the run's own random numbers are left alone
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=rng).to(device)
+
+    frames = normal(n_frames, 128, 8, 9).to(memory_format=torch.channels_last)
+    kernels = normal(256, 128, 3, 3).to(memory_format=torch.channels_last)
+    features, weights = normal(4 * n_frames, 1152), normal(512, 1152)
+    for tensor in (frames, kernels, features, weights):
+        tensor.requires_grad_()
+
+    def seconds(precision: str) -> float:
+        start = clock()
+        with Compute(device, precision).autocast():
+            outputs = F.conv2d(frames, kernels, padding=1), F.linear(features, weights)
+            sum(output.float().sum() for output in outputs).backward()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return clock() - start
+
+    best = dict.fromkeys(PRECISIONS, float("inf"))
+    with _one_thread():
+        for _ in range(_REPEATS):  # the first one warms up
+            best["fp32"] = min(best["fp32"], seconds("fp32"))
+            try:
+                best["bf16"] = min(best["bf16"], seconds("bf16"))
+            except RuntimeError:  # PyTorch's, of a library that cannot do it here
+                return float("inf")
+            if best["bf16"] > _EMULATED * best["fp32"]:
+                break
+    return best["bf16"] / best["fp32"]
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Have PyTorch compute with one thread."""
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(n_threads)
 
 
 def device_of(name: str) -> torch.device:

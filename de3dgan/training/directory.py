@@ -18,7 +18,7 @@ from de3dgan.base.files import (
 )
 from de3dgan.base.locks import file_lock, remove_stale_lock
 from de3dgan.base.paths import display_path
-from de3dgan.base.schema import OBJECT, TEXT, check
+from de3dgan.base.schema import OBJECT, TEXT, check, one_of
 from de3dgan.training import checkpoints, distributed
 
 #: What shapes a run, in its ``config.json``, its ``state.pt`` and its ``model.pt``.
@@ -27,7 +27,11 @@ IDENTITY = {
     **dict.fromkeys(("settings", "upstream"), OBJECT),
 }
 #: What ``config.json`` holds.
-_CONFIG = {**IDENTITY, "environment": OBJECT}
+_CONFIG = {
+    **IDENTITY,
+    "environment": OBJECT,
+    "environment.precision": one_of("float32", "bfloat16"),
+}
 #: Files by which a directory is known to hold a run.
 _FILES = ("config.json", "state.pt", "model.pt", "result.json")
 
@@ -72,8 +76,8 @@ def refuse_other_run(folder: Path, identity: Mapping[str, Any]) -> dict[str, Any
 
 @contextmanager
 def claimed(
-    folder: Path, identity: Mapping[str, Any], environment: Mapping[str, Any], restart: bool
-) -> Iterator[list[str]]:
+    folder: Path, identity: Mapping[str, Any], restart: bool
+) -> Iterator[dict[str, Any] | None]:
     """Make a directory this run's, and keep other processes from it.
 
     Of several processes of one run, the main one does so, and the others wait. A finished run is
@@ -83,15 +87,15 @@ def claimed(
     ----------
     folder : Path
         The run directory.
-    identity, environment : dict
-        What shapes the run, and what else its ``config.json`` holds.
+    identity : dict
+        What shapes the run.
     restart : bool
         Whether to remove what is there.
 
     Yields
     ------
-    list of str
-        In what the environment differs from the one that the run was begun in.
+    dict or None
+        The ``config.json`` of the run, None if it has not begun; see `begin`.
 
     Raises
     ------
@@ -101,7 +105,7 @@ def claimed(
     is_main, finished = distributed.is_main_process(), is_finished(folder) and not restart
     if finished and is_main:
         remove_stale_lock(folder)
-    changed = []
+    begun = None
     with file_lock(folder) if is_main and not finished else nullcontext():
         if is_main:
             if restart:
@@ -109,25 +113,15 @@ def claimed(
                     remove_folder(folder)
             begun = refuse_other_run(folder, identity)  # another process may have been quicker
             if not is_finished(folder):
-                changed = _begin(folder, identity, environment, begun)
-        distributed.barrier()
-        yield changed
+                for left in folder.glob(".*.tmp"):  # of a process that was killed while writing
+                    left.unlink(missing_ok=True)
+        yield distributed.broadcast(begun)
 
 
-def _begin(
-    folder: Path,
-    identity: Mapping[str, Any],
-    environment: Mapping[str, Any],
-    begun: Mapping[str, Any] | None,
-) -> list[str]:
-    """Write ``config.json``, or return what differs from the environment there."""
-    for left in folder.glob(".*.tmp"):  # of a process that was killed while writing
-        left.unlink(missing_ok=True)
-    if begun is not None:
-        return differences(begun["environment"], environment)
+def begin(folder: Path, identity: Mapping[str, Any], environment: Mapping[str, Any]) -> None:
+    """Write the ``config.json`` of a run: what shapes it, and what it began with."""
     make_folder(folder)
     write_json(folder / "config.json", {**identity, "environment": environment})
-    return []
 
 
 def read_state(folder: Path, identity: Mapping[str, Any], remedy: str) -> dict[str, Any]:

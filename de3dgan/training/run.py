@@ -16,7 +16,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +27,7 @@ import torch
 from tqdm import tqdm
 
 from de3dgan.base.errors import UserError
-from de3dgan.base.files import append_line, write_json
+from de3dgan.base.files import append_line, differences, write_json
 from de3dgan.base.paths import display_path, from_root
 from de3dgan.base.recipe import Recipe
 from de3dgan.base.seeds import seed_torch
@@ -37,7 +37,7 @@ from de3dgan.data.opening import open_store
 from de3dgan.data.splits import Split, class_labels, make_split
 from de3dgan.data.store import Store
 from de3dgan.training import checkpoints, directory, distributed
-from de3dgan.training.device import Compute, compute_of
+from de3dgan.training.device import Compute, device_of, in_precision
 from de3dgan.training.environment import environment, peak_rss_mib
 from de3dgan.training.upstream import read_upstream
 
@@ -140,24 +140,25 @@ class Run:
             "split_fingerprint": split.fingerprint,
             "upstream": {},
         }
-        compute = compute_of(config)
-        ledger = Ledger(store.n_trials * store.n_frames)
-        run = cls(config, stage, run_dir, store, labels, split, compute, ledger, identity)
+        device = device_of(config.device)
+        upstream = {}
         for name in needs:
-            run.upstream[name], identity["upstream"][name] = read_upstream(
+            upstream[name], identity["upstream"][name] = read_upstream(
                 fold_dir / name / "model.pt", name, config.command(name), identity, store, split
             )
         if not config.restart:  # known before processes join, or anything is written
             directory.refuse_other_run(run_dir, identity)
-        distributed.init(run.device)
-        with directory.claimed(
-            run_dir, identity, environment(compute), config.restart
-        ) as changed_environment:
-            if changed_environment:
-                run.log(
-                    "This run was begun elsewhere, so that its last digits may be others than "
-                    f"without the interruption: {', '.join(changed_environment)}."
-                )
+        distributed.init(device)
+        with directory.claimed(run_dir, identity, config.restart) as begun:
+            compute, reason = in_precision(
+                Compute(device, compile=config.compile),
+                config.precision,
+                begun and begun["environment"]["precision"],
+            )
+            ledger = Ledger(store.n_trials * store.n_frames)
+            run = cls(config, stage, run_dir, store, labels, split, compute, ledger, identity)
+            run.upstream.update(upstream)
+            run._note_environment(begun, reason)
             if not directory.is_finished(run_dir):  # a damaged state is known before anything long
                 run.state.update(directory.read_state(run_dir, identity, run.begin_anew))
                 run.before.update(run.state.get("spent", {}))
@@ -191,6 +192,29 @@ class Run:
         if distributed.is_main_process():
             tqdm.write(message)
         self.note(message)
+
+    def _note_environment(self, begun: Mapping[str, Any] | None, reason: str) -> None:
+        """Write ``config.json`` and why the precision is what it is, or what is other than there.
+
+        Parameters
+        ----------
+        begun : dict, optional
+            What ``config.json`` holds, if the run was begun before.
+        reason : str
+            Of the precision; empty if it was said or has been kept.
+        """
+        if directory.is_finished(self.dir) or not distributed.is_main_process():
+            return
+        now = environment(self.compute)
+        if begun is None:
+            directory.begin(self.dir, self.identity, now)
+            if reason:
+                self.log(reason)
+        elif changed := differences(begun["environment"], now):
+            self.log(
+                "This run was begun elsewhere, so that its last digits may be others than "
+                f"without the interruption: {', '.join(changed)}."
+            )
 
     def note(self, message: str) -> None:
         """Add a line to ``log.txt``."""
