@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Literal
 
 from de3dgan.base.cli import command_line
+from de3dgan.base.recipe import Protocol
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Config:
     trials: tuple[int, ...] = (0,)  # rows of the store's trials.csv
     draw: int = 0  # another number gives other EEG with the same DE
     fold: int = 0  # fold of the generator
-    protocol: Literal["trial", "video", "subject", "window"] = "trial"  # protocol of the generator
+    protocol: Protocol = "trial"  # protocol of the generator
     data_dir: Path | None = None  # store of the trials; default: the one it was trained on
     runs_dir: Path = Path("runs")  # where the stage scripts put their results
     device: Literal["auto", "cpu", "cuda"] = "auto"  # auto: a GPU if there is one

@@ -50,7 +50,7 @@ class Config(Recipe):
     weight_decay: float = 0.05  # of AdamW
     ema_decay: float = 0.99  # weights handed over are an EMA of those of about 1 / (1 - this) steps
     choose_by: Literal["val_loss", "val_balanced_accuracy"] = "val_loss"  # what chooses the epoch
-    # what is paired with real EEG; all but "generated" are controls, see README
+    # what is paired with real EEG; all but "generated" are controls: docs/evaluation.md
     augmentation: Literal["generated", "none", "noise", "surrogate", "shuffled"] = "generated"
     label_weight: float = 1.0  # weight of its cross entropy, that of real EEG being 1
     consistency_weight: float = 0.0  # weight of the features' distance

@@ -14,6 +14,7 @@ import pytest
 
 from de3dgan.base.recipe import SCRIPTS, find_scripts, load_script
 from tests.conftest import ROOT
+from tests.test_repository import ROOMS
 
 DOCUMENTS = sorted(
     path
@@ -211,7 +212,10 @@ def test_python_in_the_guides_is_python_and_imports_what_there_is():
         for block in re.findall(r"^```python\n(.*?)^```", path.read_text(), re.S | re.M):
             compile(block, str(path), "exec")
             imports = [line for line in block.splitlines() if line.startswith(("import", "from"))]
-            exec("\n".join(imports), {})
+            imported = {}
+            exec("\n".join(imports), imported)
+            for name, attribute in re.findall(r"\b(\w+)\.(\w+)", block):
+                assert name not in imported or hasattr(imported[name], attribute), (name, attribute)
             found += len(imports)
     assert found > 2
 
@@ -241,7 +245,13 @@ def test_the_demo_table_is_one_that_make_demo_prints():
     assert rows[:6] == ["test split", *baselines.NAMES.values()]
 
 
-# --- words
+# --- rooms
+
+
+def test_the_table_of_rooms_is_that_of_the_folders():
+    table = (ROOT / "docs" / "design.md").read_text().partition("## Rooms")[2].partition("##")[0]
+    rooms = re.findall(r"^\| `(?:de3dgan/)?(\w+)/` \|", table, re.M)
+    assert rooms == ROOMS
 
 
 def test_documents_are_not_ignored_by_git():

@@ -30,6 +30,8 @@ SCRIPTS = {
     "finetune": "Finetune_Classifier",
 }
 N_FOLDS = 5
+#: What a split keeps on one side, see `de3dgan.data.splits`.
+Protocol = Literal["trial", "video", "subject", "random-frame"]
 
 #: Fields that the three stages of a fold must agree on.
 SHARED_BY_FOLD = ("fold", "protocol", "seed", "task", "ratings", "threshold", "method")
@@ -56,7 +58,7 @@ class Recipe:
     # --- where and on whom
     data_dir: Path  # store that preprocess_de.py made
     runs_dir: Path = Path("runs")  # where results go, and where earlier stages left theirs
-    protocol: Literal["trial", "video", "subject", "random-frame"] = "trial"  # see README
+    protocol: Protocol = "trial"  # what is never on both sides of the split, see README
     fold: int = 0  # which fifth is tested on, 0 to 4
     seed: int = 520  # draws the folds, the initial weights and the batches; published: 520
     device: Literal["auto", "cpu", "cuda"] = "auto"  # auto: a GPU if there is one

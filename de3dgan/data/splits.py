@@ -15,16 +15,17 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import get_args
 
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from de3dgan.base.errors import UserError
 from de3dgan.base.files import json_hash
-from de3dgan.base.recipe import N_FOLDS
+from de3dgan.base.recipe import N_FOLDS, Protocol
 from de3dgan.data.store import Store
 
-PROTOCOLS = ("trial", "video", "subject", "random-frame")
+PROTOCOLS = get_args(Protocol)
 
 
 @dataclass(frozen=True)
