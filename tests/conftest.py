@@ -184,6 +184,22 @@ def little_store(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def finished_runs(little_store, tmp_path_factory) -> Path:
+    """Return the runs of one fold, with one control and without figures; not to be changed."""
+    from de3dgan.figures import stages
+
+    runs = tmp_path_factory.mktemp("finished") / "runs"
+    chosen = {"protocol": "subject", "epochs": 2}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stages, "plotting", lambda run: False)
+        run_stage("gan", little_store, runs, **chosen)
+        run_stage("classifier", little_store, runs, **chosen)
+        for augmentation in ("generated", "none"):
+            run_stage("finetune", little_store, runs, **chosen, augmentation=augmentation)
+    return runs
+
+
+@pytest.fixture(scope="session")
 def deap_dir(tmp_path_factory) -> Path:
     """Return a folder of simulated DEAP files: 7 subjects, one with 8 trials, the rest with 4."""
     from de3dgan.data.simulation import Signal

@@ -13,21 +13,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tyro
 from matplotlib import image
 from sklearn import metrics
 
+from de3dgan.base.recipe import command_words, find_scripts, load_recipe
+from de3dgan.evaluation.baselines import NAMES as BASELINES
 from de3dgan.evaluation.metrics import METRICS
 from de3dgan.figures import style
+from de3dgan.reporting.commands import _wrapped
 from de3dgan.reporting.formats import Cell, Table, latex, latex_text
 from de3dgan.reporting.results import MODELS
 from de3dgan.reporting.study import COMPARISONS
 from tests.conftest import ROOT, load_script, run_here, run_stage
+from tests.planted import DONE, N_FRAMES, RATES, edit, edit_settings, plant
 
 REPORT = ROOT / "report.py"
-DONE = ("classifier", "finetune", "finetune-none")
-BASELINES = [model for model in MODELS if not model.startswith(("classifier", "finetune"))]
-RATES = {**dict.fromkeys(BASELINES, 0.5), "linear": 0.7, "classifier": 0.7, "finetune": 0.7}
-N_FRAMES = 12
 
 
 def smallest_png(*_) -> bytes:
@@ -40,19 +41,16 @@ def smallest_png(*_) -> bytes:
 @pytest.fixture
 def undrawn(monkeypatch):
     monkeypatch.setattr(style, "png", smallest_png)
+    monkeypatch.setattr("de3dgan.figures.stages.plotting", lambda run: False)
 
 
 @pytest.fixture(scope="module")
-def real_runs(little_store, tmp_path_factory) -> Path:
+def real_runs(finished_runs, tmp_path_factory) -> Path:
     """Return the runs of one fold, but for three controls; not to be changed."""
-    runs = tmp_path_factory.mktemp("real") / "runs"
-    chosen = {"protocol": "subject", "epochs": 2}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(style, "png", smallest_png)
-        run_stage("gan", little_store, runs, **chosen)
-        run_stage("classifier", little_store, runs, **chosen)
-        for augmentation in ("generated", "none"):
-            run_stage("finetune", little_store, runs, **chosen, augmentation=augmentation)
+    runs = tmp_path_factory.mktemp("real runs, größer")  # a blank and an umlaut
+    shutil.copytree(finished_runs / "valence", runs / "valence")
+    for name in ("traces", "spectrogram", "spectra", "de_maps"):
+        (runs / "valence" / "subject" / "fold0" / "gan" / f"{name}.png").write_bytes(smallest_png())
     return runs
 
 
@@ -68,65 +66,6 @@ def reported(real_runs) -> Path:
         "tables",
     ]
     return real_runs / "report"
-
-
-def plant(
-    runs: Path,
-    real: Path,
-    rates: dict[str, float],
-    task: str = "valence",
-    seed: int = 520,
-    stages: tuple[str, ...] = DONE,
-    **certificate: object,
-) -> Path:
-    """Write five folds in which each model is right about a frame as often as `rates` says.
-
-    They are those of `real`, but for 40 groups of 2 trials.
-    """
-    rng = np.random.default_rng(seed - 520)
-    for fold in range(5):
-        fold_dir = runs / task / "subject" / f"fold{fold}"
-        (fold_dir / "gan").mkdir(parents=True)
-        source = real / "valence" / "subject" / "fold0"
-        shutil.copy(source / "gan" / "model.pt", fold_dir / "gan")
-        trials = np.arange(16) + 16 * fold
-        groups = {f"p{t // 2:02d}": [int(t), int(t) + 1] for t in trials[::2]}
-        for stage in stages:
-            folder = fold_dir / stage
-            folder.mkdir()
-            for name in ("model.pt", "metrics.jsonl"):
-                shutil.copy(source / stage / name, folder)
-            edit(source / stage, folder, "result.json", fold=fold, seed=seed, task=task)
-            edit(source / stage, folder, "config.json")
-            edit(source / stage, folder, "leakage.json", test_groups=groups, **certificate)
-            settings = json.loads((folder / "config.json").read_text())["settings"]
-            edit(folder, folder, "config.json", settings={**settings, "fold": fold, "seed": seed})
-            write(folder / "predictions.csv", {"": rates.get(stage, 0.5)}, trials, rng)
-        write(
-            fold_dir / "classifier" / "baselines.csv", {m: rates[m] for m in BASELINES}, trials, rng
-        )
-    return runs
-
-
-def edit(source: Path, folder: Path, name: str, **changed: object) -> None:
-    """Write a JSON file anew, with changes."""
-    content = json.loads((source / name).read_text())
-    (folder / name).write_text(json.dumps({**content, **changed}))
-
-
-def write(path: Path, rates: dict[str, float], trials: np.ndarray, rng: np.random.Generator):
-    """Write predictions of two classes."""
-    rows = []
-    for model, rate in rates.items():
-        for trial in trials.tolist():
-            for frame, right in enumerate(rng.random(N_FRAMES) < rate):
-                p = 0.5 + (0.3 if right == trial % 2 else -0.3) + rng.uniform(-0.1, 0.1)
-                row = {"trial": trial, "frame": frame, "label": trial % 2, "p_0": 1 - p, "p_1": p}
-                rows.append({"model": model, **row} if model else row)
-    with open(path, "w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def report(runs: Path, *args: object) -> str:
@@ -146,7 +85,7 @@ class Page(HTMLParser):
 
     EMPTY = {"meta", "img", "br", "link", "hr"}
 
-    def __init__(self, html: str):
+    def __init__(self, html: str, keep_lines: bool = False):
         super().__init__()
         self.open: list[str] = []
         self.tags: list[tuple[str, dict[str, str | None]]] = []
@@ -155,7 +94,8 @@ class Page(HTMLParser):
         self.feed(html)
         self.close()
         assert not self.open
-        self.text = " ".join(self.text.split())
+        if not keep_lines:
+            self.text = " ".join(self.text.split())
 
     def handle_starttag(self, tag, attrs):
         self.tags.append((tag, dict(attrs)))
@@ -288,57 +228,88 @@ def test_quality_and_certificate_are_those_of_the_stages(real_runs, reported):
     assert f"Fold 0, tested on {', '.join(certificate['test_groups'])}" in page.text
 
 
-def test_commands_would_make_the_same_runs_again(real_runs, reported):
-    import tyro
+# --- the commands
 
-    html = (reported / "report.html").read_text()
-    block = Page(html).text.partition("To make it again")[2]
-    commands = re.findall(r"python (\S+\.py) ([^;]*?)(?= python | done)", block)
-    assert len(commands) == 4
+
+def commands(html: str) -> list[tuple[str, list[str]]]:
+    """Return the script and the words after it of each command of a page, of fold 0."""
+    lines = Page(html, keep_lines=True).text.partition("To make it again")[2]
+    block = lines[: lines.index("python report.py")].replace("$fold", "0").replace("\\\n", " ")
+    assert all(len(line) < 160 for line in lines.splitlines())
+    found = [shlex.split(line) for line in block.splitlines() if line.startswith("  python ")]
+    return [(words[1], words[2:]) for words in found]
+
+
+def settings_of(config: object, like: dict) -> dict:
+    return json.loads(json.dumps({key: getattr(config, key) for key in like}))
+
+
+def test_commands_would_make_the_same_runs_again(real_runs, reported):
+    found = commands((reported / "report.html").read_text())
+    assert len(found) == 4
     folder = real_runs / "valence" / "subject" / "fold0"
-    for (script, flags), stage in zip(commands, ("gan", *DONE), strict=True):
+    for (script, words), stage in zip(found, ("gan", *DONE), strict=True):
         config_class = load_script(stage.partition("-")[0]).Config
         assert (ROOT / script).is_file()
-        words = shlex.split(flags.replace("\\ ", "").replace("$fold", "0"))
         config = tyro.cli(config_class, args=words)
         assert config.runs_dir.resolve() == real_runs.resolve()
         wanted = json.loads((folder / stage / "config.json").read_text())["settings"]
-        found = json.loads(json.dumps({key: getattr(config, key) for key in wanted}))
-        assert found == wanted
+        assert settings_of(config, wanted) == wanted
 
 
 @pytest.mark.parametrize(
-    "settings",
-    [
-        {"epochs": 1},
-        pytest.param(
-            {"epochs": 1, "dropout": 0.7, "choose_by": "val_loss"},
-        ),
-    ],
+    "settings", [{"epochs": 1}, {"epochs": 1, "dropout": 0.7, "choose_by": "val_loss"}]
 )
 def test_commands_of_a_published_run_say_what_is_not_published(
     settings, little_store, tmp_path, undrawn
 ):
     """The second's are the defaults of our method, and not of the paper's."""
-    import tyro
-
     run_stage("classifier", little_store, tmp_path, "published", **settings)
-    block = Page(report(tmp_path)).text.partition("To make it again")[2]
-    ((script, flags),) = re.findall(r"python (\S+_\S+\.py) ([^;]*?)(?= python | done)", block)
-    words = shlex.split(flags.replace("\\ ", "").replace("$fold", "0"))
+    ((_, words),) = commands(report(tmp_path))
     assert "published" in words
     config = tyro.cli(load_script("classifier").Published, args=words)
     folder = tmp_path / "valence" / "trial" / "fold0" / "classifier"
     wanted = json.loads((folder / "config.json").read_text())["settings"]
-    found = json.loads(json.dumps({key: getattr(config, key) for key in wanted}))
-    assert found == wanted
+    assert settings_of(config, wanted) == wanted
+
+
+@pytest.mark.parametrize("method", ["spectral", "published"])
+@pytest.mark.parametrize("stage", ["gan", "classifier", "finetune"])
+@pytest.mark.parametrize("task", ["valence", "four_class", "workload"])
+def test_any_setting_comes_back_from_a_command(task, stage, method):
+    """Tuples, a negative threshold, names with blanks and quotes, defaults of copied scripts."""
+    script = find_scripts(stage)[task]
+    recipe = load_recipe(script, method)
+    default = recipe()
+    changed = {"threshold": -1.5, "seed": 3, "ratings": ("arousal", "dominance")}
+    if hasattr(default, "widths"):
+        changed["widths"] = tuple(width + 1 for width in default.widths)
+    if hasattr(default, "class_names"):
+        changed["class_names"] = ("a b", "it's", "c", "$fold")
+    for wanted in (default, recipe(**changed)):
+        command = _wrapped(["python", *command_words(script.name, wanted.settings(), recipe)])
+        words = shlex.split("\n".join(command).replace("\\\n", " "))
+        assert ("published" in words) == (method == "published")
+        assert tyro.cli(recipe, args=words[2:]) == wanted
+    assert len(command) > 1 and all(len(line) < 100 for line in command)
+
+
+def test_commands_of_a_task_without_scripts_say_where_its_name_goes(
+    finished_runs, tmp_path, undrawn
+):
+    runs = plant(tmp_path / "runs", finished_runs, task="joy", folds=[0], stages=["classifier"])
+    ((script, words),) = commands(report(runs))
+    assert script == "SA-ST_Net_Classifier_<your task>.py"
+    recipe = load_recipe(find_scripts("classifier")["valence"])
+    wanted = json.loads((runs / "joy/subject/fold0/classifier/config.json").read_text())["settings"]
+    assert settings_of(tyro.cli(recipe, args=words), wanted) == wanted
 
 
 # --- the figures
 
 
-def test_numbers_are_those_of_scikit_learn(real_runs, tmp_path, undrawn):
-    runs = plant(tmp_path / "runs", real_runs, {**RATES, "svm": 0.8})
+def test_numbers_are_those_of_scikit_learn(finished_runs, tmp_path, undrawn):
+    runs = plant(tmp_path / "runs", finished_runs, {**RATES, "svm": 0.8})
     page = Page(report(runs))
     for unit in ("frame", "trial"):
         rows = table(runs / "report", f"valence-subject-models-per-{unit}")
@@ -386,9 +357,9 @@ def pooled(runs: Path, file: str, model: str, unit: str) -> tuple[np.ndarray, np
         (0.6, "no evidence", "No evidence at this sample size: balanced accuracy is"),
     ],
 )
-def test_verdict_is_that_of_planted_predictions(rate, kind, says, real_runs, tmp_path, undrawn):
+def test_verdict_is_that_of_planted_predictions(rate, kind, says, finished_runs, tmp_path, undrawn):
     rates = {**RATES, "finetune": rate, "finetune-none": 0.6, "classifier": 0.9}
-    runs = plant(tmp_path / "runs", real_runs, rates)
+    runs = plant(tmp_path / "runs", finished_runs, rates)
     page = Page(report(runs))
     assert says in page.text
     assert f"verdict {kind}" in [attributes.get("class") for attributes in page.all("div")]
@@ -409,10 +380,10 @@ def test_verdict_is_that_of_planted_predictions(rate, kind, says, real_runs, tmp
     assert row[1].strip() == words
 
 
-def test_several_seeds_are_shown_as_spread_not_as_their_best(real_runs, tmp_path, undrawn):
+def test_several_seeds_are_shown_as_spread_not_as_their_best(finished_runs, tmp_path, undrawn):
     runs = tmp_path / "runs"
     for seed, rate in ((520, 0.5), (521, 0.9)):
-        plant(runs / f"seed{seed}", real_runs, {**RATES, "classifier": rate}, seed=seed)
+        plant(runs / f"seed{seed}", finished_runs, {**RATES, "classifier": rate}, seed=seed)
     page = Page(report(runs))
     rows = table(runs / "report", "valence-subject-models-per-frame")
     row = next(row for row in rows if (row["model"], row["metric"]) == ("classifier", "accuracy"))
@@ -425,8 +396,8 @@ def test_several_seeds_are_shown_as_spread_not_as_their_best(real_runs, tmp_path
     assert page.rows("seed")[0][1].strip() == "520, 521"
 
 
-def test_unfinished_and_unlike_controls_are_noted(real_runs, tmp_path, undrawn):
-    runs = plant(tmp_path / "runs", real_runs, RATES)
+def test_unfinished_and_unlike_controls_are_noted(finished_runs, tmp_path, undrawn):
+    runs = plant(tmp_path / "runs", finished_runs)
     folder = runs / "valence" / "subject" / "fold3" / "finetune-none"
     (folder / "result.json").unlink()
     text = Page(report(runs)).text
@@ -434,10 +405,9 @@ def test_unfinished_and_unlike_controls_are_noted(real_runs, tmp_path, undrawn):
     assert "No verdict on generated EEG yet" in text and "--augmentation none" in text
     shutil.rmtree(runs)
 
-    plant(runs, real_runs, RATES)
+    plant(runs, finished_runs)
     for path in runs.glob("valence/subject/fold*/finetune-none/config.json"):
-        settings = json.loads(path.read_text())["settings"]
-        edit(path.parent, path.parent, "config.json", settings={**settings, "epochs": 99})
+        edit_settings(path.parent, epochs=99)
     text = Page(report(runs)).text
     assert f"Not comparable: {MODELS['finetune-none']} differs from stage 3 in epochs" in text
     assert "No verdict on generated EEG yet" in text
@@ -472,10 +442,10 @@ def test_leaky_runs_are_marked_everywhere(little_store, tmp_path, undrawn):
     assert "does NOT cover chance" in page.text
 
 
-def test_only_what_is_leaky_is_marked(real_runs, tmp_path, undrawn):
-    runs = plant(tmp_path / "runs", real_runs, RATES)
+def test_only_what_is_leaky_is_marked(finished_runs, tmp_path, undrawn):
+    runs = plant(tmp_path / "runs", finished_runs)
     for path in runs.glob("valence/subject/fold*/finetune/leakage.json"):
-        edit(path.parent, path.parent, path.name, leaky=True, reasons=["It has seen p01."])
+        edit(path, leaky=True, reasons=["It has seen p01."])
     page = Page(report(runs))
     assert "Leaky are: stage 3." in page.text and "It has seen p01." in page.text
     assert all("⚠ leaky" in row[0] for row in page.rows(MODELS["finetune"]))
@@ -529,12 +499,10 @@ def test_latex_escapes():
     assert r" & \scriptsize $-$1 to 0 \\" in lines
 
 
-def test_html_escapes(real_runs, tmp_path, undrawn):
-    runs = plant(tmp_path / "runs", real_runs, RATES)
+def test_html_escapes(finished_runs, tmp_path, undrawn):
+    runs = plant(tmp_path / "runs", finished_runs, folds=[0])
     for path in runs.glob("valence/subject/fold*/*/config.json"):
-        settings = json.loads(path.read_text())["settings"]
-        settings["class_names"] = ["<b>low", "high & dry"]
-        edit(path.parent, path.parent, "config.json", settings=settings)
+        edit_settings(path.parent, class_names=["<b>low", "high & dry"])
     html = report(runs)
     assert "&lt;b&gt;low, high &amp; dry" in html and "<b>" not in html
 
@@ -559,7 +527,7 @@ def damage_history(fold: Path) -> str:
 
 
 def damage_quality(fold: Path) -> str:
-    edit(fold / "gan", fold / "gan", "result.json", quality=[])
+    edit(fold / "gan" / "result.json", quality=[])
     return "result.json is damaged: quality is [], and must be an object: rerun the gan stage"
 
 
@@ -594,19 +562,19 @@ def test_no_runs_at_all(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_an_unfinished_seed_is_left_out_and_said(real_runs, tmp_path, undrawn):
+def test_an_unfinished_seed_is_left_out_and_said(finished_runs, tmp_path, undrawn):
     runs = tmp_path / "runs"
     for seed in (520, 521):
-        plant(runs / f"seed{seed}", real_runs, RATES, seed=seed)
+        plant(runs / f"seed{seed}", finished_runs, seed=seed)
     shutil.rmtree(runs / "seed521" / "valence" / "subject" / "fold4")
     page = Page(report(runs))
     assert "Seed 521 has 4 of 5 folds: it is left out." in page.text
     assert page.rows("seed")[0][1].strip() == "520"
 
 
-def test_several_studies_share_a_page(real_runs, tmp_path, undrawn):
-    runs = plant(tmp_path / "runs", real_runs, RATES)
-    plant(runs, real_runs, {**RATES, "finetune": 0.9}, task="arousal")
+def test_several_studies_share_a_page(finished_runs, tmp_path, undrawn):
+    runs = plant(tmp_path / "runs", finished_runs)
+    plant(runs, finished_runs, {**RATES, "finetune": 0.9}, task="arousal")
     page = Page(report(runs))
     assert [a["id"] for a in page.all("h2")] == ["arousal-subject", "valence-subject"]
     assert "Task arousal, protocol subject: ▲ Generated EEG helped" in page.text
