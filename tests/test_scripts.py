@@ -17,7 +17,6 @@ from de3dgan.data.opening import open_store
 from de3dgan.data.splits import class_labels, make_split
 from de3dgan.data.store import Store
 from de3dgan.data.synthetic import write_store
-from de3dgan.reporting.results import read_fold
 from de3dgan.reporting.summary import describe
 from tests.conftest import (
     FOLDERS,
@@ -409,11 +408,12 @@ def test_the_summary_prints_a_table_of_what_the_stages_reported(runs):
     assert heading == [
         f"{u}: {m}" for u in ("frame", "trial") for m in ("accuracy", "balanced", "AUC")
     ]
-    # Of the tables of predictions, whose six digits may tie where those of the networks do not.
-    predictions = read_fold(folder).predictions
-    models = {"majority": "majority", "stage 2": "classifier", "stage 3": "finetune"}
-    for start, model in models.items():
-        figures = predictions[model].scores()
+    expected = {
+        "majority": read_result(folder / "finetune")["majority"],
+        "stage 2": read_result(folder / "classifier")["test"],
+        "stage 3": read_result(folder / "finetune")["test"],
+    }
+    for start, figures in expected.items():
         (cells,) = (cells for name, cells in rows.items() if name.startswith(start))
         assert cells == [
             f"{figures[u][m]:.3f}"

@@ -126,7 +126,7 @@ _GENERATOR_FIELDS = {
         },
     },
 }
-#: How far the probabilities of a row, which are rounded to six digits, may be from adding up to 1.
+#: How far the probabilities of a row, which are rounded, may be from adding up to 1.
 _ROUNDING = 1e-4
 
 
