@@ -18,15 +18,20 @@ from __future__ import annotations
 
 import re
 import warnings
+from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from de3dgan.base.errors import UserError
 from de3dgan.base.paths import display_path
-from de3dgan.data.edf import check_edf
+from de3dgan.data.bounded import read_bounded
 from de3dgan.data.sources import Segment, Subject, Trial
 from de3dgan.eeg.sampling import SFREQ
+
+if TYPE_CHECKING:
+    import mne
 
 DEFAULT_DIR = "eeg_dataset/EEGMAT"
 
@@ -36,6 +41,11 @@ SHORTEST_BASELINE = 2 * SFREQ
 
 #: Samples at the end of a file that are filler (2 s; 1.3 to 1.96 s in the 72 files).
 FILLER = 2 * SFREQ
+
+#: Bytes of the largest file, 15 times those of EEGMAT at 500 Hz.
+LARGEST_FILE = 2**26
+#: Sampling rates in Hz: the gamma band ends at 45 Hz, and more is not sampled on the scalp.
+SLOWEST, FASTEST = 100, 20_000
 
 #: Labels of electrodes; what else is in the files is none: the ear reference and the ECG.
 _EEG = re.compile("EEG (?!A2-A1)")
@@ -64,9 +74,15 @@ def find(data_dir: Path) -> dict[str, list[Path]]:
 
 def read(subject: str, files: list[Path]) -> Subject:
     """Read one subject's pair of EDF files, at 128 Hz or as published at 500 Hz."""
-    (ch_names, rest), (task_names, task) = (_read_edf(path) for path in files)
+    (names, rest), (task_names, task) = (
+        read_bounded(_read_edf, path, "EDF file of EEG", LARGEST_FILE) for path in files
+    )
+    ch_names, task_names = names.tolist(), task_names.tolist()
     if set(task_names) != set(ch_names):
-        raise UserError(f"{files[0].name} and {files[1].name} have different EEG channels.")
+        raise UserError(
+            f"{files[0].name} and {files[1].name} have different EEG channels: leave that subject "
+            "out."
+        )
     task = task[[task_names.index(name) for name in ch_names]]
     _refuse_shorter(files[0], rest, SHORTEST_BASELINE + TRIAL)
     _refuse_shorter(files[1], task, TRIAL)
@@ -77,7 +93,7 @@ def read(subject: str, files: list[Path]) -> Subject:
     rest_start = rest.shape[1] - TRIAL
     return Subject(
         subject=subject,
-        ch_names=ch_names,
+        ch_names=tuple(ch_names),
         recordings=[rest, task],
         baselines=[Segment(0, 0, min(TRIAL, rest_start))],
         n_baseline_times=TRIAL,
@@ -88,32 +104,73 @@ def read(subject: str, files: list[Path]) -> Subject:
     )
 
 
-def _read_edf(path: Path) -> tuple[tuple[str, ...], np.ndarray]:
-    """Return the channel names and the EEG, (n_chans, n_times) in µV at `SFREQ`, of one file."""
+def _read_edf(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return channel names, (n_chans,), and EEG, (n_chans, n_times) in µV at `SFREQ`, of one file.
+
+    Raises whatever it comes to: `read_bounded` makes a sentence of it.
+    """
     import mne
 
-    try:
-        check_edf(path, _EEG)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            raw = mne.io.read_raw_edf(path, verbose="error")
-            raw.pick([name for name in raw.ch_names if _EEG.match(name)])
-            raw.load_data(verbose="error")
-            if raw.info["sfreq"] != SFREQ:
-                raw.resample(SFREQ, method="polyphase", pad="constant", verbose="error")
-    except Exception as error:
-        reason = " ".join(str(error).split()).split(". ")[0].rstrip(".")
-        raise UserError(
-            f"{display_path(path)} is damaged or no EDF file of EEG ({reason}): copy it anew, or "
-            "leave that subject out."
-        ) from None
-    names = [name.removeprefix("EEG ").upper() for name in raw.ch_names]
-    return tuple(RENAMED.get(name, name) for name in names), raw.get_data(units="uV")[:, :-FILLER]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        # If a header contradicts itself or the file, MNE goes on with a guess.
+        warnings.filterwarnings("error", "Number of records|Header information|Scaling|Physical")
+        try:
+            raw = mne.io.read_raw_edf(path, verbose="warning")
+        except AssertionError:
+            raise ValueError("its header is not as long as it says") from None
+        names = [name for name in raw.ch_names if _EEG.match(name)]
+        _refuse_header(path, raw, names)
+        raw.pick(names)
+        raw.load_data(verbose="error")
+        if raw.info["sfreq"] != SFREQ:
+            raw.resample(SFREQ, method="polyphase", pad="constant", verbose="error")
+    names = [name.removeprefix("EEG ").upper() for name in names]
+    names = [RENAMED.get(name, name) for name in names]
+    return np.array(names), raw.get_data(units="uV")[:, :-FILLER]
+
+
+def _refuse_header(path: Path, raw: mne.io.BaseRaw, names: list[str]) -> None:
+    """Refuse what MNE would read, though it is no EEG or there is more or less of it in the file.
+
+    Of a header, MNE keeps for itself more than `raw.info` has.
+    """
+    header = raw._raw_extras[0]
+    with open(path, "rb") as file:
+        file.seek(192)
+        if file.read(5) == b"EDF+D":
+            raise ValueError("its recording has gaps (EDF+D)")
+    lengths = header["n_samps"]
+    size = header["data_offset"] + 2 * header["n_records"] * lengths.sum()
+    if size != path.stat().st_size or lengths.min() < 1:
+        raise ValueError(f"its header speaks of {size} bytes, and it has {path.stat().st_size}")
+    channels = [raw.ch_names.index(name) for name in names]
+    sfreqs = set(lengths[header["sel"]][channels] / header["record_length"][0])
+    if len(sfreqs) != 1:
+        raise ValueError("it has no EEG, or EEG channels of different sampling rates")
+    (sfreq,) = sfreqs
+    if not SLOWEST <= sfreq <= FASTEST:
+        raise ValueError(f"it is sampled at {sfreq:g} Hz, not at {SLOWEST} to {FASTEST}")
+    if abs(Fraction(sfreq).limit_denominator(100) / Fraction(sfreq) - 1) > 1e-12:
+        raise ValueError(f"its sampling rate, {sfreq} Hz, is no simple ratio")
+    for name, channel in zip(names, channels, strict=True):
+        unit, volts = raw._orig_units[name], header["units"][channel]
+        low, high = header["physical_min"][channel], header["physical_max"][channel]
+        if not name.isprintable():
+            raise ValueError(f"a channel is called {name!r}")
+        if unit not in ("µV", "mV", "V"):
+            raise ValueError(f"{name} is in {unit!r}, not in uV, mV or V")
+        if low == high or not (
+            -32768 <= header["digital_min"][channel] < header["digital_max"][channel] <= 32767
+        ):
+            raise ValueError(f"{name} has no range of values")
+        if not max(abs(low), abs(high)) * volts <= 1:
+            raise ValueError(f"{name} ranges beyond 1 V, as no EEG does")
 
 
 def _refuse_shorter(path: Path, eeg: np.ndarray, n_times: int) -> None:
     if eeg.shape[1] < n_times:
         raise UserError(
             f"{display_path(path)} has {eeg.shape[1] / SFREQ:g} s of EEG before its last 2 s, "
-            f"which are filler, and {n_times / SFREQ:g} s are needed."
+            f"which are filler, and {n_times / SFREQ:g} s are needed: leave that subject out."
         )
