@@ -3,7 +3,7 @@
     .venv/bin/python benchmarks/stress_files.py --n 1000 --seed 0
 
 Half of the files are DEAP's `.dat`, made from simulated subjects, half EDF files, made from the
-bundled EEGMAT. Each is read as preprocessing reads it, but may take 5 s of processor time only.
+bundled EEGMAT. Each is read as preprocessing reads it, but may take 3 s of processor time only.
 What comes back must be one sentence that names the file, or what an independent reading of the file
 gives; nothing may be printed, warned of or run. Prints a table; exits with 1 if any file failed.
 """
@@ -42,7 +42,7 @@ from de3dgan.data.sources import deap, eegmat
 from de3dgan.data.synthetic import Signal, simulate_subject, write_deap
 
 #: Seconds of processor time that a file may take, and of waiting on a busy machine.
-CPU_SECONDS, SECONDS = 5, 60
+CPU_SECONDS, SECONDS = 3, 60
 #: The file that hostile ones try to make.
 CANARY = "canary"
 RNG = np.random.Generator
@@ -95,29 +95,16 @@ def main(config: Config) -> None:
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         for number, source in zip(range(config.n), itertools.cycle(turns), strict=False):
             name = next(turns[source])
-            row = tried(
-                Path(folder), source, KINDS[name](np.random.default_rng([config.seed, number]))
-            )
-            rows.setdefault(": ".join(name), []).append(row)
+            case = KINDS[name](np.random.default_rng([config.seed, number]))
+            rows.setdefault(": ".join(name), []).append(tried(Path(folder), source, case))
+    total = [row for of_kind in rows.values() for row in of_kind]
     print("| kind | tried | refused | correct | failed | slowest (s) | most memory (MiB) |")
     print("|---|---|---|---|---|---|---|")
-    for name, of_kind in [
-        *sorted(rows.items()),
-        ("all", [row for kind in rows.values() for row in kind]),
-    ]:
-        counts = [
-            sum(row["how"] == how for row in of_kind) for how in ("refused", "correct", "failed")
-        ]
+    for name, of_kind in [*sorted(rows.items()), ("all", total)]:
+        hows = [row["how"] for row in of_kind]
+        counts = " | ".join(str(hows.count(how)) for how in ("refused", "correct", "failed"))
         slowest, peak = (max(row[key] for row in of_kind) for key in ("seconds", "peak_mib"))
-        print(
-            "|",
-            name,
-            "|",
-            len(of_kind),
-            "|",
-            *(f"{n} |" for n in counts),
-            f"{slowest:.1f} | {peak:.0f} |",
-        )
+        print(f"| {name} | {len(of_kind)} | {counts} | {slowest:.1f} | {peak:.0f} |")
     failed = [f"\n{name}: {row['why']}" for name in rows for row in rows[name] if row["why"]]
     print(*failed, sep="\n")
     sys.exit(bool(failed))
@@ -253,9 +240,9 @@ def flipped(content: bytes, places: np.ndarray, rng: RNG) -> bytes:
 
 def shifted(content: bytes, head: int, rng: RNG) -> bytes:
     """Return `content` with some bytes taken out or put in, as often within `head` as anywhere."""
-    place = int(rng.integers(rng.choice([head, len(content)])))
+    place = int(rng.choice([rng.integers(head), rng.integers(len(content)), len(content)]))
     length = int(rng.choice([1, 2, 8, 256]))
-    if rng.random() < 0.5:
+    if rng.random() < 0.5 and place < len(content):
         return content[:place] + content[place + length :]
     return content[:place] + rng.bytes(length) + content[place:]
 
@@ -267,9 +254,6 @@ def truncated(content: bytes, head: int, rng: RNG) -> bytes:
 
 kind("deap", "truncated")(lambda rng: Case(truncated(good_dat()[0], 600, rng)))
 kind("deap", "bytes taken out or put in")(lambda rng: Case(shifted(good_dat()[0], 600, rng)))
-kind("deap", "bytes after the end")(
-    lambda rng: Case(good_dat()[0] + rng.bytes(rng.integers(1, 99)))
-)
 
 
 @kind("deap", "bits flipped")
@@ -333,7 +317,7 @@ def dat_wrong(rng: RNG) -> Case:
 #: What published tricks import, with arguments by which it would make the canary.
 TOUCH, OPEN = f"touch {CANARY}", f"open({CANARY!r}, 'w')"
 TRICKS: list[tuple[str, str, tuple[str, ...]]] = [
-    *((module, "system", (TOUCH,)) for module in ("os", "posix", "nt", "sys.modules.os")),
+    *((module, "system", (TOUCH,)) for module in ("os", "posix", "sys.modules.os")),
     *(("subprocess", name, (TOUCH, "1")) for name in ("Popen", "run", "getoutput")),
     *((m, n, (OPEN,)) for m in ("builtins", "__builtin__") for n in ("exec", "eval", "apply")),
     ("builtins", "getattr", ("os", "system")), ("importlib", "import_module", ("antigravity",)),
@@ -341,9 +325,9 @@ TRICKS: list[tuple[str, str, tuple[str, ...]]] = [
     ("shutil", "copyfile", ("s01.dat", CANARY)), ("io", "open", (CANARY, "w")),
     ("pickle", "loads", (CANARY,)), ("copyreg", "add_extension", ("os", "system", "1")),
     ("_codecs", "decode", (CANARY, "rot13")), ("_codecs", "encode", (CANARY, "zip")),
-    ("numpy", "load", (CANARY,)), ("numpy", "memmap", (CANARY,)), ("numpy", "dtype.newbyteorder", ("S",)),
-    ("numpy.core.multiarray", "scalar", (CANARY,)), ("numpy._core.multiarray", "fromfile", (CANARY,)),
-    ("numpy._core.numeric", "sys.modules", ()), ("torch", "load", (CANARY,)),
+    ("numpy", "load", (CANARY,)), ("numpy", "dtype.newbyteorder", ("S",)),
+    ("numpy.core.multiarray", "scalar", (CANARY,)), ("numpy._core.numeric", "sys.modules", ()),
+    ("numpy._core.multiarray", "fromfile", (CANARY,)), ("torch", "load", (CANARY,)),
     ("de3dgan.data.sources.deap", "write", (CANARY,)), ("__main__", "__builtins__", ()),
 ]  # fmt: skip
 #: All that a `.dat` may name.
@@ -368,32 +352,34 @@ def packed(values: tuple[str, ...]) -> bytes:
 
 
 DTYPE, ENCODE = named("numpy", "dtype"), named("_codecs", "encode")
-#: By which opcodes a name is called: each is a function of the name and the arguments.
-CALLS: dict[str, Callable[[str, str, tuple[str, ...]], bytes]] = {
-    "GLOBAL, REDUCE": lambda m, n, a: named(m, n) + packed(a) + b"R",
-    "STACK_GLOBAL, REDUCE": lambda m, n, a: text(m) + text(n) + b"\x93" + packed(a) + b"R",
-    "INST": lambda m, n, a: b"(" + b"".join(map(text, a)) + f"i{m}\n{n}\n".encode(),
-    "OBJ": lambda m, n, a: b"(" + named(m, n) + b"".join(map(text, a)) + b"o",
-    "NEWOBJ": lambda m, n, a: named(m, n) + packed(a) + b"\x81",
-    "NEWOBJ_EX": lambda m, n, a: named(m, n) + packed(a) + b"}\x92",
-    "BUILD of a type": lambda m, n, a: (
-        DTYPE + text("f8") + b"\x85R}" + text("__setstate__") + named(m, n) + b"sb" + packed(a) + b"b"
-    ),
-    "BUILD of slots": lambda m, n, a: (
-        named("numpy", "ndarray") + b"N}" + text("__reduce__") + named(m, n) + b"s\x86b" + packed(a) + b"R"
-    ),
-    "called by the class of arrays": lambda m, n, a: (
-        named("numpy.core.multiarray", "_reconstruct") + named(m, n) + b")" + text("b") + b"\x87R"
-    ),
-    "called by the type of arrays": lambda m, n, a: DTYPE + named(m, n) + b"\x85R",
-    "called by a string of bytes": lambda m, n, a: ENCODE + named(m, n) + text("latin1") + b"\x86R",
-    "EXT1": lambda m, n, a: b"\x82\x01" + packed(a) + b"R",
-    "EXT4": lambda m, n, a: b"\x84\x01\x00\x00\x00" + packed(a) + b"R",
-    "PERSID": lambda m, n, a: f"P{m}.{n}\n".encode() + packed(a) + b"R",
-    "BINPERSID": lambda m, n, a: text(f"{m}.{n}") + b"Q" + packed(a) + b"R",
-    "a name as a string": lambda m, n, a: text(f"{m}.{n}") + packed(a) + b"R",
-    "NEXT_BUFFER": lambda m, n, a: b"\x97\x98" + named(m, n) + packed(a) + b"R",
-}  # fmt: skip
+
+
+def calls(module: str, name: str, values: tuple[str, ...]) -> list[bytes]:
+    """Return all ways to call a name with strings, each as opcodes."""
+    function, dotted = named(module, name), f"{module}.{name}"
+    args, strings = packed(values), b"".join(map(text, values))
+    rebuild = named("numpy.core.multiarray", "_reconstruct")
+    return [
+        function + args + b"R",
+        text(module) + text(name) + b"\x93" + args + b"R",  # STACK_GLOBAL
+        b"(" + strings + f"i{module}\n{name}\n".encode(),  # INST
+        b"(" + function + strings + b"o",  # OBJ
+        function + args + b"\x81",  # NEWOBJ
+        function + args + b"}\x92",  # NEWOBJ_EX
+        DTYPE + text("f8") + b"\x85R}" + text("__setstate__") + function + b"sb" + args + b"b",
+        named("numpy", "ndarray") + b"N}" + text("__call__") + function + b"s\x86b" + args + b"R",
+        rebuild + function + b")" + text("b") + b"\x87R",
+        DTYPE + function + b"\x85R",
+        ENCODE + function + text("latin1") + b"\x86R",
+        b"\x82\x01" + args + b"R",  # EXT1
+        b"\x84\x01\x00\x00\x00" + args + b"R",  # EXT4
+        f"P{dotted}\n".encode() + args + b"R",  # PERSID
+        text(dotted) + b"Q" + args + b"R",  # BINPERSID
+        text(dotted) + args + b"R",
+        b"\x97\x98" + function + args + b"R",  # NEXT_BUFFER
+    ]
+
+
 PLACES = ("whole", "before", "value", "key", "list", "after")
 
 
@@ -415,8 +401,8 @@ def hostile(opcodes: bytes, where: str) -> Case:
 @kind("deap", "tricks that reach code")
 def dat_tricks(rng: RNG) -> Case:
     """Call what would make the canary, by any opcode, anywhere in an otherwise good file."""
-    call = list(CALLS.values())[rng.integers(len(CALLS))]
-    return hostile(call(*TRICKS[rng.integers(len(TRICKS))]), PLACES[rng.integers(len(PLACES))])
+    ways = calls(*TRICKS[rng.integers(len(TRICKS))])
+    return hostile(ways[rng.integers(len(ways))], str(rng.choice(PLACES)))
 
 
 @kind("deap", "arrays that lie about their memory")
@@ -459,9 +445,9 @@ def dat_huge(rng: RNG) -> Case:
 def dat_stretched(rng: RNG) -> Case:
     """Declare sizes that the file has: it is stretched with zeros, which take no room on disk."""
     good, *_, places = good_dat()
-    head, length = good[: places[1] - 5], struct.pack("<Q", 2**29)
-    kinds = [(head + b"\x8e" + length, 2**30), (b"\x80\x04\x8d" + length, 2**30), (good, 2**40)]
-    kinds += [(start, 2**29) for start in (head + b"S'", head + b"V", b"I", b"cos\n", b"")]
+    head, length = good[: places[1] - 5], struct.pack("<Q", 2**27)
+    kinds = [(head + b"\x8e" + length, 2**28), (b"\x80\x04\x8d" + length, 2**28), (good, 2**40)]
+    kinds += [(start, 2**27) for start in (head + b"S'", head + b"V", b"I", b"cos\n", b"")]
     content, size = kinds[rng.integers(len(kinds))]
     return Case(content, size=size)
 
@@ -511,7 +497,7 @@ def dat_random(rng: RNG) -> Case:
     parts += [b"K\x01", b"M\x80\x1f", b"q\x01", b"h\x01", b"I00\n", b"S'a\\x00'\n", b"Va\n"] * 5
     parts += [b"(", b"t", b"R", b"b", b"\x85", b"\x86", b"\x87", b"}", b"s", b"u", b"]", b"a"] * 20
     chosen = rng.integers(len(parts), size=int(10 ** rng.uniform(0, 3)))
-    return hostile(b"".join(parts[i] for i in chosen), PLACES[rng.integers(len(PLACES))])
+    return hostile(b"".join(parts[i] for i in chosen), str(rng.choice(PLACES)))
 
 
 # --- EDF files
@@ -545,39 +531,67 @@ def with_field(content: bytes, field: str, value: str, signal: int = 0) -> bytes
     return content[:place] + value.encode("latin1").ljust(width)[:width] + content[place + width :]
 
 
+@cache
 def read_edf_plainly(content: bytes) -> tuple[list[str], np.ndarray] | None:
-    """Return electrodes and EEG in µV at 128 Hz as edfio reads them, or None if it is no EEG."""
+    """Return electrodes and EEG in µV at 128 Hz of an EDF file, or None if it is none.
+
+    An independent reading, which knows little of what is sensible.
+    """
     try:
-        file = edfio.read_edf(content, header_encoding="latin1")
-        signals = [s for s in file.signals if re.match("EEG (?!A2-A1)", s.label)]
+        n = int(content[252:256])
+
+        def column(field: str) -> list[str]:
+            place, width = SIGNAL_FIELDS[field]
+            start = 256 + n * place
+            return [
+                content[start + i * width : start + (i + 1) * width].decode("latin1").strip(" \0")
+                for i in range(n)
+            ]
+
+        lengths = [int(text) for text in column("samples")]
+        records, start = int(content[236:244]), int(content[184:192])
+        digital = np.frombuffer(content, "<i2", offset=start).reshape(records, sum(lengths))
+        duration = Fraction(content[244:252].decode().strip(" \0"))
+        stops = np.cumsum(lengths)
         names, eeg = [], []
-        n_bytes = sum(s._bytes_per_data_record for s in file._signals) * file.num_data_records
-        if file.bytes_in_header_record + n_bytes != len(content) or not file.is_continuous:
-            return None
-        for signal in signals:
-            duration = Fraction(content[244:252].decode().strip(" \0"))
-            ratio = 128 * duration / signal.samples_per_data_record
+        for i, label in enumerate(column("label")):
+            if not label.startswith("EEG ") or label.startswith("EEG A2-A1"):
+                continue
+            low, high, digital_low, digital_high = (
+                float(column(field)[i].replace(",", "."))
+                for field in ("physical min", "physical max", "digital min", "digital max")
+            )
+            gain = (high - low) / (digital_high - digital_low)
             volts = {"uV": 1e-6, "\xb5V": 1e-6, "\x83\xcaV": 1e-6, "mV": 1e-3, "V": 1}
-            values = signal.data * volts[signal.physical_dimension] * 1e6
+            if not np.isfinite([gain, low]).all():
+                return None
+            values = digital[:, stops[i] - lengths[i] : stops[i]].ravel() * gain
+            values = (values + (low - digital_low * gain)) * volts[column("unit")[i]]
+            ratio = 128 * duration / lengths[i]
+            if max(ratio.numerator, ratio.denominator) > 10**5 or ratio <= 0:
+                return None
             if ratio != 1:
                 values = resample_poly(values, ratio.numerator, ratio.denominator)
-            name = signal.label.upper().removeprefix("EEG ")
+            name = label.upper().removeprefix("EEG ")  # of which T3 and T7 are one electrode
             names.append({"T3": "T7", "T4": "T8", "T5": "P7", "T6": "P8"}.get(name, name))
-            eeg.append(values)
+            eeg.append(values * 1e6)
         return names, np.stack(eeg)[:, :-256]
-    except Exception:  # it is no file that edfio reads
+    except (ValueError, KeyError, ZeroDivisionError, UnicodeError, IndexError):
         return None
 
 
 def edf_case(content: bytes, recording: int = 2, must_read: bool = False) -> Case:
-    """Return a case of which edfio says what is in it, together with the other recording."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        pair = [read_edf_plainly(bundled(0, 1)), read_edf_plainly(bundled(0, 2))]
-        pair[recording - 1] = read_edf_plainly(content)
+    """Return a case of which an independent reading says what is in it and the other recording."""
+    pair = [read_edf_plainly(bundled(0, 1)), read_edf_plainly(bundled(0, 2))]
+    pair[recording - 1] = read_edf_plainly(content)
     rest, task = pair
     arrays = None
-    if rest is not None and task is not None and sorted(rest[0]) == sorted(task[0]):
+    if (
+        content[192:197] != b"EDF+D"
+        and rest is not None
+        and task is not None
+        and sorted(rest[0]) == sorted(task[0])
+    ):
         order = [task[0].index(name) for name in rest[0]]
         arrays = [rest[1], task[1][order], np.array([[0.0], [1.0]])]
     return Case(content, arrays, must_read, recording=recording)
@@ -630,25 +644,36 @@ NASTY = (
     "-9999999", "\xff" * 8, "\xbd", "1_0", "0x10", "1,5", "1.5", "+", ".", "\0", "\n", "1\n2",
     "\x1b[31m", "32768", "-32769", "2147483", "0.000001", "1000000", "NaN(1)", "1 2", "\x85",
 )  # fmt: skip
+#: Changes of fields together: counts that do not fit the file, ranges, units, labels and gaps.
+ABSURD: list[dict[str, str]] = [
+    *({"signals": value} for value in ("18", "20", "256", "9999", "-999")),
+    *({"records": value} for value in ("1", "183", "999999")),
+    *({"header bytes": value} for value in ("256", "5118", "-5120", "5376")),
+    *({"samples": value} for value in ("-128", "127", "129", "99999999")),
+    *({"unit": value} for value in ("nV", "", "V", "\xff\xfe")),
+    {"digital min": "0", "digital max": "0"}, {"digital min": "32767", "digital max": "-32768"},
+    {"digital min": "-99999", "digital max": "99999"}, {"physical min": "0", "physical max": "0"},
+    {"physical min": "-1e30", "physical max": "1e30"}, {"physical max": "nan"},
+    *({"label": value} for value in ("EEG T7", "EEG Fz", "EEG", "EEG \0", "EEG F3\nF4", "EEG Q7")),
+    *({"label": value} for value in ("EEG \x1b[31mF3", "EEG A2-A1", "EDF Annotations", "eeg fp1")),
+    {"reserved": "EDF+D"},
+]  # fmt: skip
 
 
-@edf_kind("nasty values in fields")
+@edf_kind("nasty values in a field")
 def edf_nasty(content: bytes, rng: RNG) -> bytes:
     """Put numbers that are none, huge, tiny or negative, and odd characters, into a field."""
     field = str(rng.choice([*FIELDS, *SIGNAL_FIELDS]))
     return with_field(content, field, str(rng.choice(NASTY)), int(rng.integers(N_SIGNALS)))
 
 
-@edf_kind("numbers of signals, records, samples")
-def edf_counts(content: bytes, rng: RNG) -> bytes:
-    """Declare no signals or thousands, and records and samples beyond the file."""
-    field, values = [
-        ("signals", ["0", "1", "18", "20", "256", "9999", "-1", "-999"]),
-        ("records", ["0", "-1", "1", "999999", "99999999", "183"]),
-        ("header bytes", ["0", "256", "5118", "99999999", "-5120", "5376"]),
-        ("samples", ["0", "-128", "127", "129", "99999999", "-9999999"]),
-    ][rng.integers(4)]
-    return with_field(content, field, str(rng.choice(values)), int(rng.integers(N_SIGNALS)))
+@edf_kind("counts, ranges, units and labels")
+def edf_absurd(content: bytes, rng: RNG) -> bytes:
+    """Say what an EDF file may say, but not this one, or none of EEG."""
+    signal = int(rng.integers(N_SIGNALS))
+    for field, value in ABSURD[rng.integers(len(ABSURD))].items():
+        content = with_field(content, field, value, signal)
+    return content
 
 
 @edf_kind("sampling rates and durations")
@@ -680,43 +705,13 @@ def edf_rates(content: bytes, rng: RNG) -> bytes:
     return content[:HEAD] + rng.bytes(2 * 70 * sum(lengths))
 
 
-@edf_kind("ranges and units")
-def edf_ranges(content: bytes, rng: RNG) -> bytes:
-    """Give a channel no range, a huge one, or none of numbers; or another unit."""
-    fields = [
-        {"digital min": "0", "digital max": "0"}, {"digital min": "32767", "digital max": "-32768"},
-        {"digital min": "-99999", "digital max": "99999"}, {"digital min": "nan"},
-        {"physical min": "0", "physical max": "0"}, {"physical min": "-1e30", "physical max": "1e30"},
-        {"physical min": "nan", "physical max": "nan"}, {"physical min": "-inf"},
-        {"unit": "nV"}, {"unit": ""}, {"unit": "\xff\xfe"}, {"unit": "V"},
-    ][rng.integers(12)]  # fmt: skip
-    signal = int(rng.integers(N_SIGNALS))
-    for field, value in fields.items():
-        content = with_field(content, field, value, signal)
-    return content
-
-
-@edf_kind("labels, and gaps")
-def edf_labels(content: bytes, rng: RNG) -> bytes:
-    """Name channels twice, not at all, or in characters that are none."""
-    signal, other = (int(i) for i in rng.choice(N_SIGNALS, 2, replace=False))
-    twice = content[256 + 16 * other :][:16].decode()
-    labels = [
-        twice, twice.upper(), "", "EEG", "EEG ", "EEG \0", "EEG F3\nF4", "EEG \x1b[31mF3",
-        "EEG \xe9\xff", "EEG A2-A1", "EEG Q7", "EDF Annotations", "\xff" * 16, "eeg fp1", "EEG T7",
-    ]  # fmt: skip
-    if rng.random() < 0.2:
-        return with_field(content, "reserved", "EDF+D")
-    return with_field(content, "label", str(rng.choice(labels)), signal)
-
-
 @kind("eegmat", "good, of other programs")
 def edf_good(rng: RNG) -> Case:
     """Save EEG as edfio does: rates, records, other channels, annotations; or for hours."""
     sfreq, duration = [(500, 1), (256, 1), (128, 0.5), (128, 10), (1000, 1), (500, 0.1)][
         rng.integers(6)
     ]
-    seconds = 2000 if rng.random() < 0.1 else 70
+    seconds = 800 if rng.random() < 0.1 else 70
     labels = [
         content[256 + 16 * i :][:16].decode().strip()
         for content in [bundled(0, 1)]

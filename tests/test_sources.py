@@ -7,6 +7,7 @@ import pickle
 import struct
 from pathlib import Path
 
+import edfio
 import numpy as np
 import pytest
 
@@ -37,23 +38,15 @@ def one_sentence(error: pytest.ExceptionInfo) -> str:
 # --- EEGMAT ------------------------------------------------------------------------------------
 
 
-def write_edf(path: Path, names: list[str], eeg: np.ndarray, sfreq: int, peak: float = 400.0):
-    """Write (n_chans, n_times) in µV as EDF: one record per second, 16 bits over ±`peak` µV."""
-    n_chans, n_records = len(names), eeg.shape[1] // sfreq
-
-    def column(values: list[object], width: int) -> bytes:
-        return b"".join(str(value).ljust(width).encode() for value in values)
-
-    header = column(["0"], 8) + column(["X", "X"], 80) + column(["01.01.11", "00.00.00"], 8)
-    header += column([256 * (n_chans + 1)], 8) + column([""], 44) + column([n_records, 1], 8)
-    header += column([n_chans], 4)
-    for width, value in ((80, ""), (8, "uV"), (8, -peak), (8, peak), (8, -32768), (8, 32767)):
-        header += column(names, 16) if value == "" else b""
-        header += column([value] * n_chans, width)
-    header += column([""] * n_chans, 80) + column([sfreq] * n_chans, 8) + column([""] * n_chans, 32)
-    digital = np.round((eeg + peak) / (2 * peak) * 65535 - 32768).astype("<i2")
-    records = digital[:, : n_records * sfreq].reshape(n_chans, n_records, sfreq).swapaxes(0, 1)
-    path.write_bytes(header + records.tobytes())
+def write_edf(path: Path, names: list[str], eeg: np.ndarray, sfreq: int) -> None:
+    """Write (n_chans, n_times) in µV as EDF: one record per second, 16 bits over ±400 µV."""
+    signals = [
+        edfio.EdfSignal(
+            channel, sfreq, label=name, physical_dimension="uV", physical_range=(-400, 400)
+        )
+        for name, channel in zip(names, eeg, strict=True)
+    ]
+    edfio.Edf(signals, data_record_duration=1).write(path)
 
 
 def noise(n_chans: int, seconds: int, sfreq: int, seed: int = 0) -> np.ndarray:
@@ -286,7 +279,7 @@ def test_deap_reads_the_pickles_of_python_2(tmp_path):
     assert set(subject.trials[0].ratings.values()) == {3.5}
 
 
-@pytest.mark.parametrize("protocol", range(1, pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 @pytest.mark.parametrize("dtype", ["<f8", ">f4"])
 def test_deap_reads_arrays_of_every_protocol(tmp_path, protocol, dtype):
     """A file that was saved again by Python 3 is as good, in any byte order and memory layout."""
@@ -307,13 +300,7 @@ class Calls:
         return self.call
 
 
-def test_deap_refuses_protocol_0(tmp_path):
-    """It writes arrays as escaped text; DEAP's files, and those of any program today, are not."""
-    with pytest.raises(UserError, match="no array has"):
-        read_dat(tmp_path, pickle.dumps(deap_dict(), 0))
-
-
-@pytest.mark.parametrize("protocol", [1, 2, 4])
+@pytest.mark.parametrize("protocol", [0, 2, 4])
 @pytest.mark.parametrize("where", ["whole", "key", "nested", "in an array"])
 def test_deap_runs_nothing(tmp_path, where, protocol):
     """A shell command, wherever in the file, is refused by name and not run."""
@@ -332,40 +319,6 @@ def test_deap_runs_nothing(tmp_path, where, protocol):
     assert "s01.dat" in message
     if where != "in an array":  # whose type is refused before its content
         assert f"tries to import {os.system.__module__}.system" in message
-
-
-@pytest.mark.parametrize(
-    "function", [eval, exec, getattr, __import__, np.load, np.frombuffer, np.dtype.newbyteorder]
-)
-def test_deap_imports_nothing_beyond_arrays(tmp_path, function):
-    """Neither what is dangerous nor what else there is in NumPy."""
-    with pytest.raises(UserError, match="s01.dat tries to import .*was not run"):
-        read_dat(tmp_path, pickle.dumps(deap_dict(more=Calls(function, "1")), 2))
-
-
-@pytest.mark.parametrize(
-    "opcodes",
-    [
-        b"cos\nsystem\n(S'true'\ntR.",
-        b"(S'true'\nios\nsystem\n.",
-        b"\x80\x02cnumpy\ndtype.newbyteorder\n.",
-        b"\x80\x04\x8c\x05numpy\x8c\x05dtype\x93\x8c\x02O8\x85R.",
-        b"\x80\x02c_codecs\nencode\nX\x01\x00\x00\x00aX\x05\x00\x00\x00rot13\x86R.",
-        # States for the stand-ins' own classes, which would set their attributes.
-        b"\x80\x02cnumpy\ndtype\nN}X\x08\x00\x00\x00__init__K\x01s\x86b.",
-        b"\x80\x02c_codecs\nencode\nN}X\x07\x00\x00\x00__new__K\x01s\x86b.",
-        b"\x80\x02cnumpy.core.multiarray\n_reconstruct\n}X\x05\x00\x00\x00arrayK\x01sb.",
-        b"\x80\x02\x82\x01.",
-        b"Pabc\n.",
-        b"\x80\x02K\x01Q.",
-    ],
-)
-def test_deap_refuses_handmade_opcodes(tmp_path, opcodes):
-    """Every other way of naming, calling or changing something, and good files read on after it."""
-    with pytest.raises(UserError) as error:
-        read_dat(tmp_path, opcodes)
-    assert "s01.dat" in one_sentence(error)
-    assert read_dat(tmp_path, pickle.dumps(deap_dict(), 2)).subject == "s01"
 
 
 def test_deap_refuses_arrays_that_lie_about_their_memory(tmp_path):

@@ -22,7 +22,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -160,11 +161,12 @@ def serve() -> None:
     os.dup2(2, 1)  # what a reader prints is no answer
     while requests.peek(1):
         read, path, memory, seconds = pickle.load(requests)
-        _limit(memory, seconds)
         try:
-            arrays = [
-                np.ascontiguousarray(array, array.dtype.newbyteorder("=")) for array in read(path)
-            ]
+            with _limited(memory, seconds):
+                arrays = [
+                    np.ascontiguousarray(array, array.dtype.newbyteorder("="))
+                    for array in read(path)
+                ]
             header: Any = [(array.dtype.str, array.shape) for array in arrays]
         except MemoryError:
             arrays, header = [], "MemoryError"
@@ -183,16 +185,23 @@ def _bytes(array: np.ndarray) -> np.ndarray:
     return array.reshape(-1).view(np.uint8)
 
 
-def _limit(memory: int, seconds: float) -> None:
-    """Bound what this process takes from now on, in bytes and seconds."""
-    bounds = {
+@contextmanager
+def _limited(memory: int, seconds: float) -> Iterator[None]:
+    """Bound what this process takes in the block, in bytes and seconds."""
+    limits = {
         resource.RLIMIT_CPU: math.ceil(time.process_time() + seconds),
         resource.RLIMIT_CORE: 0,
     }
     if sys.platform == "linux":
         pages = int(Path("/proc/self/statm").read_text().split()[0])
-        bounds[resource.RLIMIT_AS] = pages * resource.getpagesize() + memory
-    for limit, bound in bounds.items():
-        most = resource.getrlimit(limit)[1]
-        bound = bound if most == resource.RLIM_INFINITY else min(bound, most)
-        resource.setrlimit(limit, (bound, most))
+        limits[resource.RLIMIT_AS] = pages * resource.getpagesize() + memory
+    before = {limit: resource.getrlimit(limit) for limit in limits}
+    for limit, most in limits.items():
+        hard = before[limit][1]
+        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(limit, (most, hard))
+    try:
+        yield
+    finally:
+        for limit, soft_and_hard in before.items():
+            resource.setrlimit(limit, soft_and_hard)

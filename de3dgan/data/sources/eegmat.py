@@ -145,7 +145,7 @@ def _refuse_header(path: Path, raw: mne.io.BaseRaw, names: list[str]) -> None:
     if size != path.stat().st_size or lengths.min() < 1:
         raise ValueError(f"its header speaks of {size} bytes, and it has {path.stat().st_size}")
     channels = [raw.ch_names.index(name) for name in names]
-    sfreqs = set(lengths[header["sel"]][channels] / header["record_length"][0])
+    sfreqs = np.unique(lengths[header["sel"]][channels] / header["record_length"][0])
     if len(sfreqs) != 1:
         raise ValueError("it has no EEG, or EEG channels of different sampling rates")
     (sfreq,) = sfreqs
@@ -154,17 +154,18 @@ def _refuse_header(path: Path, raw: mne.io.BaseRaw, names: list[str]) -> None:
     if abs(Fraction(sfreq).limit_denominator(100) / Fraction(sfreq) - 1) > 1e-12:
         raise ValueError(f"its sampling rate, {sfreq} Hz, is no simple ratio")
     for name, channel in zip(names, channels, strict=True):
+        low, high, least, most = (
+            header[key][channel]
+            for key in ("physical_min", "physical_max", "digital_min", "digital_max")
+        )
         unit, volts = raw._orig_units[name], header["units"][channel]
-        low, high = header["physical_min"][channel], header["physical_max"][channel]
         if not name.isprintable():
             raise ValueError(f"a channel is called {name!r}")
         if unit not in ("µV", "mV", "V"):
             raise ValueError(f"{name} is in {unit!r}, not in uV, mV or V")
-        if low == high or not (
-            -32768 <= header["digital_min"][channel] < header["digital_max"][channel] <= 32767
-        ):
+        if low == high or not -32768 <= least < most <= 32767 or least % 1 or most % 1:
             raise ValueError(f"{name} has no range of values")
-        if not max(abs(low), abs(high)) * volts <= 1:
+        if not (abs(low) * volts <= 1 and abs(high) * volts <= 1):
             raise ValueError(f"{name} ranges beyond 1 V, as no EEG does")
 
 
