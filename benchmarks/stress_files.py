@@ -38,8 +38,9 @@ from scipy.signal import resample_poly
 from de3dgan.base.cli import command_line
 from de3dgan.base.errors import UserError
 from de3dgan.data import bounded, sources
+from de3dgan.data.simulation import Signal, simulate_subject
 from de3dgan.data.sources import deap, eegmat
-from de3dgan.data.synthetic import Signal, simulate_subject, write_deap
+from de3dgan.data.synthetic import write_deap
 
 #: Seconds of processor time that a file may take, and of waiting on a busy machine.
 CPU_SECONDS, SECONDS = 3, 60
