@@ -388,6 +388,7 @@ def test_mat_export_has_the_fields_layout(made, tmp_path):
 # --- Memory ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_subjects(tmp_path):
     """A subject of ten trials is 26 MB as it is read; four more of them must not add up."""
     (first,) = write_deap(tmp_path / "6", 1, Signal(n_trials=10))
