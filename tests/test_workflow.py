@@ -253,7 +253,9 @@ def test_a_stopped_study_goes_on_where_it_was_and_redoes_nothing(stop, control, 
         assert process.wait(60) != 0
         return (tmp_path / "log").read_text()
 
-    run_until(3, stop)
+    said = run_until(3, stop)
+    if stop == signal.SIGINT:
+        assert said.splitlines()[-1] == "Stopped. The same command goes on from there."
     if stop != signal.SIGKILL:  # the script saves, and then it gives its lock back
         wait_for(lambda: not (fold / f".finetune-{control}.lock").exists())
     so_far = metrics.read_text()
