@@ -4,29 +4,26 @@
 
 All three stages of our method, by their own scripts, in float32, in bfloat16, and in bfloat16 with
 torch.compile, on the same folds and seeds. Differences are paired, and stand beside what another
-seed does. Runs are kept, and go on where they stopped. Writes benchmarks/PRECISION.md.
+seed does. Runs are kept, and go on where they stopped. Fills the tables of benchmarks/PRECISION.md.
 """
 
 from __future__ import annotations
 
 import json
 import re
-import runpy
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-import numpy as np
-
+from benchmarks.documents import fill_table
 from benchmarks.training_size import pooled
 from de3dgan.base.cli import command_line
-from de3dgan.base.files import write_text
 from de3dgan.base.paths import from_root
-from de3dgan.base.recipe import SCRIPTS
+from de3dgan.base.recipe import SCRIPTS, find_scripts, load_recipe, load_script
 from de3dgan.evaluation.statistics import Clusters, compare, estimate
 from de3dgan.reporting.results import read_fold
 
@@ -46,57 +43,30 @@ class Config:
     folds: tuple[int, ...] = (0, 1, 2, 3, 4)  # folds of the classifier
     seeds: tuple[int, ...] = (520, 521, 522)  # seeds of the classifier
     all_stages: tuple[int, ...] = (0,)  # folds of the other stages, with the first seed
-    out: Path = ROOT / "benchmarks" / "PRECISION.md"  # the table
+    out: Path = ROOT / "benchmarks" / "PRECISION.md"  # the page
 
 
 def main(config: Config) -> None:
-    """Train, compare, print and write the table."""
+    """Train, compare and write the tables."""
     for seed in config.seeds:
         for fold in config.folds:
             whole = seed == config.seeds[0] and fold in config.all_stages
             for stage in SCRIPTS if whole else ("classifier",):
                 for arm in ARMS:  # in turns, as a machine is not as fast at all times
                     run(config, arm, stage, seed, fold)
-    folds = " ".join(map(str, config.folds))
-    environment = result(config, "bf16", "classifier", config.seeds[0], config.folds[0])
-    environment = environment["environment"]
-    lines = [
-        "# Precision and compilation",
-        "",
-        "Made by `.venv/bin/python benchmarks/precision.py --data-dir <store of all EEGMAT>` on "
-        f"{environment['device']} with {environment['threads']} thread(s), torch "
-        f"{environment['torch']}: task workload, protocol `subject`, folds {folds}, seeds "
-        f"{' '.join(map(str, config.seeds))}. `--precision auto` is bf16 where the device gains "
-        "from it, `--compile auto` is off.",
-        "",
-        "Stage 2, balanced accuracy per frame over all folds. Differences are those from fp32 with "
-        "the same folds and seeds, with 95 % intervals over people.",
-        "",
-        "| | mean of seeds | each seed | difference from fp32 (points) |",
-        "|---|---|---|---|",
-        *(classifier_row(config, arm) for arm in ARMS),
-        "",
-        f"The other stages, seed {config.seeds[0]}, mean of folds "
-        f"{' '.join(map(str, config.all_stages))}:",
-        "",
-        "| | told from real EEG | log spectrum distance | DE error (nats) "
-        "| stage 3: balanced accuracy per frame |",
-        "|---|---|---|---|---|",
-        *(stages_row(config, arm) for arm in ARMS),
-        "",
-        "Compilation falls into the first epoch. On a machine that was busy with other things it "
-        "took, and the fastest epoch after it: "
-        + "; ".join(
-            f"{arm}, stage {n}: {epochs(config, arm, stage)[0]:.0f} and "
-            f"{min(epochs(config, arm, stage)):.1f} s"
-            for n, stage in enumerate(("gan", "classifier"), 1)
-            for arm in ARMS
-        )
-        + ".",
-    ]
-    text = "\n".join(lines) + "\n"
-    print(text)
-    write_text(config.out, text)
+    heads = ("", "mean of seeds", "each seed", "difference from fp32 (points)")
+    stages = ("told from real EEG", "log spectrum distance", "DE error (nats)")
+    seconds = ("", *(f"stage {n}, {of} epoch" for n in (1, 2) for of in ("first", "best")))
+    tables = {
+        "classifier": (heads, [classifier_row(config, arm) for arm in ARMS]),
+        "stages": (
+            ("", *stages, "stage 3: balanced accuracy per frame"),
+            [stages_row(config, arm) for arm in ARMS],
+        ),
+        "seconds": (seconds, [seconds_row(config, arm) for arm in ARMS]),
+    }
+    for name, (columns, rows) in tables.items():
+        fill_table(config.out, f"precision.py, {name}", columns, rows)
 
 
 def folder(config: Config, arm: str, seed: int) -> Path:
@@ -106,11 +76,10 @@ def folder(config: Config, arm: str, seed: int) -> Path:
 
 def run(config: Config, arm: str, stage: str, seed: int, fold: int) -> None:
     """Run a stage, unless it is finished."""
-    script = ROOT / "Workload-main" / f"{SCRIPTS[stage]}_Workload.py"
-    names = runpy.run_path(str(script))
-    sys.argv[0] = str(script)
+    path = find_scripts(stage)["workload"]
     where = {"data_dir": config.data_dir, "runs_dir": folder(config, arm, seed), "seed": seed}
-    names["main"](names["Config"](**where, protocol="subject", fold=fold, **ARMS[arm]))
+    recipe = load_recipe(path)(**where, protocol="subject", fold=fold, **ARMS[arm])
+    load_script(path).main(recipe)
 
 
 def stage_dir(config: Config, arm: str, stage: str, seed: int, fold: int) -> Path:
@@ -118,19 +87,13 @@ def stage_dir(config: Config, arm: str, stage: str, seed: int, fold: int) -> Pat
     return folder(config, arm, seed) / "workload" / "subject" / f"fold{fold}" / stage
 
 
-def result(config: Config, arm: str, stage: str, seed: int, fold: int) -> dict:
-    """Return what a run's ``result.json`` says."""
-    path = stage_dir(config, arm, stage, seed, fold) / "result.json"
-    return json.loads(path.read_text())
+def results(config: Config, arm: str, stage: str) -> list[dict]:
+    """Return what ``result.json`` says of a stage's runs in `Config.all_stages`."""
+    dirs = [stage_dir(config, arm, stage, config.seeds[0], fold) for fold in config.all_stages]
+    return [json.loads((path / "result.json").read_text()) for path in dirs]
 
 
-def epochs(config: Config, arm: str, stage: str) -> list[float]:
-    """Return the seconds of each epoch of the first seed's first fold."""
-    log = stage_dir(config, arm, stage, config.seeds[0], config.folds[0]) / "log.txt"
-    return [float(s) for s in re.findall(r"epoch \d+: .* \(([\d.]+) s\)$", log.read_text(), re.M)]
-
-
-def of_classifier(config: Config, arm: str) -> list[Clusters]:
+def clusters(config: Config, arm: str) -> list[Clusters]:
     """Return stage 2's predictions over all folds, per seed."""
     return [
         pooled(
@@ -145,42 +108,41 @@ def of_classifier(config: Config, arm: str) -> list[Clusters]:
     ]
 
 
-def classifier_row(config: Config, arm: str) -> str:
+def classifier_row(config: Config, arm: str) -> tuple[str, ...]:
     """Return stage 2's row."""
-    clusters = of_classifier(config, arm)
-    found = estimate(clusters, pooled_folds=True)["balanced_accuracy"]
-    seeds = [estimate([one])["balanced_accuracy"].value for one in clusters]
+    found = clusters(config, arm)
+    mean = estimate(found, pooled_folds=True)["balanced_accuracy"].value
+    seeds = [estimate([one])["balanced_accuracy"].value for one in found]
     difference = "-"
     if arm != "fp32":
-        plain = of_classifier(config, "fp32")
-        d = compare(clusters, plain, "balanced_accuracy", pooled_folds=True).difference
+        plain = clusters(config, "fp32")
+        d = compare(found, plain, "balanced_accuracy", pooled_folds=True).difference
         difference = f"{100 * d.value:+.2f} ({100 * d.low:+.2f} to {100 * d.high:+.2f})"
-    each = ", ".join(f"{value:.3f}" for value in seeds)
-    return f"| {arm} | {found.value:.3f} | {each} | {difference} |"
+    return arm, f"{mean:.3f}", ", ".join(f"{value:.3f}" for value in seeds), difference
 
 
-def stages_row(config: Config, arm: str) -> str:
+def stages_row(config: Config, arm: str) -> tuple[str, ...]:
     """Return the row of the other stages."""
-    seed = config.seeds[0]
-    made = [
-        result(config, arm, "gan", seed, fold)["quality"]["generated"] for fold in config.all_stages
-    ]
-    tuned = mean(
-        [
-            result(config, arm, "finetune", seed, fold)["test"]["random-frame"]["balanced_accuracy"]
-            for fold in config.all_stages
-        ]
+    qualities = [of["quality"]["generated"] for of in results(config, arm, "gan")]
+    tuned = [of["test"]["frame"]["balanced_accuracy"] for of in results(config, arm, "finetune")]
+    figures = (
+        fmean(quality["discriminative_score"] for quality in qualities),
+        fmean(quality["log_spectrum_distance"] for quality in qualities),
+        fmean(fmean(b["mae"] for b in q["de_round_trip"].values()) for q in qualities),
+        fmean(tuned),
     )
-    de = mean([mean([b["mae"] for b in m["de_round_trip"].values()]) for m in made])
-    return (
-        f"| {arm} | {mean([m['discriminative_score'] for m in made]):.3f} "
-        f"| {mean([m['log_spectrum_distance'] for m in made]):.3f} | {de:.3f} | {tuned:.3f} |"
-    )
+    return arm, *(f"{figure:.3f}" for figure in figures)
 
 
-def mean(values: Sequence[float]) -> float:
-    """Return the mean."""
-    return float(np.mean(values))
+def seconds_row(config: Config, arm: str) -> tuple[str, ...]:
+    """Return the row of the seconds of epochs, of the first seed's first fold."""
+    row = [arm]
+    for stage in ("gan", "classifier"):
+        log = stage_dir(config, arm, stage, config.seeds[0], config.folds[0]) / "log.txt"
+        found = re.findall(r"epoch \d+: .* \(([\d.]+) s\)$", log.read_text(), re.MULTILINE)
+        seconds = [float(text) for text in found]
+        row += [f"{seconds[0]:.0f}", f"{min(seconds):.1f}"]
+    return tuple(row)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
 They train this repository's own networks, with the same batch size and widths. What differs is how
 it is done:
 
-- float32 throughout, feature maps contiguous rather than channels last, and PyTorch's own
-  transposed convolution;
+- feature maps contiguous rather than channels last, and PyTorch's own transposed convolution; in
+  float32, as published, or in the precision of whatever `torch.autocast` it is called in;
 - the generator's head at all 120 half-seconds and all 72 cells of the grid, halved in time after;
 - EEG and DE normalised by the statistics of each batch, in NumPy, and copied from there;
 - losses fetched from the device after each step;

@@ -1,18 +1,20 @@
 """How fast everything is, how much memory and disk it takes, and what is wanted of it.
 
-    .venv/bin/python benchmarks/speed.py                     # half an hour on two cores
-    .venv/bin/python benchmarks/speed.py --parts steps help  # minutes; the rest stays as it was
+    .venv/bin/python benchmarks/speed.py                     # an hour on two cores
+    .venv/bin/python benchmarks/speed.py --parts auto help   # a minute; the rest stays as it was
+    .venv/bin/python benchmarks/speed.py --parts             # only the tables, from speed.json
     .venv/bin/python benchmarks/speed.py --device cuda       # on a GPU; the processor's part stays
 
-Writes benchmarks/SPEED.md, which says how each figure was found, and speed.json beside it.
+Fills the tables of benchmarks/SPEED.md, which says how each figure was found, from speed.json
+beside it.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import platform
-import runpy
 import statistics
 import subprocess
 import sys
@@ -29,55 +31,67 @@ from benchmarks.scaling import METHODS
 from de3dgan.base.cli import command_line
 from de3dgan.base.recipe import SCRIPTS
 
-#: The profiler says on the terminal when it starts and stops.
-os.environ.setdefault("KINETO_LOG_LEVEL", "99")
-
-PARTS = ("help", "scaling", "de", "steps")
+#: Instructions that PyTorch's libraries can be kept to: what that is called, and how.
+INSTRUCTIONS = {
+    "all": {},
+    "AVX2 only": {"ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"},
+    "AVX-512 without bfloat16": {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE"},
+    "PyTorch's own at AVX2": {"ATEN_CPU_CAPABILITY": "avx2"},
+    "PyTorch's own at SSE": {"ATEN_CPU_CAPABILITY": "default"},
+}
+#: Those that steps are timed with, and in which precisions: AVX2 has to emulate bfloat16.
+_STEPS = {"all": ("fp32", "bf16"), "AVX2 only": ("fp32",)}
+_CHOICE = """
+import json, sys, time, torch
+from de3dgan.training import device
+begun, compute = time.perf_counter(), device.Compute(torch.device(sys.argv[1]))
+precision = device.in_precision(compute, "auto", None)[0].precision
+seconds = time.perf_counter() - begun
+ratio = device.bfloat16_ratio(compute.device)
+print(json.dumps({"precision": precision, "ratio": ratio, "seconds": seconds}))
+"""
 
 
 @dataclass(frozen=True)
 class Config:
     """What to measure, and where to write it."""
 
-    # which parts to measure: --help; all stages with 4 to 32 subjects; DE; training steps. With
-    # none, the page is written anew from speed.json
-    parts: tuple[Literal["help", "scaling", "de", "steps"], ...] = PARTS
+    # which parts to measure: what --precision auto is; training steps; DE; --help; all stages with
+    # 4 to 32 subjects. With none, the tables are filled anew from speed.json
+    parts: tuple[Literal["auto", "steps", "de", "help", "scaling"], ...] = (
+        *("auto", "steps", "de", "help", "scaling"),
+    )
     device: Literal["cpu", "cuda"] = "cpu"  # where networks are
     repeats: int = 5  # times that each figure is measured; the median is reported
-    subjects: tuple[int, ...] = (4, 8, 16, 32)  # of 40 trials each, for the second part
-    quick: bool = False  # only a look: one and two subjects, two repeats, and nothing is written
-    out: Path = ROOT / "benchmarks" / "SPEED.md"  # the tables; speed.json goes beside them
+    threads: tuple[int, ...] = (1, 2)  # for the first two parts
+    subjects: tuple[int, ...] = (4, 8, 16, 32)  # of 40 trials each, for the last part
+    out: Path = ROOT / "benchmarks" / "SPEED.md"  # the page; speed.json is beside it
 
 
 def main(config: Config) -> None:
-    """Measure, print and write the tables."""
-    from benchmarks import speed_report
+    """Measure, and write the tables."""
+    from benchmarks import speed_tables
+    from benchmarks.documents import fill_table
+    from de3dgan.base.files import write_text
 
-    repeats, subjects = (2, (1, 2)) if config.quick else (config.repeats, config.subjects)
     kept = figures_beside(config.out)
-    found = json.loads(kept.read_text()) if kept.is_file() and not config.quick else {}
-    of_device = found.setdefault(config.device, {})
-    if config.parts:
-        of_device |= {"machine": machine(config.device), "recipe_epochs": recipe_epochs()}
-    if "help" in config.parts:
-        of_device["help"] = help_seconds(repeats)
-    if "scaling" in config.parts:
-        of_device["scaling"] = scaling(subjects, config.device)
-    if "de" in config.parts:
-        from benchmarks import speed_de
-
-        of_device["de"] = speed_de.measure(repeats)
-    if "steps" in config.parts:
-        from benchmarks import speed_steps
-
-        of_device |= speed_steps.measure(config.device, repeats)
-    text = speed_report.document(found)
-    print(text)
-    if not config.quick:
-        from de3dgan.base.files import write_text
-
+    found = json.loads(kept.read_text()) if kept.is_file() else {}
+    of_device = found.setdefault(config.device, {"machines": {}})
+    measure = {
+        "auto": lambda: choices(config),
+        "steps": lambda: steps(config),
+        "de": lambda: de(config),
+        "help": lambda: help_seconds(config.repeats),
+        "scaling": lambda: from_process(
+            "scaling.py", config.device, "--subjects", *config.subjects
+        ),
+    }
+    for part in config.parts:
+        of_device[part] = measure[part]()
+        of_device["machines"][part] = machine(config.device)
         write_text(kept, json.dumps(found, indent=1) + "\n")
-        write_text(config.out, text)
+    for name, (heads, rows) in speed_tables.tables(found).items():
+        fill_table(config.out, f"speed.py, {name}", heads, rows)
 
 
 def figures_beside(page: Path) -> Path:
@@ -89,27 +103,63 @@ def machine(device: str) -> dict[str, Any]:
     """Return the properties of this machine that the figures depend on."""
     import torch
 
+    extensions = {
+        "avx512_bf16": torch.cpu._is_avx512_bf16_supported(),
+        "AMX": torch.cpu._is_amx_tile_supported(),
+    }
     return {
         "cores": os.cpu_count(),
         "architecture": platform.machine(),
-        "bfloat16": torch.cpu._is_avx512_bf16_supported(),
+        "instructions": ", ".join(
+            [torch.backends.cpu.get_cpu_capability()]
+            + [name if has else f"no {name}" for name, has in extensions.items()]
+        ),
         "memory_gib": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30,
         "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if device == "cuda" else None,
     }
 
 
-def recipe_epochs() -> dict[str, dict[str, int]]:
-    """Return how many epochs each method's recipes train for, per stage."""
-    names = {
-        stage: runpy.run_path(str(ROOT / f"{script}_Valence.py"))
-        for stage, script in SCRIPTS.items()
-    }
-    return {
-        method: {stage: of[recipe].epochs for stage, of in names.items()}
-        for method, recipe in {"spectral": "Config", "published": "Published"}.items()
-    }
+def choices(config: Config) -> list[dict[str, Any]]:
+    """Return what ``--precision auto`` is, for each kind of instructions and number of threads."""
+    rows = []
+    for instructions, threads in settings(config, INSTRUCTIONS):
+        done = subprocess.run(
+            [sys.executable, "-c", _CHOICE, config.device],
+            **{"cwd": ROOT, "env": environment(instructions, threads)},
+            **{"check": True, "capture_output": True, "text": True},
+        )
+        rows.append({"instructions": instructions, "threads": threads, **json.loads(done.stdout)})
+    return rows
+
+
+def steps(config: Config) -> list[dict[str, Any]]:
+    """Return what `speed_steps.py` finds, for each kind of instructions and number of threads."""
+    found = []
+    for instructions, threads in settings(config, _STEPS):
+        flags = ("--repeats", config.repeats, "--precisions", *_STEPS[instructions])
+        env = environment(instructions, threads)
+        rows = from_process("speed_steps.py", config.device, *flags, env=env)
+        found.append({"instructions": instructions, "threads": threads, **rows})
+    return found
+
+
+def settings(config: Config, instructions: dict[str, Any]) -> list[tuple[str, int]]:
+    """Return each pair of instructions and threads; on a GPU there is one."""
+    pairs = list(itertools.product(instructions, config.threads))
+    return pairs if config.device == "cpu" else pairs[:1]
+
+
+def environment(instructions: str, threads: int) -> dict[str, str]:
+    """Return the environment of a process that is kept to instructions and threads."""
+    return {**os.environ, "OMP_NUM_THREADS": str(threads), **INSTRUCTIONS[instructions]}
+
+
+def de(config: Config) -> dict[str, Any]:
+    """Return what `speed_de` finds."""
+    from benchmarks import speed_de
+
+    return speed_de.measure(config.repeats)
 
 
 def help_seconds(repeats: int) -> dict[str, float]:
@@ -128,12 +178,14 @@ def help_seconds(repeats: int) -> dict[str, float]:
     return found
 
 
-def scaling(subjects: tuple[int, ...], device: str) -> dict[str, Any]:
-    """Return what `scaling.py` finds; it is a process of its own, which must be small."""
+def from_process(
+    script: str, device: str, *flags: object, env: dict[str, str] | None = None
+) -> dict[str, Any]:
+    """Return what a script of this folder writes to its ``--out``."""
     with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder, "scaling.json")
-        flags = ["--out", out, "--device", device, "--subjects", *map(str, subjects)]
-        subprocess.run([sys.executable, ROOT / "benchmarks" / "scaling.py", *flags], check=True)
+        out = Path(folder, "found.json")
+        words = map(str, ("--out", out, "--device", device, *flags))
+        subprocess.run([sys.executable, ROOT / "benchmarks" / script, *words], check=True, env=env)
         return json.loads(out.read_text())
 
 

@@ -1,26 +1,34 @@
 """Training steps of all stages, ours and the published-style loop's: time, FLOPs, memory.
 
+    .venv/bin/python benchmarks/speed_steps.py --out steps.json --precisions fp32
+
 Ours are the steps of the scripts themselves: `loop.fit` is replaced by something that
 takes and times steps, and then ends the script. The published-style loop (`published_loop`) takes
-its steps in turns with those of ``--method published``, on the same batches, so that whatever else
-the machine does hits both.
+its steps in turns with those of ``--method published``, on the same batches and in the same
+precision, so that whatever else the machine does hits both.
+
+With one thread on a processor, the time is that of the thread: time in which it had to wait for
+other programs does not count.
 """
 
 from __future__ import annotations
 
 import contextlib
 import itertools
-import runpy
+import json
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 from unittest.mock import patch
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
 
 import numpy as np
 import torch
@@ -28,16 +36,16 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import published_loop
-from de3dgan.base.recipe import SCRIPTS
+from de3dgan.base.cli import command_line
+from de3dgan.base.recipe import SCRIPTS, find_scripts, load_recipe, load_script
 from de3dgan.data.preprocessing import build_store
 from de3dgan.data.simulation import Signal
 from de3dgan.data.synthetic import write_deap
 from de3dgan.training import checkpoints
+from de3dgan.training.device import PRECISIONS
 from models import Discriminator, Generator, SASTNet
 
-ROOT = Path(__file__).resolve().parents[1]
-#: Each method, and what its configuration is called in the scripts.
-METHODS = {"published": "Published", "spectral": "Config"}
+METHODS = ("published", "spectral")
 #: What the rows of a table are called that are not a method of ours.
 PUBLISHED_STYLE = "published-style loop"
 #: Seconds that steps are taken for, to time one.
@@ -45,46 +53,46 @@ _BLOCK = 0.4
 #: Sides of the matrices that the peak is searched with, and seconds for each.
 _SIZES = {"cpu": (512, 1024, 2048, 4096), "cuda": (2048, 4096, 8192)}
 _PEAK_SECONDS = 0.4
-_DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
-
 #: Takes a training step in an epoch, on items.
 Step = Callable[[int, np.ndarray], Any]
 
 
-def measure(device: str, repeats: int) -> dict[str, Any]:
-    """Return the peak of matrix products, and a row per stage, loop and kind of epoch.
+@dataclass(frozen=True)
+class Config:
+    """What to measure, and where to write it."""
 
-    Parameters
-    ----------
-    device : str
-        "cpu" or "cuda".
-    repeats : int
-        Times that each is measured; the median is kept.
-    """
-    peaks = [peak(torch.device(device))]
-    rows: list[dict[str, Any]] = []
+    out: Path  # a JSON file
+    device: Literal["cpu", "cuda"] = "cpu"  # where networks are
+    precisions: tuple[Literal["fp32", "bf16"], ...] = ("fp32", "bf16")  # of networks
+    repeats: int = 5  # times that each step is measured; the median is kept
+
+
+def main(config: Config) -> None:
+    """Measure the peak of matrix products and, per stage, loop and kind of epoch, steps."""
+    device = torch.device(config.device)
+    peaks, rows = [peak(device, config.precisions)], []
     with tempfile.TemporaryDirectory() as folder:
         recordings, store = Path(folder, "recordings"), Path(folder, "store")
         write_deap(recordings, n_subjects=1, signal=Signal(n_trials=25))
         build_store("deap", recordings, store, n_jobs=1)
-        for (method, recipe), (stage, script) in itertools.product(
-            METHODS.items(), SCRIPTS.items()
-        ):
-            path = ROOT / f"{script}_Valence.py"
-            names = runpy.run_path(str(path))
-            where = {"data_dir": store, "runs_dir": Path(folder, method), "device": device}
-            timed = TimedFit(stage, method, repeats)
-            sys.argv[0] = str(path)
+        for precision, method, stage in itertools.product(config.precisions, METHODS, SCRIPTS):
+            path = find_scripts(stage)["valence"]
+            script, recipe = load_script(path), load_recipe(path, method)
+            where = {
+                **{"data_dir": store, "runs_dir": Path(folder, method, precision)},
+                **{"device": config.device, "precision": precision, "restart": True},
+            }
+            timed = TimedFit(stage, method, config.repeats)
             with patch("de3dgan.training.loop.fit", timed), contextlib.suppress(Measured):
-                names["main"](names[recipe](**where, restart=True))
+                script.main(recipe(**where))
             rows += timed.rows
             if stage != "finetune":  # what the next stages read
                 quickly = {"epochs": 1, **({"calibration_steps": 1} if stage == "gan" else {})}
-                names["main"](names[recipe](**where, **quickly, restart=True))
-    peaks.append(peak(torch.device(device)))
+                script.main(recipe(**where, **quickly))
+    peaks.append(peak(device, config.precisions))
     # The better of before and after, since something else may have kept the machine busy.
     best = {name: max(p[name] for p in peaks) for name in peaks[0]}
-    return {"peak_flops": best, "steps": rows}
+    config.out.write_text(json.dumps({"peak_flops": best, "rows": rows}))
 
 
 class Measured(Exception):
@@ -128,17 +136,16 @@ class TimedFit:
             with run.ledger.reading_for(*nets):
                 train_step(epoch, batch)
 
-        loops: dict[str, tuple[Step, str]] = {}
-        precision = run.compute.description["precision"]
+        loops: dict[str, Step] = {}
         if self.method == "published":
-            loops[PUBLISHED_STYLE] = (published_step(run, self.stage), "float32")
-        loops[self.method] = (ours, precision)
+            loops[PUBLISHED_STYLE] = published_step(run, self.stage)
+        loops[self.method] = ours
         # The published critic steps on every fifth epoch.
         kinds = {"critic steps": 0, "critic rests": 1} if "critic" in nets else {"": 0}
         batch = full_batches(items, run.config.batch_size)
         self.rows = []
         counts = {}
-        for (loop, (step, _)), (kind, epoch) in itertools.product(loops.items(), kinds.items()):
+        for (loop, step), (kind, epoch) in itertools.product(loops.items(), kinds.items()):
             step(epoch, next(batch))  # warms up
             counts[loop, kind] = {
                 **counted(lambda s=step, e=epoch: s(e, next(batch))),
@@ -148,7 +155,7 @@ class TimedFit:
         memory: dict[tuple[str, str], float | None] = {}
         for _ in range(self.repeats):
             for loop, kind in counts:
-                step, epoch = loops[loop][0], kinds[kind]
+                step, epoch = loops[loop], kinds[kind]
                 with gpu_peak(run.device) as found:
                     seconds = block(lambda s=step, e=epoch: s(e, next(batch)), run.device)
                 times[loop, kind].append(seconds)
@@ -161,8 +168,7 @@ class TimedFit:
                     "kind": kind,
                     "batch": run.config.batch_size,
                     "unit": "trials" if self.stage == "gan" else "frames",
-                    "precision": loops[loop][1],
-                    "threads": torch.get_num_threads(),
+                    "precision": PRECISIONS[run.compute.precision],
                     "seconds": statistics.median(times[loop, kind]),
                     "spread": [min(times[loop, kind]), max(times[loop, kind])],
                     **counts[loop, kind],
@@ -172,28 +178,30 @@ class TimedFit:
         raise Measured
 
 
-def published_step(run: Any, stage: str) -> published_loop.Step:
-    """Return the published-style step of a stage, with the networks of its run."""
+def published_step(run: Any, stage: str) -> Step:
+    """Return the published-style step of a stage, with networks as of its run, in its precision."""
     batches = published_loop.HostBatches(run.store, run.labels, run.device)
     config, names = run.config, run.store.ch_names
     if stage == "gan":
         generator = Generator(names, widths=config.widths)
         critic = Discriminator(names, widths=config.critic_widths, n_hidden=config.critic_hidden)
         pair = generator.to(run.device), critic.to(run.device)
-        return published_loop.gan_step(batches, *pair, config)
-    if stage == "classifier":
-        net = SASTNet(
-            names,
-            run.config.n_classes,
-            widths=config.widths,
-            n_features=config.n_features,
-            dropout=config.dropout,
+        step = published_loop.gan_step(batches, *pair, config)
+    elif stage == "classifier":
+        shape = {"widths": config.widths, "n_features": config.n_features}
+        net = SASTNet(names, config.n_classes, dropout=config.dropout, **shape)
+        step = published_loop.classifier_step(batches, net.to(run.device), config)
+    else:
+        net, generator = (
+            checkpoints.rebuild(run.upstream[name], run.device) for name in ("classifier", "gan")
         )
-        return published_loop.classifier_step(batches, net.to(run.device), config)
-    net, generator = (
-        checkpoints.rebuild(run.upstream[name], run.device) for name in ("classifier", "gan")
-    )
-    return published_loop.finetune_step(batches, net, generator, config)
+        step = published_loop.finetune_step(batches, net, generator, config)
+
+    def in_precision(epoch: int, batch: np.ndarray) -> Any:
+        with run.compute.autocast():
+            return step(epoch, batch)
+
+    return in_precision
 
 
 def full_batches(items: np.ndarray, size: int) -> Iterator[np.ndarray]:
@@ -203,16 +211,20 @@ def full_batches(items: np.ndarray, size: int) -> Iterator[np.ndarray]:
         yield rng.permutation(items)[:size]
 
 
+def clock(device: torch.device) -> float:
+    """Return the time in seconds; with one thread on a processor, the time of this thread."""
+    synchronise(device)
+    alone = device.type == "cpu" and torch.get_num_threads() == 1
+    return time.thread_time() if alone else time.perf_counter()
+
+
 def block(step: Callable[[], Any], device: torch.device) -> float:
     """Return the seconds that a step takes, the mean over as many as `_BLOCK` allows."""
-    synchronise(device)
-    start, n_steps = time.perf_counter(), 0
-    while True:
+    start, until, n_steps = clock(device), time.perf_counter() + _BLOCK, 0
+    while not n_steps or time.perf_counter() < until:
         step()
         n_steps += 1
-        if time.perf_counter() - start > _BLOCK:
-            synchronise(device)
-            return (time.perf_counter() - start) / n_steps
+    return (clock(device) - start) / n_steps
 
 
 def synchronise(device: torch.device) -> None:
@@ -267,17 +279,18 @@ def profiled(step: Callable[[], Any], device: torch.device) -> dict[str, float]:
     return {"share_in_products": of_products / total}
 
 
-def peak(device: torch.device) -> dict[str, float]:
+def peak(device: torch.device, precisions: Sequence[str]) -> dict[str, float]:
     """Return the FLOP/s of square matrix products, per precision, at their best.
 
     They are asked for as products and as 1x1 convolutions, for which PyTorch goes to other
     libraries on some processors.
     """
     found = {}
-    for name, dtype in _DTYPES.items():
+    for name in (PRECISIONS[precision] for precision in precisions):
         rates = []
         for size in _SIZES[device.type]:
-            a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+            shape, dtype = (size, size), getattr(torch, name)
+            a, b = (torch.randn(shape, device=device, dtype=dtype) for _ in range(2))
             image = a.view(-1, 4, 4, size).movedim(3, 1)  # its values lie in memory as those of a
             for product in (
                 lambda a=a, b=b: a @ b,
@@ -292,9 +305,11 @@ def quickest(product: Callable[[], Any], device: torch.device) -> float:
     """Return the seconds that a product takes, at least."""
     times, until = [], time.perf_counter() + _PEAK_SECONDS
     while len(times) < 2 or time.perf_counter() < until:
-        synchronise(device)
-        start = time.perf_counter()
+        start = clock(device)
         product()
-        synchronise(device)
-        times.append(time.perf_counter() - start)
+        times.append(clock(device) - start)
     return min(times)
+
+
+if __name__ == "__main__":
+    command_line(main, Config)
