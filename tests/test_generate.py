@@ -37,7 +37,7 @@ def store(store_dir) -> Store:
 
 
 @pytest.fixture(scope="module")
-def runs_of(store_dir, tmp_path_factory) -> dict[str, Path]:
+def runs_by_method(store_dir, tmp_path_factory) -> dict[str, Path]:
     """Return runs folders with a generator of the valence task, trained for an epoch, by method."""
     folders = {}
     with pytest.MonkeyPatch.context() as patch:
@@ -52,14 +52,14 @@ def runs_of(store_dir, tmp_path_factory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="module")
-def runs(runs_of) -> Path:
-    return runs_of["spectral"]
+def runs(runs_by_method) -> Path:
+    return runs_by_method["spectral"]
 
 
 @pytest.fixture(scope="module")
-def generators(runs_of) -> dict[str, TrainedGenerator]:
+def generators(runs_by_method) -> dict[str, TrainedGenerator]:
     model = "valence/trial/fold0/gan/model.pt"
-    return {method: load_generator(folder / model) for method, folder in runs_of.items()}
+    return {method: load_generator(folder / model) for method, folder in runs_by_method.items()}
 
 
 @pytest.fixture(scope="module")
@@ -70,11 +70,11 @@ def generator(generators) -> TrainedGenerator:
 @pytest.fixture(scope="module")
 def expected(generator, store) -> np.ndarray:
     """Return the EEG of `TRIALS` by the Python interface, (3, 32, 7680) in µV."""
-    return of(generator, store, *TRIALS)
+    return generated(generator, store, *TRIALS)
 
 
-def of(generator: TrainedGenerator, store: Store, *trials: int, draw: int = 0) -> np.ndarray:
-    """Return the EEG that a generator makes of trials of a store."""
+def generated(generator: TrainedGenerator, store: Store, *trials: int, draw: int = 0) -> np.ndarray:
+    """Return the EEG generated from the DE of trials of a store."""
     return generator(store.absolute_de(list(trials)), np.array(trials), draw)
 
 
@@ -112,8 +112,8 @@ def test_de_in_and_eeg_in_microvolts_out(method, generators, store):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_generated_eeg_is_of_its_trial_and_not_of_its_neighbours(method, generators, store):
-    several = of(generators[method], store, *TRIALS)
-    (one,) = of(generators[method], store, TRIALS[1])
+    several = generated(generators[method], store, *TRIALS)
+    (one,) = generated(generators[method], store, TRIALS[1])
     np.testing.assert_allclose(one, several[1], atol=0.05 * several.std())
     assert np.abs(several[0] - several[1]).max() > several.std()
 
@@ -133,9 +133,11 @@ def test_trials_are_drawn_each_on_its_own(generator, store):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_generator_knows_what_it_was_trained_on(method, generators, runs_of, store):
+def test_a_generator_knows_what_it_was_trained_on(method, generators, runs_by_method, store):
     generator = generators[method]
-    result = json.loads((runs_of[method] / "valence/trial/fold0/gan/result.json").read_text())
+    result = json.loads(
+        (runs_by_method[method] / "valence/trial/fold0/gan/result.json").read_text()
+    )
     assert generator.origin["split_fingerprint"] == result["split_fingerprint"]
     assert generator.origin["store_hash"] == store.hash
     parts = [generator.part_of(trial) for trial in range(12)]
@@ -193,16 +195,16 @@ def test_the_default_is_one_trial(generate, generator, store, tmp_path):
     done = generate(out, "--fold", 0)
     assert done.returncode == 0, done.stderr
     raw = mne.io.read_raw_fif(out, preload=True, verbose="error")
-    (eeg,) = of(generator, store, 0)
+    (eeg,) = generated(generator, store, 0)
     np.testing.assert_allclose(raw.get_data(), 1e-6 * eeg, rtol=1e-6, atol=1e-12)
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_another_draw_is_other_eeg_with_the_same_de(method, runs_of, store_dir, tmp_path):
+def test_another_draw_is_other_eeg_with_the_same_de(method, runs_by_method, store_dir, tmp_path):
     """But for the published generator, which knows one only."""
     drawn = []
     for name, draw in (("default", []), ("zero", ["--draw", 0]), ("one", ["--draw", 1])):
-        args = ["--task", "valence", "--runs-dir", runs_of[method], "--data-dir", store_dir]
+        args = ["--task", "valence", "--runs-dir", runs_by_method[method], "--data-dir", store_dir]
         done = run_here(ROOT / "generate.py", *args, "--out", tmp_path / f"{name}.fif", *draw)
         assert done.returncode == 0, done.stderr
         raw = mne.io.read_raw_fif(tmp_path / f"{name}.fif", verbose="error")

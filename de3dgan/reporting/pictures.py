@@ -66,7 +66,7 @@ def forest(study: Study, estimates: Mapping[str, Mapping[str, Mapping[str, Estim
     )
 
 
-def of_generator(study: Study) -> list[Picture]:
+def generator_figures(study: Study) -> list[Picture]:
     """Return what stage 1 has drawn in the first fold that has it."""
     pictures = []
     for fold in study.folds_with("gan")[:1]:
@@ -79,7 +79,7 @@ def of_generator(study: Study) -> list[Picture]:
     return pictures
 
 
-def of_predictions(study: Study, model: str) -> list[Picture]:
+def prediction_figures(study: Study, model: str) -> list[Picture]:
     """Draw confusion matrices and reliability of a model's pooled predictions."""
     name, leaky = MODELS[model], study.leaky(model)
     class_names = study.every_fold()[0].configs["classifier"]["settings"]["class_names"]

@@ -265,10 +265,10 @@ def _quality(study: Study) -> Section | None:
 
 
 def _figures(study: Study) -> Section:
-    figures = pictures.of_generator(study)
+    figures = pictures.generator_figures(study)
     for model in ("classifier", "finetune"):
         if model in study.predictions:
-            figures += pictures.of_predictions(study, model)
+            figures += pictures.prediction_figures(study, model)
     for stage in ("gan", "classifier", "finetune"):
         folds = study.folds_with(stage)
         if folds:
