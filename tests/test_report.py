@@ -21,7 +21,7 @@ from de3dgan.base.recipe import command_words, find_scripts, load_recipe
 from de3dgan.evaluation.baselines import NAMES as BASELINES
 from de3dgan.evaluation.metrics import METRICS
 from de3dgan.figures import style
-from de3dgan.reporting.commands import _wrapped
+from de3dgan.reporting.commands import wrapped
 from de3dgan.reporting.formats import Cell, Table, latex, latex_text
 from de3dgan.reporting.results import MODELS
 from de3dgan.reporting.study import COMPARISONS
@@ -287,7 +287,7 @@ def test_any_setting_comes_back_from_a_command(task, stage, method):
     if hasattr(default, "class_names"):
         changed["class_names"] = ("a b", "it's", "c", "$fold")
     for wanted in (default, recipe(**changed)):
-        command = _wrapped(["python", *command_words(script.name, wanted.settings(), recipe)])
+        command = wrapped(["python", *command_words(script.name, wanted.settings(), recipe)])
         words = shlex.split("\n".join(command).replace("\\\n", " "))
         assert ("published" in words) == (method == "published")
         assert tyro.cli(recipe, args=words[2:]) == wanted

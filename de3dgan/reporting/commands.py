@@ -32,7 +32,7 @@ def study_commands(study: Study, runs_dir: Path) -> str:
                 script, recipe = _script(config["stage"], study.task, settings["method"])
                 script, *flags = command_words(script, settings, recipe)
                 place = _flag_of_folder(folds[0].dir.parents[2])
-                lines += _wrapped([f"  python {script} --fold $fold", place, *flags])
+                lines += wrapped([f"  python {script} --fold $fold", place, *flags])
         lines.append("done")
     lines.append(f"python report.py {_flag_of_folder(runs_dir)}")
     return "\n".join(lines)
@@ -50,7 +50,7 @@ def _flag_of_folder(runs_dir: Path) -> str:
     return f"--runs-dir {shlex.quote(str(display_path(runs_dir)))}"
 
 
-def _wrapped(words: Sequence[str]) -> list[str]:
+def wrapped(words: Sequence[str]) -> list[str]:
     """Return a command, given as its script and each flag with its values, in short lines."""
     lines = [words[0]]
     for word in words[1:]:
