@@ -154,6 +154,8 @@ def imports(path: Path, everywhere: bool) -> set[str]:
 
     def visit(node):
         for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
+                continue  # which is for readers and type checkers, and is not run
             if isinstance(child, ast.Import):
                 found.update(alias.name for alias in child.names)
             elif isinstance(child, ast.ImportFrom) and not child.level:

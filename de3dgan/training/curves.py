@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
 
 from de3dgan.base.files import write_text
 from de3dgan.training import distributed
-from de3dgan.training.run import Run
+
+if TYPE_CHECKING:  # given a run, neither needs its module
+    from de3dgan.training.run import Run
 
 
 def write_history(run: Run, history: list[dict[str, float]]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 from torch import nn
@@ -13,7 +13,9 @@ from de3dgan.base.errors import UserError
 from de3dgan.base.paths import display_path
 from de3dgan.training import checkpoints, distributed
 from de3dgan.training.means import Means
-from de3dgan.training.run import Run
+
+if TYPE_CHECKING:  # given a run, neither needs its module
+    from de3dgan.training.run import Run
 
 
 class TrainingState:
