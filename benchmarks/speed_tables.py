@@ -70,7 +70,8 @@ def targets(found: Found, device: str) -> Iterator[tuple[str, str, str, str]]:
         for stage, wanted in RATIOS.items():
             row = found_row(rows, stage, "published", MEAN if stage == "gan" else "", precision)
             if row:
-                step = f"{_called(stage, row['kind'])} step ({where})"
+                kind = f", {row['kind']}" if row["kind"] else ""
+                step = f"{STAGES[stage]} step{kind} ({where})"
                 peak = of_setting["peak_flops"]
                 if device == "cpu":
                     yield _target(
@@ -110,7 +111,7 @@ def _target(
     value = min(values) if least else max(values)
     met = value >= limit if least else value <= limit
     wanted = f"at {'least' if least else 'most'} {limit:g}{unit}"
-    return name, wanted, f"{value:,.3g}{unit}", "met" if met else "**missed**"
+    return name, wanted, f"{_rounded(value)}{unit}", "met" if met else "**missed**"
 
 
 # --- machines, and what --precision auto is on them
@@ -179,7 +180,7 @@ def step_tables(found: Found) -> dict[str, Table]:
                     _called(row["stage"], row["kind"]),
                     row["loop"],
                     f"{row['seconds']:.3g}",
-                    f"{row['batch'] / row['seconds']:,.3g} {row['unit']}",
+                    f"{_rounded(row['batch'] / row['seconds'])} {row['unit']}",
                     f"{times:.2f}x" if times else "",
                     f"{1e-9 * row['flops']:,.1f}",
                     f"{1e-9 * row['flops'] / row['seconds']:,.0f}",
@@ -377,6 +378,10 @@ def study_hours(found: Found, method: str, n_epochs: int | None = None) -> float
         epochs = n_epochs or recipe_epochs(method)[stage]
         seconds += epochs * per_epoch + row["seconds"] - sum(row["epochs"])
     return TASKS * FOLDS * seconds / 3600
+
+
+def _rounded(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def _called(stage: str, kind: str = "") -> str:

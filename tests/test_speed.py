@@ -294,7 +294,7 @@ def test_every_target_can_be_met(found):
     row = ("GAN, mean over 5 epochs", "published", "0.8", "10 trials", "7.50x", "70.0", "88")
     assert ("all", "2", "float32", *row, "0.88", "90%", "") in tables["cpu: steps"][1]
     assert ("all", "2", "1.4", "float32", "0.10") in tables["cpu: auto"][1]
-    name = "GAN, mean over 5 epochs step (all instructions, 2 thread(s), float32)"
+    name = "GAN step, mean over 5 epochs (all instructions, 2 thread(s), float32)"
     target = (f"{name}: against the loop", "at least 2.5x", "7.5x", "met")
     assert target in tables["cpu: targets"][1]
 
@@ -302,10 +302,13 @@ def test_every_target_can_be_met(found):
 @pytest.mark.parametrize(
     ("change", "missed"),
     [
-        (lambda f: f["steps"][0]["rows"][12].update(seconds=9, flops=900e9), "GAN, mean over 5"),
+        (
+            lambda f: f["steps"][0]["rows"][12].update(seconds=9, flops=900e9),
+            "GAN step, mean over 5",
+        ),
         (lambda f: f["steps"][0]["rows"][15].update(seconds=1.3, flops=120e9), "classifier step"),
         (lambda f: f["steps"][0]["rows"][16].update(flops=79e9), "fine-tuning step"),
-        (lambda f: f["auto"][0].update(precision="bf16"), "GAN, mean over 5"),
+        (lambda f: f["auto"][0].update(precision="bf16"), "GAN step, mean over 5"),
         (lambda f: f["de"].update(all_cores=0.21), "DE"),
         (lambda f: f["help"].update(another=1.01), "`--help`"),
         (lambda f: f["scaling"]["rows"][-1].update(to_first_step=5.1), "start to first step"),
