@@ -34,7 +34,7 @@ def run(little_store, tmp_path):
 
 
 def echo(de: np.ndarray, trials: np.ndarray, draw: int = 0) -> np.ndarray:
-    """Stand in for a generator: EEG that holds the DE it was made from, and so shows its trial.
+    """Stand in for a generator: EEG that holds the DE of its trial, and so shows which it is.
 
     But for the first sample of each electrode, which says whose noise was drawn.
     """
@@ -46,18 +46,18 @@ def echo(de: np.ndarray, trials: np.ndarray, draw: int = 0) -> np.ndarray:
     return eeg
 
 
-def made(run, kind: str) -> np.ndarray:
+def paired(run, kind: str) -> np.ndarray:
     """Return the EEG of the training trials that `kind` gives."""
     frames = Frames(run.store, run.device, waveform_baseline=False)
-    with paired_frames(run, frames, echo, kind) as second:
-        eeg = second.continuous(run.split.trials("train")).copy()
+    with paired_frames(run, frames, echo, kind) as paired_eeg:
+        eeg = paired_eeg.continuous(run.split.trials("train")).copy()
     assert list(run.dir.iterdir()) == []  # the file that held it is gone
     return eeg
 
 
 def test_generated_eeg_is_that_of_the_same_trial(run):
     trials = run.split.trials("train")
-    for eeg, trial in zip(made(run, "generated"), trials, strict=True):
+    for eeg, trial in zip(paired(run, "generated"), trials, strict=True):
         alone = echo(run.store.absolute_de([trial]), np.array([trial]))
         np.testing.assert_array_equal(eeg, alone[0])
 
@@ -66,7 +66,7 @@ def test_shuffled_eeg_is_that_of_another_training_trial_of_the_class(run):
     trials = run.split.trials("train")
     every = np.arange(run.store.n_trials)
     known = echo(run.store.absolute_de(every), every)
-    found = [int((known == eeg).all((1, 2)).argmax()) for eeg in made(run, "shuffled")]
+    found = [int((known == eeg).all((1, 2)).argmax()) for eeg in paired(run, "shuffled")]
     assert set(found) == set(trials.tolist())  # each training trial once, and no other
     for trial, source in zip(trials, found, strict=True):
         assert source != trial
@@ -76,7 +76,7 @@ def test_shuffled_eeg_is_that_of_another_training_trial_of_the_class(run):
 def test_noise_has_the_mean_and_variance_of_its_trial_and_nothing_else(run):
     trials = run.split.trials("train")
     real = run.store.eeg[trials]
-    eeg = made(run, "noise")
+    eeg = paired(run, "noise")
     np.testing.assert_allclose(eeg.std(-1), real.std(-1), rtol=0.1)
     np.testing.assert_allclose(eeg.mean(-1), real.mean(-1), atol=0.2 * real.std())
     power = np.abs(np.fft.rfft(eeg - eeg.mean(-1, keepdims=True))) ** 2
@@ -87,7 +87,7 @@ def test_noise_has_the_mean_and_variance_of_its_trial_and_nothing_else(run):
 def test_surrogates_have_the_de_of_their_trial(run):
     trials = run.split.trials("train")
     wanted = run.store.absolute_de(trials)
-    got = np.stack([differential_entropy(eeg) for eeg in made(run, "surrogate")])
+    got = np.stack([differential_entropy(eeg) for eeg in paired(run, "surrogate")])
     assert np.abs(got - wanted).mean() < 0.06
     assert np.abs((got - wanted).mean()) < 0.03
 
@@ -105,12 +105,12 @@ def test_de_matched_noise_follows_a_change_of_loudness():
 
 @pytest.mark.parametrize("kind", ["noise", "surrogate", "shuffled"])
 def test_controls_are_the_same_every_time(run, kind):
-    np.testing.assert_array_equal(made(run, kind), made(run, kind))
+    np.testing.assert_array_equal(paired(run, kind), paired(run, kind))
 
 
 def test_no_augmentation_is_no_frames(run):
-    with paired_frames(run, None, echo, "none") as second:
-        assert second is None
+    with paired_frames(run, None, echo, "none") as paired_eeg:
+        assert paired_eeg is None
 
 
 def test_a_class_of_one_trial_is_its_own_other():

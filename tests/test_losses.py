@@ -95,22 +95,24 @@ def test_consistency_is_cross_entropy_of_real_and_distance_of_features():
     real, generated = frames(8, 0), frames(8, 1)
     labels = torch.arange(8) % 3
 
-    def terms(first, second):
-        return consistency_loss(*net(torch.cat([first, second])), labels)
+    def terms(real, paired):
+        return consistency_loss(*net(torch.cat([real, paired])), labels)
 
     entropy, distance = terms(real, generated)
 
-    of_real, of_generated = (
+    real_feature, generated_feature = (
         np.tanh(
             x.flatten(1).numpy() @ hidden.weight.detach().numpy().T + hidden.bias.detach().numpy()
         )
         for x in (real, generated)
     )
-    logits = of_real @ head.weight.detach().numpy().T + head.bias.detach().numpy()
+    logits = real_feature @ head.weight.detach().numpy().T + head.bias.detach().numpy()
     odds = np.exp(logits)
     chosen = odds[np.arange(8), labels] / odds.sum(1)
     assert entropy.item() == pytest.approx(-np.log(chosen).mean(), abs=1e-5)
-    assert distance.item() == pytest.approx(((of_real - of_generated) ** 2).mean(), abs=1e-6)
+    assert distance.item() == pytest.approx(
+        ((real_feature - generated_feature) ** 2).mean(), abs=1e-6
+    )
     # Each frame is compared with its own partner.
     _, same = terms(real, real)
     _, shuffled = terms(real, real.flip(0))

@@ -225,8 +225,8 @@ def test_confusion_has_true_classes_in_rows():
 def test_frame_de_is_the_mean_of_the_two_half_seconds():
     store = fake_store(n_trials=3, n_frames=4)
     features = frame_de(store, np.array([0, 5, 11]))
-    for row, (trial, second) in zip(features, [(0, 0), (1, 1), (2, 3)], strict=True):
-        halves = store.de[trial][:, [2 * second, 2 * second + 1]]
+    for row, (trial, frame) in zip(features, [(0, 0), (1, 1), (2, 3)], strict=True):
+        halves = store.de[trial][:, [2 * frame, 2 * frame + 1]]
         np.testing.assert_allclose(row.reshape(4, 3), halves.mean(1), atol=1e-6)
 
 

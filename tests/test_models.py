@@ -81,9 +81,9 @@ def test_the_generator_makes_a_minute_from_either_input(ch_names):
     grid = torch.zeros(2, 4, 120, 72)
     grid[..., cells] = de
     with torch.inference_mode():
-        frames, of_grid, eeg = net(de), net(grid.view(2, 4, 120, 8, 9)), net.generate(de)
+        frames, frames_from_grid, eeg = net(de), net(grid.view(2, 4, 120, 8, 9)), net.generate(de)
     assert frames.shape == (2, 60, 128, 8, 9)
-    torch.testing.assert_close(of_grid, frames, rtol=0, atol=0)
+    torch.testing.assert_close(frames_from_grid, frames, rtol=0, atol=0)
     assert eeg.shape == (2, len(ch_names), 7680)
     # Sample t of an electrode is sample t % 128 of frame t // 128 in its cell.
     for channel, cell in enumerate(cells):

@@ -65,8 +65,8 @@ def test_de_statistics_are_per_band_and_of_absolute_de():
 
 def test_absolute_de_adds_each_trials_own_baseline():
     store = fake_store(n_trials=4, baseline=[1, 1, 0, 3])
-    made = store.absolute_de(np.array([3, 0, 2]))
-    for row, (trial, baseline) in zip(made, [(3, 3), (0, 1), (2, 0)], strict=True):
+    absolute = store.absolute_de(np.array([3, 0, 2]))
+    for row, (trial, baseline) in zip(absolute, [(3, 3), (0, 1), (2, 0)], strict=True):
         for window in range(8):
             total = store.de[trial, :, window] + store.baseline_de[baseline]
             np.testing.assert_allclose(row[:, window], total, rtol=1e-6)
@@ -186,8 +186,8 @@ def test_de_is_normalised_band_by_band(batch, windows, chans):
     z = scaler.normalise(x)
     for band in range(4):
         low, high, mean, std = expected(values[band])
-        of_band = (x[:, band].clamp(low, high) - mean) / std
-        torch.testing.assert_close(z[:, band], of_band)
+        wanted = (x[:, band].clamp(low, high) - mean) / std
+        torch.testing.assert_close(z[:, band], wanted)
         inside = (x[:, band] >= low) & (x[:, band] <= high)
         torch.testing.assert_close(scaler.denormalise(z)[:, band][inside], x[:, band][inside])
 
@@ -210,8 +210,8 @@ def test_a_frame_is_one_second_of_one_trial():
     got = frames[numbers]
     assert got.dtype == torch.float32
     for row, number in zip(got.numpy(), numbers, strict=True):
-        trial, second = number // 5, number % 5
-        np.testing.assert_array_equal(row, store.eeg[trial, :, second * 128 : (second + 1) * 128])
+        trial, frame = divmod(number, 5)
+        np.testing.assert_array_equal(row, store.eeg[trial, :, frame * 128 : (frame + 1) * 128])
     np.testing.assert_array_equal(frames.cpu(numbers), got.numpy())
 
 
@@ -264,12 +264,10 @@ def test_the_published_baseline_takes_the_mean_second_from_each_second():
     assert frames.shape == (12, 3, 128)
     got = frames.cpu(np.arange(12))
     for trial, baseline in enumerate([2, 0, 0]):
-        first, second, third = np.split(store.baseline[baseline], 3, axis=-1)
+        template = np.mean(np.split(store.baseline[baseline], 3, axis=-1), axis=0)
         for frame in range(4):
             eeg = store.eeg[trial, :, frame * 128 : (frame + 1) * 128]
-            np.testing.assert_allclose(
-                got[trial * 4 + frame], eeg - (first + second + third) / 3, atol=1e-5
-            )
+            np.testing.assert_allclose(got[trial * 4 + frame], eeg - template, atol=1e-5)
 
 
 def test_the_published_baseline_leaves_out_an_unfinished_second():

@@ -368,8 +368,17 @@ def no_figures(monkeypatch):
     monkeypatch.setattr(figures_of_stages, "plotting", lambda run: None)
 
 
-@pytest.mark.parametrize("method", ["spectral", "published"])
-@pytest.mark.parametrize("kind", ["a flat electrode", "subjects of one class", "two electrodes"])
+@pytest.mark.parametrize(
+    ("kind", "method"),
+    [
+        ("a flat electrode", "spectral"),
+        ("a flat electrode", "published"),
+        ("two electrodes", "spectral"),
+        pytest.param("two electrodes", "published", marks=pytest.mark.slow),
+        pytest.param("subjects of one class", "spectral", marks=pytest.mark.slow),
+        ("subjects of one class", "published"),
+    ],
+)
 @pytest.mark.filterwarnings("ignore:Data to be normalised are constant")
 def test_runs_on_odd_data_end_with_numbers(kind, method, tmp_path, no_figures):
     names = ("CZ", "OZ") if kind == "two electrodes" else ("F3", "FZ", "F4", "C3", "PZ", "O2")

@@ -279,10 +279,10 @@ def test_random_flips_agree_with_every_flip(monkeypatch):
 
 def test_a_difference_of_means_has_students_standard_error():
     rng = np.random.default_rng(0)
-    a, second, b = rng.integers(2, 9, (3, 8))
-    sets = [with_accuracies(a), with_accuracies(second)], [with_accuracies(b)]
+    a, a_too, b = rng.integers(2, 9, (3, 8))
+    sets = [with_accuracies(a), with_accuracies(a_too)], [with_accuracies(b)]
     result = compare(*sets, "accuracy", 20_000)
-    difference = ((a + second) / 2 - b) / 10
+    difference = ((a + a_too) / 2 - b) / 10
     assert result.difference.value == pytest.approx(difference.mean())
     error = difference.std(ddof=1) / math.sqrt(8)
     factor = stats.t.ppf(0.975, 7) + stats.t.ppf(0.8, 7)
