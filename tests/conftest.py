@@ -24,6 +24,8 @@ import runpy  # noqa: E402
 import signal  # noqa: E402
 import subprocess  # noqa: E402
 import sys  # noqa: E402
+from collections.abc import Callable  # noqa: E402
+from functools import cache  # noqa: E402
 from pathlib import Path  # noqa: E402
 from types import ModuleType  # noqa: E402
 
@@ -197,6 +199,26 @@ def finished_runs(little_store, tmp_path_factory) -> Path:
         for augmentation in ("generated", "none"):
             run_stage("finetune", little_store, runs, **chosen, augmentation=augmentation)
     return runs
+
+
+@pytest.fixture(scope="session")
+def finished_of(little_store, tmp_path_factory) -> Callable[[str], Path]:
+    """Return what trains all stages of a method on the little store, once; not to be changed.
+
+    It returns the folder of runs; figures are left out.
+    """
+    from de3dgan.figures import stages as figures_of_stages
+
+    @cache
+    def finished(method: str) -> Path:
+        runs = tmp_path_factory.mktemp("finished") / "runs"
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(figures_of_stages, "plotting", lambda run: None)
+            for stage in STAGES:
+                run_stage(stage, little_store, runs, method)
+        return runs
+
+    return finished
 
 
 @pytest.fixture(scope="session")

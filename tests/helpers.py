@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
+import torch
 
 from de3dgan.base.errors import UserError
 from de3dgan.data.preprocessing import build_store
@@ -14,6 +19,7 @@ from de3dgan.data.splits import Split
 from de3dgan.data.store import Store
 from de3dgan.data.synthetic import write_deap
 from de3dgan.eeg.montage import DEAP_CHANNELS
+from de3dgan.training import distributed
 
 
 def make_store(
@@ -71,3 +77,35 @@ def one_line(error: pytest.ExceptionInfo[UserError]) -> str:
     message = str(error.value)
     assert message and "\n" not in message
     return message
+
+
+@contextmanager
+def stopped_after_one_step() -> Iterator[None]:
+    """Stop the training in the block, in an orderly way, once it has taken a step."""
+
+    def interrupt_together() -> None:
+        raise KeyboardInterrupt
+
+    stop = mock.patch.object(distributed, "interrupt_together", interrupt_together)
+    with stop, suppress(KeyboardInterrupt):
+        yield
+
+
+def assert_same_step(one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
+    """Fail unless two states hold the same first step, but for how float32 rounds its sums.
+
+    Means of losses may differ by 1e-4 (and 1e-4 of their size), gradients by 1e-3 of their length.
+    """
+    assert one["n_steps"] == other["n_steps"] == 1
+    assert one["losses"]["counts"] == other["losses"]["counts"]
+    for name, count in one["losses"]["counts"].items():
+        means = [float(state["losses"]["sums"][name]) / count for state in (one, other)]
+        assert means[0] == pytest.approx(means[1], rel=1e-4, abs=1e-4), name
+    for name in one["optimisers"]:
+        # After its first step, Adam's average is the gradient times a constant.
+        a, b = (
+            torch.cat([p["exp_avg"].flatten() for p in state["optimisers"][name]["state"].values()])
+            for state in (one, other)
+        )
+        assert a.norm() > 0, name
+        assert (a - b).norm() < 1e-3 * a.norm(), name

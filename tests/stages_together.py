@@ -6,11 +6,13 @@ import json
 import os
 import signal
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 from de3dgan.figures import stages as figures_of_stages
 from de3dgan.training import distributed, loop
 from tests.conftest import run_stage
+from tests.helpers import stopped_after_one_step
 
 
 def main() -> None:
@@ -21,8 +23,10 @@ def main() -> None:
         if stop_at is not None:
             loop.distributed.interrupt_together = stopping_at(stop_at)
         store, runs = Path(job.pop("store")), Path(job.pop("runs"))
+        until = stopped_after_one_step() if job.pop("one_step", False) else nullcontext()
         try:
-            run_stage(job.pop("stage"), store, runs, **job)
+            with until:
+                run_stage(job.pop("stage"), store, runs, **job)
         except KeyboardInterrupt as interrupt:
             print(f"process {os.environ['RANK']} stopped by {interrupt.args[0]}")
         distributed.barrier()  # what the first one writes, the next stage reads

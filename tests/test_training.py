@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -53,22 +52,6 @@ def leave_out_figures(patch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def no_figures(monkeypatch):
     leave_out_figures(monkeypatch)
-
-
-@pytest.fixture(scope="module")
-def finished_of(little_store, tmp_path_factory) -> Callable[[str], Path]:
-    """Return what runs all three stages of fold 0, of a method, without interruption, once."""
-
-    @cache
-    def run(method: str) -> Path:
-        runs = tmp_path_factory.mktemp("finished") / "runs"
-        with pytest.MonkeyPatch.context() as patch:
-            leave_out_figures(patch)
-            for stage in STAGES:
-                run_stage(stage, little_store, runs, method)
-        return runs
-
-    return run
 
 
 @pytest.fixture(params=METHODS)
