@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from de3dgan.base.errors import UserError
 from de3dgan.data import scalers
-from de3dgan.data.frames import Frames, batches, chunks
+from de3dgan.data.frames import DeviceArray, Frames, batches, chunks
 from de3dgan.data.opening import open_store
 from de3dgan.data.scalers import fit_de_scaler, fit_eeg_scaler
 from de3dgan.eeg.scaling import RobustScaler
@@ -250,6 +250,18 @@ def test_whole_trials_are_their_frames(leaky):
     trials = np.array([2, 0, 2])
     by_frame = frames[frames.numbers(trials)].unflatten(0, (3, 4)).transpose(1, 2).flatten(2)
     assert torch.equal(frames.trials(trials), by_frame)
+
+
+def test_what_is_resident_is_indexed_as_what_is_in_a_file_is():
+    x = np.arange(60.0, dtype=np.float32).reshape(5, 2, 6)
+    there = DeviceArray(x, CPU, (5, 2, 3, 2))
+    resident = DeviceArray(x, CPU, (5, 2, 3, 2))
+    resident._resident = torch.from_numpy(x).reshape(5, 2, 3, 2)  # as on a GPU
+    trial, frame = np.array([4, 0, 0]), np.array([2, 1, 1])
+    assert torch.equal(there[trial], resident[trial])
+    assert torch.equal(there[trial, :, frame], resident[trial, :, frame])
+    assert there[trial, :, frame][0].tolist() == [[52, 53], [58, 59]]
+    assert there[trial, :, frame].is_contiguous()
 
 
 def test_frames_of_other_eeg_replace_the_stores():

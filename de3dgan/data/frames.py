@@ -54,25 +54,24 @@ class Frames:
         self.ledger = ledger or Ledger(store.n_trials * store.n_frames)
         self.device = device
         self.n_frames = store.n_frames
-        self._eeg = DeviceArray(store.eeg if eeg is None else eeg, device)
-        self.shape = (store.n_trials * self.n_frames, store.eeg.shape[1], FRAME)
+        eeg = store.eeg if eeg is None else eeg
+        n_chans = eeg.shape[1]
+        by_frame = (store.n_trials, n_chans, self.n_frames, FRAME)
+        self._eeg = DeviceArray(eeg, device, by_frame)
+        self.shape = (store.n_trials * self.n_frames, n_chans, FRAME)
         self._baseline_frame = None
         if waveform_baseline:
-            n_baselines, n_chans, n_times = store.baseline.shape
+            n_baselines, _, n_times = store.baseline.shape
             frames = store.baseline[..., : n_times // FRAME * FRAME]
             means = frames.reshape(n_baselines, n_chans, -1, FRAME).mean(2)
-            per_trial = torch.from_numpy(means[store.baseline_index])
-            self._baseline_frame = per_trial.to(self._eeg.device)
+            self._baseline_frame = DeviceArray(means[store.baseline_index], device)
 
     def __getitem__(self, frames: np.ndarray) -> Tensor:
         """Return frames by number, float32 (len(frames), n_chans, n_times), in µV on the device."""
         self.ledger.note(frames)
-        index = torch.from_numpy(np.stack(np.divmod(frames, self.n_frames)))
-        trial, frame = to_device(index, self._eeg.device)
-        x = self._eeg.tensor().unflatten(2, (self.n_frames, FRAME))[trial, :, frame]
-        if self._baseline_frame is not None:
-            x = x - self._baseline_frame[trial]
-        return to_device(x, self.device)
+        trial, frame = np.divmod(frames, self.n_frames)
+        x = self._eeg[trial, :, frame]
+        return x if self._baseline_frame is None else x - self._baseline_frame[trial]
 
     def numbers(self, trials: np.ndarray) -> np.ndarray:
         """Return the numbers of all frames of `trials`, int (len(trials) · n_frames,)."""
@@ -86,12 +85,10 @@ class Frames:
     def trials(self, trials: np.ndarray) -> Tensor:
         """Return the EEG of whole trials, (len(trials), n_chans, n_times) in µV on the device."""
         self.ledger.note(self.numbers(trials))
-        index = to_device(torch.from_numpy(trials), self._eeg.device)
-        x = self._eeg.tensor()[index]
+        x = self._eeg[trials]
         if self._baseline_frame is not None:
-            frames = x.unflatten(2, (self.n_frames, FRAME))
-            x = (frames - self._baseline_frame[index][:, :, None]).flatten(2)
-        return to_device(x, self.device)
+            x = x - self._baseline_frame[trials][:, :, None]
+        return x.flatten(2)
 
     def continuous(self, trials: np.ndarray) -> np.ndarray:
         """Return `trials` as an array."""
@@ -111,25 +108,30 @@ class DeviceArray:
         In memory, or of `de3dgan.data.memory_maps.open_array`.
     device : torch.device
         Where batches are wanted.
-
-    Attributes
-    ----------
-    device : torch.device
-        Where the array is, and indices into it have to be.
+    shape : tuple of int, optional
+        Its shape for indexing, if not its own.
     """
 
-    def __init__(self, array: np.ndarray, device: torch.device):
-        self._array, self._resident = array, None
-        self.device = torch.device("cpu")
+    def __init__(
+        self, array: np.ndarray, device: torch.device, shape: tuple[int, ...] | None = None
+    ):
+        self._array, self._device, self._shape = array, device, shape or array.shape
+        self._resident = None
         if device.type == "cuda" and _fits(array, device):
-            self._resident = torch.from_numpy(array).to(device)
-            self.device = self._resident.device
+            self._resident = torch.from_numpy(array).to(device).reshape(self._shape)
 
-    def tensor(self) -> Tensor:
-        """Return the array to gather one batch from; keeping it keeps what is read in memory."""
+    def __getitem__(self, index: np.ndarray | tuple[np.ndarray | slice, ...]) -> Tensor:
+        """Return what NumPy's indexing with arrays gives, on the device."""
         if self._resident is None:
-            return torch.from_numpy(reopened(self._array))
-        return self._resident
+            batch = reopened(self._array).reshape(self._shape)[index]
+            return to_device(torch.from_numpy(np.ascontiguousarray(batch)), self._device)
+        parts = index if isinstance(index, tuple) else (index,)
+        return self._resident[
+            tuple(
+                part if isinstance(part, slice) else to_device(torch.from_numpy(part), self._device)
+                for part in parts
+            )
+        ]
 
 
 def _fits(array: np.ndarray, device: torch.device) -> bool:

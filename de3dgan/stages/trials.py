@@ -43,10 +43,8 @@ class Trials:
             )
         self.frames = run.frames()
         self.scalers: dict[str, RobustScaler] = {}
-        parts = (store.de, store.baseline_de, store.baseline_index)
-        self._de, self._baseline_de, self._baseline_index = (
-            DeviceArray(part, run.device) for part in parts
-        )
+        self._de = DeviceArray(store.de, run.device)
+        self._baseline_de = DeviceArray(store.baseline_de, run.device)
         self.trained_on = np.zeros(self.frames.shape[0], bool)
         self.trained_on[self.split.train] = True
 
@@ -57,9 +55,8 @@ class Trials:
 
     def de(self, trials: np.ndarray) -> Tensor:
         """Return `Store.absolute_de` of `trials` on the device."""
-        rows = to_device(torch.from_numpy(trials), self._de.device)
-        baseline = self._baseline_de.tensor()[self._baseline_index.tensor()[rows]]
-        return to_device(add_baseline(self._de.tensor()[rows], baseline), self.frames.device)
+        baselines = self.frames.store.baseline_index[trials]
+        return add_baseline(self._de[trials], self._baseline_de[baselines])
 
     def whole(self, trials: np.ndarray) -> tuple[Tensor, Tensor]:
         """Return DE in nats and EEG in µV of `trials`.
