@@ -24,8 +24,8 @@ import torch
 
 from de3dgan.base.cli import command_line
 from de3dgan.base.files import write_text
-from de3dgan.training.device import Compute
-from de3dgan.training.run import environment
+from de3dgan.training.device import Compute, in_precision
+from de3dgan.training.environment import environment
 
 #: Of each part: its heading, its command, and what its table says.
 PARTS = (
@@ -60,7 +60,8 @@ PARTS = (
     (
         "Numbers of threads",
         "stress_threads.py",
-        "One thread against two: the largest difference of any loss, as a share of its size.",
+        "The first step of a stage, in float32, with one thread against two: the largest "
+        "difference of a loss, and that of the gradient, as shares of their size.",
     ),
 )
 
@@ -75,12 +76,13 @@ class Config:
 
 def main(config: Config) -> None:
     """Run the parts and write the page."""
-    of = environment(Compute(torch.device("cpu")))
+    compute, _ = in_precision(Compute(torch.device("cpu")), "auto", None)
+    here = environment(compute)
     head = (
         "# What it survives\n\n"
         "Written by `python benchmarks/stress.py`: nothing lost, nothing run, nothing silently "
-        f"wrong. Python {of['python']}, PyTorch {of['torch']}, {os.cpu_count()} CPUs, one thread, "
-        f"{of['precision']}.\n"
+        f"wrong. Python {here['python']}, PyTorch {here['torch']}, {os.cpu_count()} CPUs, one "
+        f"thread, {here['precision']}.\n"
     )
     there = config.out.read_text().split("\n## ")[1:] if config.out.is_file() else []
     sections = {section.partition("\n")[0]: section for section in there}

@@ -63,39 +63,39 @@ def run(n: int, seed: int, jobs: Collection[str]) -> Iterator[dict[str, object]]
     """
     rng = random.Random(seed)
     with tempfile.TemporaryDirectory() as folder:
-        for trial in clean_runs(Path(folder), jobs):
+        for clean in clean_runs(Path(folder), jobs):
             sizes = [
-                sum(p.stat().st_size for p in at.rglob("*")) for at in (trial.before, trial.after)
+                sum(p.stat().st_size for p in at.rglob("*")) for at in (clean.before, clean.after)
             ]
             for how in ("disk of a random size", "no room at all", "folder removed"):
-                row = {"stage": trial.job.name, "how": how, "tried": n, "refused": 0, "lost": 0}
+                row = {"stage": clean.job.name, "how": how, "tried": n, "refused": 0, "lost": 0}
                 for _ in range(n):
                     size = rng.randint(*sizes) if how == "disk of a random size" else sizes[0]
                     size = 2**30 if how == "folder removed" else size + 2**17
                     at = Path(folder, "at")
                     with _disk(at, size) as make_room:
-                        shutil.copytree(trial.before, at, dirs_exist_ok=True)
+                        shutil.copytree(clean.before, at, dirs_exist_ok=True)
                         gone = threading.Timer(
-                            rng.uniform(0, trial.seconds),
+                            rng.uniform(0, clean.seconds),
                             shutil.rmtree,
-                            (at / trial.job.out, True),
+                            (at / clean.job.out, True),
                         )
                         if how == "folder removed":
                             gone.start()
-                        code, _ = start(trial.job, at)
+                        code, _ = start(clean.job, at)
                         gone.cancel()
-                        wrong = _wrong(trial, at, code)
+                        wrong = _wrong(clean, at, code)
                         make_room()
-                        wrong = wrong or trial.lost(at)
+                        wrong = wrong or clean.lost(at)
                     row["refused"] += code != 0
                     if wrong:
                         row["lost"] += 1
-                        print(f"{trial.job.name}, {how}: {wrong}", file=sys.stderr, flush=True)
+                        print(f"{clean.job.name}, {how}: {wrong}", file=sys.stderr, flush=True)
                 print(row, file=sys.stderr, flush=True)
                 yield row
 
 
-def _wrong(trial: CleanRun, at: Path, code: int) -> str | None:
+def _wrong(clean: CleanRun, at: Path, code: int) -> str | None:
     """Return what is wrong with how a job ended, or None."""
     log = (at / "log").read_text().replace("\r", "\n").splitlines()
     errors = [line for line in log if line.startswith("Error: ")]
@@ -107,7 +107,7 @@ def _wrong(trial: CleanRun, at: Path, code: int) -> str | None:
         return f"no file is named: {errors[0]}"
     if "No space" in errors[0] and not re.search(r"needs [0-9.,]+ (bytes|MiB)", errors[0]):
         return f"how much room is needed is not said: {errors[0]}"
-    return torn(at / trial.job.out)
+    return torn(at / clean.job.out)
 
 
 @contextmanager

@@ -64,32 +64,32 @@ def run(n: int, seed: int, jobs: Collection[str]) -> list[dict[str, object]]:
     rng = random.Random(seed)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        for trial in clean_runs(Path(folder), jobs):
+        for clean in clean_runs(Path(folder), jobs):
             begun = time.monotonic()
             for how, (number, at_access, share) in HOWS.items():
                 tried = math.ceil(n * share)
-                row = {"stage": trial.job.name, "how": how, "tried": tried, "stopped": 0, "lost": 0}
+                row = {"stage": clean.job.name, "how": how, "tried": tried, "stopped": 0, "lost": 0}
                 for _ in range(tried):
-                    at = Path(shutil.copytree(trial.before, Path(folder, "at")))
-                    stop = (number, rng.randrange(trial.n_accesses) if at_access else None)
-                    code, _ = start(trial.job, at, stop, rng.uniform(0, trial.seconds))
+                    at = Path(shutil.copytree(clean.before, Path(folder, "at")))
+                    stop = (number, rng.randrange(clean.n_accesses) if at_access else None)
+                    code, _ = start(clean.job, at, stop, rng.uniform(0, clean.seconds))
                     row["stopped"] += code != 0
-                    wrong = _wrong(trial, at, code, number)
+                    wrong = _wrong(clean, at, code, number)
                     if wrong:
                         row["lost"] += 1
-                        print(f"{trial.job.name}, {how}: {wrong}", file=sys.stderr, flush=True)
+                        print(f"{clean.job.name}, {how}: {wrong}", file=sys.stderr, flush=True)
                     shutil.rmtree(at)
                 rows.append(row)
                 print(f"{row} ({time.monotonic() - begun:.0f} s)", file=sys.stderr, flush=True)
     return rows
 
 
-def _wrong(trial: CleanRun, at: Path, code: int, number: int) -> str | None:
+def _wrong(clean: CleanRun, at: Path, code: int, number: int) -> str | None:
     """Return what an interruption has spoilt, or None: now, or once the command has run again."""
     expected = {0, -number} if number == signal.SIGKILL else {0, -number, 128 + number}
     if code not in expected:
         return f"exit code {code}: {(at / 'log').read_text()[-2000:]}"
-    return torn(at / trial.job.out) or trial.lost(at)
+    return torn(at / clean.job.out) or clean.lost(at)
 
 
 if __name__ == "__main__":

@@ -110,8 +110,14 @@ def store(little_store, tmp_path) -> Path:
 
 # --- the command line
 
+#: What is the same code for each stage is tried with one of them after each change.
+each_stage_if_slow = pytest.mark.parametrize(
+    "stage",
+    [s if s == "classifier" else pytest.param(s, marks=pytest.mark.slow) for s in STAGES],
+)
 
-@pytest.mark.parametrize("stage", STAGES)
+
+@each_stage_if_slow
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
@@ -134,10 +140,10 @@ def store(little_store, tmp_path) -> Path:
         ("--method", "--method"),
     ],
 )
-def test_flags_that_cannot_be_meant(stage, flags, said, little_store, runs):
-    args = ["--data-dir", little_store, "--runs-dir", runs, *TINY[stage], "--epochs", 1]
+def test_flags_that_cannot_be_meant(stage, flags, said, little_store, finished):
+    args = ["--data-dir", little_store, "--runs-dir", finished, *TINY[stage], "--epochs", 1]
     fold = ["--fold", 2] if stage != "finetune" and "--fold" not in flags else []
-    message = refuse(runs, script_of(stage), *args, *fold, *flags.split())
+    message = refuse(finished, script_of(stage), *args, *fold, *flags.split())
     assert said in message
 
 
@@ -150,19 +156,19 @@ def test_flags_that_cannot_be_meant(stage, flags, said, little_store, runs):
         ("published", "gan", "--penalty-weight -1"),
         ("published", "classifier", "--dropout 1.5"),
         ("spectral", "gan", "--widths 0 8 8 8"),
-        ("spectral", "gan", "--ema_decay 1"),
-        ("spectral", "gan", "--ema_decay -0.1"),
+        ("spectral", "gan", "--ema-decay 1"),
+        ("spectral", "gan", "--ema-decay -0.1"),
         ("spectral", "gan", "--gain-sd -1"),
         ("spectral", "gan", "--calibration-steps -1"),
         ("spectral", "gan", "--critic-every 5"),  # which is of the other method
         ("spectral", "classifier", "--noise -1"),
         ("spectral", "classifier", "--dropout 1.5"),
-        ("spectral", "classifier", "--ema_decay nan"),
+        ("spectral", "classifier", "--ema-decay nan"),
         ("spectral", "classifier", "--choose-by val_auc"),
         ("spectral", "classifier", "--n-features 0"),
         ("spectral", "classifier", "--class-names one"),
         ("spectral", "classifier", "--threshold 100"),
-        ("spectral", "finetune", "--ema_decay 1"),
+        ("spectral", "finetune", "--ema-decay 1"),
         ("spectral", "finetune", "--label-weight -1"),
         ("published", "finetune", "--consistency-weight -1"),
     ],
@@ -375,7 +381,7 @@ def test_a_damaged_file_of_a_stopped_run(what, little_store, runs):
     assert not (folder / "result.json").exists()
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@each_stage_if_slow
 def test_an_output_folder_that_cannot_be_made(stage, little_store, tmp_path):
     (tmp_path / "file").write_text("")
     args = ("--data-dir", little_store, "--runs-dir", tmp_path / "file" / "runs")
@@ -417,8 +423,15 @@ def command_in(message: str) -> list[str]:
     return shlex.split(message[message.index("python ") :])
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("missing", ["gan", "classifier"])
+@pytest.mark.parametrize(
+    ("missing", "method"),
+    [
+        ("gan", "published"),
+        ("classifier", "spectral"),
+        pytest.param("gan", "spectral", marks=pytest.mark.slow),
+        pytest.param("classifier", "published", marks=pytest.mark.slow),
+    ],
+)
 def test_a_missing_checkpoint_says_the_command_that_makes_it(
     missing, method, little_store, runs_of
 ):
@@ -440,7 +453,7 @@ def test_a_missing_checkpoint_says_the_command_that_makes_it(
 
 
 @pytest.mark.parametrize(("ours", "theirs"), [METHODS, METHODS[::-1]])
-@pytest.mark.parametrize("stage", ["gan", "classifier"])
+@pytest.mark.parametrize("stage", ["gan", pytest.param("classifier", marks=pytest.mark.slow)])
 def test_a_checkpoint_of_the_other_method_is_refused(stage, ours, theirs, little_store, runs_of):
     runs = runs_of(theirs)
     fold = runs / "valence" / "trial" / "fold0"
@@ -472,7 +485,7 @@ def test_a_run_of_the_other_method_is_not_gone_on_with(stage, ours, theirs, litt
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("stage", ["gan", "classifier"])
+@pytest.mark.parametrize("stage", [pytest.param("gan", marks=pytest.mark.slow), "classifier"])
 def test_the_command_to_begin_anew_is_of_the_same_run(stage, method, little_store, runs_of):
     """With its method and all settings that are not the method's own."""
     runs = runs_of(method)
@@ -493,7 +506,7 @@ def test_the_command_to_begin_anew_is_of_the_same_run(stage, method, little_stor
 
 
 @pytest.mark.parametrize("stage", ["gan", "finetune"])
-def test_the_window_protocol_is_refused_in_a_sentence(stage, little_store, tmp_path):
+def test_the_random_frame_protocol_is_refused_in_a_sentence(stage, little_store, tmp_path):
     args = ("--data-dir", little_store, "--runs-dir", tmp_path, "--protocol", "random-frame")
     message = sentence(run_here(script_of(stage), *args, *TINY[stage]))
     if stage == "gan":
@@ -656,7 +669,7 @@ def test_the_state_of_another_stage_is_refused(little_store, runs):
 def test_the_summary_refuses_stages_that_do_not_belong_together(little_store, runs):
     assert run_stage("finetune", little_store, runs, epochs=1)
     fold = runs / "valence" / "trial" / "fold0"
-    args = (ROOT / "de3dgan" / "summary.py", "--fold-dir", fold)
+    args = (ROOT / "de3dgan" / "reporting" / "summary.py", "--fold-dir", fold)
     assert run_here(*args).returncode == 0
     run_stage("gan", little_store, runs, epochs=1, lr=1e-3, restart=True)
     assert "another generator" in sentence(run_here(*args))
