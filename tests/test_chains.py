@@ -28,10 +28,11 @@ from benchmarks import stress_chains
 from benchmarks.stress_chains import Cell, note, table, unlike_a_sentence
 from de3dgan.base.errors import UserError
 from de3dgan.eeg.montage import DEAP_CHANNELS
+from de3dgan.stages import augmentation
 from de3dgan.training import checkpoints
 from models import SASTNet
 from tests.conftest import ROOT, run_stage
-from tests.helpers import one_line
+from tests.helpers import one_line, stopped_after_one_step
 
 CH_NAMES = DEAP_CHANNELS[:4]
 #: The same folder for all examples, as each writes it anew.
@@ -364,6 +365,7 @@ HOSTILE = {
 _PROGRAM = """
 import json, resource, sys, time
 from pathlib import Path
+from de3dgan.stages import augmentation
 from de3dgan.training import checkpoints
 from de3dgan.base.errors import UserError
 
@@ -475,3 +477,15 @@ def test_a_state_that_does_not_fit_is_a_sentence(change, home, little_store, tmp
     checkpoints.save(path, state)
     with pytest.raises(UserError, match=r"gan/state.pt is damaged.*begin anew with: python"):
         run_stage("gan", little_store, tmp_path / "runs", "published", epochs=1)
+
+
+def test_a_damaged_state_is_known_before_anything_long(home, little_store, tmp_path, monkeypatch):
+    fold = shutil.copytree(home, tmp_path / "runs" / home.relative_to(home.parents[2]))
+    place = ("finetune", little_store, tmp_path / "runs", "published")
+    with stress_chains.quick(), stopped_after_one_step():
+        run_stage(*place, epochs=1)
+    path = fold / "finetune" / "state.pt"
+    path.write_bytes(path.read_bytes()[:-1])
+    monkeypatch.setattr(augmentation, "paired_frames", None)
+    with pytest.raises(UserError, match=r"finetune/state.pt is damaged.*begin anew with: python"):
+        run_stage(*place, epochs=1)

@@ -39,7 +39,7 @@ class FieldType:
     text : str
         In words, for messages: "must be …".
     holds : callable
-        Returns whether a value is of this kind; given whatever the file has there, tensors too.
+        Returns whether a value is of this kind; given whatever the file has there.
     read : callable
         Makes a value of the text in a cell of a CSV file; raises ValueError where that is none.
     """
@@ -196,9 +196,5 @@ def _refuse(where: str | Path, name: str, value: Any, kind: FieldType, remedy: s
 
 def _brief(value: Any) -> str:
     """Return a value as a message shows it, in a few words."""
-    try:
-        text = json.dumps(value, ensure_ascii=False)
-    except (TypeError, ValueError):  # tensors, sets, … of a checkpoint
-        shape = getattr(value, "shape", None)
-        return f"a {type(value).__name__}" + (f" of shape {tuple(shape)}" if shape else "")
+    text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 40 else f"{text[:36]}…"
