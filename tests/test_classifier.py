@@ -29,7 +29,7 @@ def store():
     return fake_store(n_trials=6, n_frames=4, baseline=BASELINES)
 
 
-def of_method(method: str, store) -> FrameClassifier:
+def classifier_of(method: str, store) -> FrameClassifier:
     torch.manual_seed(0)
     frames = Frames(store, CPU, waveform_baseline=False)
     if method == "spectral":
@@ -40,12 +40,12 @@ def of_method(method: str, store) -> FrameClassifier:
             fit_eeg_scaler(frames, split_by_trial(store, val=1, test=4)),
         )
     net.eval()
-    return FrameClassifier(net, store, Compute(CPU), scaler)
+    return classifier.CLASSIFIERS[method](net, store, Compute(CPU), scaler)
 
 
 def test_each_frame_is_seen_against_the_baseline_of_its_own_trial(store):
     frames = Frames(store, CPU, waveform_baseline=False)
-    ours = of_method("spectral", store)
+    ours = classifier_of("spectral", store)
     numbers = np.array([0, 7, 9, 14, 19, 23])  # a frame of each trial
     logits, features = ours(frames[numbers], numbers)
     for row, number in enumerate(numbers):
@@ -60,7 +60,7 @@ def test_each_frame_is_seen_against_the_baseline_of_its_own_trial(store):
 
 def test_the_published_classifier_sees_normalised_frames_alone(store):
     frames = Frames(store, CPU, waveform_baseline=False)
-    theirs = of_method("published", store)
+    theirs = classifier_of("published", store)
     numbers = np.array([0, 7, 9])
     logits, _ = theirs(frames[numbers], numbers)
     wanted, _ = theirs.net(theirs.scaler.normalise(frames[numbers]))
@@ -71,8 +71,8 @@ def test_the_published_classifier_sees_normalised_frames_alone(store):
 @pytest.mark.parametrize("method", METHODS)
 def test_a_classifier_survives_being_a_checkpoints_content(method, store):
     frames = Frames(store, CPU, waveform_baseline=False)
-    own, numbers = of_method(method, store), np.arange(24)
-    content = own.content()
+    own, numbers = classifier_of(method, store), np.arange(24)
+    content = {**own.content(), "settings": {"method": method}}
     assert ("eeg_scaler" in content) == (method == "published")
     again = FrameClassifier.from_content(content, store, Compute(CPU))
     again.net.eval()
@@ -83,10 +83,10 @@ def test_a_classifier_survives_being_a_checkpoints_content(method, store):
 
 
 def test_the_same_with_another_network_leaves_the_first_alone(store):
-    first, second = of_method("spectral", store), of_method("spectral", store)
-    other = first.of(second.net)
-    assert other.net is second.net
-    assert first.net is not second.net
+    first, other_net = classifier_of("spectral", store), classifier_of("spectral", store)
+    other = first.with_net(other_net.net)
+    assert other.net is other_net.net
+    assert first.net is not other_net.net
     assert other.baseline is first.baseline
 
 
@@ -105,15 +105,17 @@ class Linear:
 @pytest.mark.parametrize("weights", [(0.0, 0.5), (1.0, 0.0), (0.5, 2.0), (0.0, 0.0)])
 def test_stage_3_minimises_what_its_weights_say(weights, store):
     real = Frames(store, CPU, waveform_baseline=False)
-    made = fake_store(n_trials=6, n_frames=4, seed=1)
-    second = Frames(made, CPU, waveform_baseline=False)
+    generated = fake_store(n_trials=6, n_frames=4, seed=1)
+    paired = Frames(generated, CPU, waveform_baseline=False)
     numbers, labels = np.array([3, 20, 8]), torch.tensor([0, 1, 1])
     net = Linear()
-    terms = paired_loss(real, second, net, *weights)(numbers, labels)
+    terms = paired_loss(real, paired, net, *weights)(numbers, labels)
     assert [n.tolist() for n in net.numbers] == [[3, 3, 20, 20, 8, 8]]
 
-    (of_real, features), (of_second, other) = (Linear()(f[numbers], None) for f in (real, second))
-    entropies = F.cross_entropy(of_real, labels), F.cross_entropy(of_second, labels)
+    (logits, features), (paired_logits, other) = (
+        Linear()(f[numbers], None) for f in (real, paired)
+    )
+    entropies = F.cross_entropy(logits, labels), F.cross_entropy(paired_logits, labels)
     distance = (features - other).square().mean()
     label_weight, consistency_weight = weights
     mean = (entropies[0] + label_weight * entropies[1]) / (1 + label_weight)
@@ -123,7 +125,7 @@ def test_stage_3_minimises_what_its_weights_say(weights, store):
     torch.testing.assert_close(terms["feature_distance"], distance)
 
 
-def test_without_a_second_eeg_stage_3_goes_on_as_stage_2():
+def test_without_paired_eeg_stage_3_goes_on_as_stage_2():
     store = fake_store()
     real = Frames(store, CPU, waveform_baseline=False)
     numbers, labels = np.array([3, 20, 8]), torch.tensor([0, 1, 1])
@@ -137,7 +139,7 @@ def test_without_a_second_eeg_stage_3_goes_on_as_stage_2():
 def test_validation_and_what_is_handed_over_are_of_the_averaged_weights(decay, store, monkeypatch):
     """What validation looks at is not what is being trained, unless nothing is averaged."""
     frames = Frames(store, CPU, waveform_baseline=False)
-    own = of_method("spectral", store)
+    own = classifier_of("spectral", store)
     run = SimpleNamespace(
         config=SimpleNamespace(ema_decay=decay, batch_size=8, seed=0),
         split=split_by_trial(store, val=1, test=4),
@@ -149,17 +151,17 @@ def test_validation_and_what_is_handed_over_are_of_the_averaged_weights(decay, s
     seen = {}
 
     def fit(run, nets, optimisers, items, purpose, train_step, validate, **options):
-        seen.update(nets)
+        seen.update(nets, options=options)
         for batch in batches(items, 8, 0, 0, purpose):
             train_step(0, batch)
         return [validate()], 0
 
-    monkeypatch.setattr(classifier.engine, "fit", fit)
+    monkeypatch.setattr(classifier.loop, "fit", fit)
     optimiser = torch.optim.SGD(own.net.parameters(), 1.0)
     loss = classifier.cross_entropy(frames, own)
     trained, history, _ = classifier.train(run, frames, own, optimiser, loss, "val_loss")
     averages, weights = trained.net.state_dict(), own.net.state_dict()
-    assert next(iter(seen)) == "classifier" and seen["classifier"].module is trained.net
+    assert seen[seen["options"]["handed_over"]].module is trained.net
     assert all(torch.equal(averages[k], weights[k]) for k in weights) == (decay == 0)
     wanted = classifier.predict(trained, frames, run.split.val)[:, 1]
     assert history[0]["val_loss"] == pytest.approx(-np.log(wanted).mean(), abs=1e-6)

@@ -173,6 +173,7 @@ def test_without_a_compiler_training_says_why_and_goes_on(
     assert lines[0] == lines[1]
 
 
+@pytest.mark.slow
 def test_what_is_compiled_computes_the_same():
     torch.manual_seed(0)
     net = torch.nn.Sequential(torch.nn.Conv2d(2, 3, 3), torch.nn.SELU(), torch.nn.Flatten())

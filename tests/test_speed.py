@@ -159,6 +159,7 @@ def test_the_peak_is_that_of_the_best_size(monkeypatch):
     assert all(rate > 1e6 for rate in found.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "precision"), [("published", "bf16"), ("spectral", "fp32")])
 def test_the_steps_that_are_timed_are_those_of_the_scripts(
     method, precision, little_store, tmp_path, monkeypatch
@@ -191,6 +192,7 @@ def test_the_steps_that_are_timed_are_those_of_the_scripts(
         assert kinds["critic steps"] > 2 * kinds["critic rests"]
 
 
+@pytest.mark.slow
 def test_a_run_tells_when_it_began_to_train(little_store, tmp_path):
     flags = ["--data-dir", little_store, "--runs-dir", tmp_path / "runs", "--epochs", 2]
     flags += "--widths 8 8 8 8 8 --n-features 8 --batch-size 256".split()

@@ -165,6 +165,7 @@ def test_a_study_ends_with_a_report_and_is_not_done_again(studied, again, tmp_pa
     assert contents(runs / "seed1") == before
 
 
+@pytest.mark.slow
 def test_other_settings_are_refused_again_and_again_and_change_nothing(again, tmp_path):
     runs = again["runs"]
     before = without_checksums(runs)
@@ -177,6 +178,7 @@ def test_other_settings_are_refused_again_and_again_and_change_nothing(again, tm
     assert without_checksums(runs) == before
 
 
+@pytest.mark.slow
 def test_what_was_finished_without_the_workflow_is_taken_over(again, tmp_path):
     runs = again["runs"]
     before = without_checksums(runs)
@@ -189,6 +191,7 @@ def test_what_was_finished_without_the_workflow_is_taken_over(again, tmp_path):
     assert without_checksums(runs) == before
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_is_made_anew_is_noticed_by_what_was_made_of_the_old_one(again, tmp_path):
     shutil.rmtree(again["runs"] / FOLD / "classifier")
     done = snakemake(tmp_path, **{**again, "classifier_epochs": 2})
@@ -197,6 +200,7 @@ def test_a_checkpoint_that_is_made_anew_is_noticed_by_what_was_made_of_the_old_o
     assert "differs in upstream.classifier" in done.stderr.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_a_store_is_made_of_recordings_once_and_again_if_there_are_more(deap_dir, tmp_path):
     recordings = shutil.copytree(deap_dir, tmp_path / "recordings")
     settings = {**SMALL, "data_dir": recordings}
@@ -225,6 +229,7 @@ def without_checksums(runs: Path) -> dict[str, str]:
 # --- stopping
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stop", "control"),
     [(signal.SIGKILL, "noise"), (signal.SIGINT, "surrogate"), (signal.SIGTERM, "shuffled")],
