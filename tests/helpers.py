@@ -21,6 +21,9 @@ from de3dgan.data.synthetic import write_deap
 from de3dgan.eeg.montage import DEAP_CHANNELS
 from de3dgan.training import distributed
 
+#: The electrodes of EEGMAT.
+EEGMAT_CHANNELS = tuple("FP1 FP2 F3 F4 F7 F8 T7 T8 C3 C4 P7 P8 P3 P4 O1 O2 FZ CZ PZ".split())
+
 
 def make_store(
     folder: Path, n_subjects: int = 2, n_trials: int = 4, n_jobs: int = 1, **signal: object

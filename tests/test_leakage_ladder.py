@@ -109,7 +109,6 @@ def test_the_network_predicts_its_test_frames(stores):
 
 
 def test_the_published_baseline_is_subtracted_before_de(stores):
-    """Second by second, from the continuous EEG; and nothing is subtracted from DE."""
     store = stores[NO_EFFECT]
     trial = 3
     template = store.baseline[store.baseline_index[trial]].reshape(32, 3, 128).mean(1)
@@ -142,7 +141,6 @@ def test_without_an_effect_coins_are_tossed_anew_for_each_fold(stores):
     ],
 )
 def test_a_cell_that_does_not_comply_is_named(accuracy, place):
-    """Whatever is wrong with it, and no other."""
     (sentence,) = unexpected(planted(accuracy, *place))
     for word in place:
         assert word in sentence

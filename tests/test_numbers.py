@@ -217,16 +217,6 @@ def test_baselines_and_the_probe_take_features_that_do_not_vary(constant):
     assert not list(non_finite(found)) and found["covers_chance"]
 
 
-def test_a_class_that_nobody_predicts_and_a_subject_with_one_class_are_scored():
-    store = fake_store(20, subject=[f"s{t // 2}" for t in range(20)])
-    labels = np.arange(20) // 2 % 2  # of the subject
-    split = make_split(store, labels, "subject", 0, 520)
-    for p in predicted(store, split, labels).values():
-        trials = split.test // store.n_frames
-        scores = metrics.frame_and_trial(trials, labels[trials], p)
-        assert not list(non_finite(scores)) and scores["frame"]["auc"] is not None
-
-
 # --- Quality -------------------------------------------------------------------------------------
 
 
@@ -261,12 +251,6 @@ def test_flat_generated_eeg_is_measured(value, which):
     if which == "all":
         assert found["draws_correlation"] == 0 and found["seam_ratio"] == 1
         assert all(band["correlation"] == 0 for band in found["de_round_trip"].values())
-
-
-def test_flat_real_eeg_is_measured():
-    store = world()
-    store.eeg[:, 1] = 5
-    measured(store, LABELS)
 
 
 def test_a_single_electrode_goes_together_with_no_other():

@@ -18,13 +18,7 @@ from de3dgan.data.store import Store
 from de3dgan.training import loop, losses
 from de3dgan.training.device import Compute
 from models import Discriminator, Generator, SASTNet
-from tests.conftest import (
-    STAGES,
-    TINY_CONFIG,
-    load_script,
-    run_stage,
-    script_of,
-)
+from tests.conftest import STAGES, TINY_CONFIG, load_script, run_stage, script_of
 
 CPU = torch.device("cpu")
 
@@ -217,10 +211,6 @@ def test_the_published_loop_computes_in_the_precision_of_the_run(batches, store)
         with Compute(CPU, precision).autocast():
             assert changed(net, step, 0, np.arange(8))
     assert seen == [torch.float32, torch.bfloat16]
-
-
-def test_the_recipes_epochs_are_those_of_the_scripts():
-    assert speed_tables.recipe_epochs("published") == dict.fromkeys(STAGES, 300)
 
 
 # --- the tables

@@ -125,17 +125,6 @@ def test_the_test_parts_of_five_folds_are_everything_once(protocol, n, n_classes
         assert not split.leaky
 
 
-def test_trial_folds_are_stratified():
-    store, labels = study(4, 10)
-    labels = (np.arange(40) % 4 == 0).astype(int)
-    for fold in range(5):
-        split = make_split(store, labels, "trial", fold, 520)
-        assert len(split.trials("test")) == 8
-        assert labels[split.trials("test")].sum() == 2
-        assert len(split.trials("val")) in (6, 7)
-        assert labels[split.trials("val")].sum() in (1, 2)
-
-
 def test_the_random_frame_protocol_mixes_trials_and_says_so():
     store, labels = study(2, 5, n_frames=60)
     splits = [make_split(store, labels, "random-frame", fold, 520) for fold in range(5)]

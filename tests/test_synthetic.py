@@ -14,7 +14,7 @@ from de3dgan.data.simulation import AROUSAL_CHANNELS, Signal, simulate_subject
 from de3dgan.data.sources.deap import BASELINE
 from de3dgan.data.synthetic import Config, main, write_deap
 from de3dgan.eeg.de import BANDS, differential_entropy
-from de3dgan.eeg.montage import DEAP_CHANNELS, REGIONS
+from de3dgan.eeg.montage import DEAP_CHANNELS
 
 BAND_NAMES = list(BANDS)
 
@@ -45,7 +45,6 @@ def test_the_same_call_writes_the_same_bytes(tmp_path):
 
 
 def test_real_recordings_are_not_overwritten(tmp_path):
-    """A folder with recordings that were not simulated is refused."""
     (tmp_path / "s07.dat").write_bytes(b"real")
     with pytest.raises(UserError, match="not simulated"):
         write_deap(tmp_path, 1, Signal(n_trials=1))
@@ -53,7 +52,6 @@ def test_real_recordings_are_not_overwritten(tmp_path):
 
 
 def test_files_are_what_readers_of_deap_expect(tmp_path):
-    """Python's own unpickling, as every script for DEAP does it, gives the arrays."""
     signal = Signal(n_trials=2)
     (path,) = write_deap(tmp_path, 1, signal)
     content = pickle.loads(path.read_bytes(), encoding="latin1")
@@ -65,7 +63,6 @@ def test_files_are_what_readers_of_deap_expect(tmp_path):
 
 
 def test_main_writes_every_subject(tmp_path, capsys):
-    """The command says what it wrote."""
     main(Config(out_dir=tmp_path / "new" / "folder", n_subjects=2, n_trials=1))
     assert len(list((tmp_path / "new" / "folder").glob("s0?.dat"))) == 2
     assert "2 subjects" in capsys.readouterr().out
@@ -82,7 +79,6 @@ def test_main_writes_every_subject(tmp_path, capsys):
     ],
 )
 def test_impossible_settings_are_refused(tmp_path, call):
-    """Before anything is written."""
     with pytest.raises(UserError):
         call(tmp_path)
     assert not list(tmp_path.iterdir())
@@ -155,7 +151,6 @@ def test_the_effect_is_where_and_as_large_as_it_says(band, strength):
 
 
 def test_strength_and_fingerprint_change_nothing_else():
-    """The same seed gives the same labels and the same baselines, whatever is planted."""
     plain, labels = simulate_subject(3, Signal(n_trials=4, effect_strength=0))
     for settings in ({"effect_strength": 0.8}, {"effect_strength": 0, "fingerprint": True}):
         data, same = simulate_subject(3, Signal(n_trials=4, **settings))
@@ -176,25 +171,3 @@ def test_the_fingerprint_repeats_every_second_and_differs_between_trials():
     assert np.abs(np.corrcoef(waveforms) - np.eye(6)).max() < 0.15
     ratio = waveforms.std() / plain[:, :32].std()
     assert ratio == pytest.approx(signal.fingerprint_strength, rel=0.15)
-
-
-@pytest.mark.parametrize("fingerprint", [False, True])
-def test_only_the_fingerprint_tells_trials_apart(fingerprint):
-    """Windows find their own trial, by DE and by waveform, with a fingerprint and not without."""
-    n_trials = 16
-    data, labels = simulate_subject(
-        1, Signal(n_trials=n_trials, effect_strength=0, fingerprint=fingerprint)
-    )
-    de = np.stack([differential_entropy(recording[:32, BASELINE:]) for recording in data])
-    frames = data[:, :32, BASELINE:].reshape(n_trials, 32, 60, 128)
-    for features in (de.swapaxes(1, 2), frames.swapaxes(1, 2)):
-        features = features.reshape(*features.shape[:2], -1)
-        centres = features[:, ::2].mean(1)
-        odd = features[:, 1::2]
-        scores = odd @ centres.T - 0.5 * (centres**2).sum(1)
-        found = (scores.argmax(-1) == np.arange(n_trials)[:, None]).mean()
-        assert found > 0.9 if fingerprint else found < 0.2  # chance is 0.06
-    # And it says nothing of the class.
-    high = labels[:, 0] > 5
-    regional = trial_de(data)[1][..., indices(REGIONS["parietal"])].mean(-1)
-    assert np.abs(regional[high].mean(0) - regional[~high].mean(0)).max() < 0.1
