@@ -8,8 +8,8 @@ DE and SA-ST-Net, are tested on both under all four protocols, with the publishe
 and with this project's. Writes leakage_ladder.csv and .png, and fills in the table of
 LEAKAGE_LADDER.md.
 
-What has to come out is asserted, see `expectation`: a cell of the table that is not as expected is
-named at the end, and the exit code is then 1.
+A cell of the table that is not as it has to be (`expectation`) is named at the end, and the exit
+code is then 1.
 """
 
 from __future__ import annotations
@@ -137,16 +137,10 @@ def simulated_store(folder: Path, n_subjects: int, signal: Signal) -> Store:
 
 
 def with_published_de(store: Store) -> Store:
-    """Return `store` with the DE of its EEG after the published baseline removal.
-
-    The waveform is subtracted before anything else, and nothing from DE.
-    """
+    """Return `store` with DE after the published baseline removal: of the waveform, not of DE."""
     frames = Frames(store, CPU, waveform_baseline=True)
-    de = [
-        differential_entropy(frames.continuous(np.array([trial]))[0])
-        for trial in range(store.n_trials)
-    ]
-    return replace(store, de=np.stack(de).astype(np.float32))
+    eeg = (frames.continuous(np.array([trial]))[0] for trial in range(store.n_trials))
+    return replace(store, de=np.stack(list(map(differential_entropy, eeg))).astype(np.float32))
 
 
 def classes_per_fold(store: Store, data: str, seed: int) -> list[np.ndarray]:
@@ -206,19 +200,7 @@ MODELS: dict[str, Model] = {LINEAR: linear, NETWORK: network}
 def ladder(
     store: Store, data: str, config: Config, models: Mapping[str, Model] = MODELS
 ) -> Iterator[Cell]:
-    """Yield the cells of one set of data.
-
-    Parameters
-    ----------
-    store : Store
-        The data.
-    data : str
-        `NO_EFFECT` or `EFFECT`.
-    config : Config
-        Settings.
-    models : mapping of str to Model
-        What is trained and tested.
-    """
+    """Yield the cells of one set of data, `NO_EFFECT` or `EFFECT`."""
     stores = {PUBLISHED: with_published_de(store), DE: store}
     labels = classes_per_fold(store, data, config.seed)
     valence = class_labels(store, ("valence",), 5.0)
@@ -231,11 +213,9 @@ def ladder(
         group, names = group_names(store, protocol)
         truth = [classes[tested] for classes, tested in zip(labels, trials, strict=True)]
         groups = names[np.concatenate(trials)]
-        for (baseline, features), (name, model) in itertools.product(
-            stores.items(), models.items()
-        ):
+        for baseline, name in itertools.product(stores, models):
             probabilities = [
-                model(features, baseline == PUBLISHED, split, classes, config)
+                models[name](stores[baseline], baseline == PUBLISHED, split, classes, config)
                 for split, classes in zip(splits, labels, strict=True)
             ]
             clusters = Clusters.of(groups, np.concatenate(truth), np.concatenate(probabilities))
@@ -246,26 +226,16 @@ def ladder(
 
 def thinned(split: Split, every: int) -> Split:
     """Return a split with every `every`-th frame of each trial only."""
-    parts = {
-        name: part[part % split.n_frames % every == 0]
-        for name, part in {"train": split.train, "val": split.val, "test": split.test}.items()
-    }
-    return replace(split, **parts)
+    parts = ((name, getattr(split, name)) for name in ("train", "val", "test"))
+    thin = {name: part[part % split.n_frames % every == 0] for name, part in parts}
+    return replace(split, **thin)
 
 
 # --- what has to come out
 
 
 def expectation(cell: Cell, n_honest: int) -> tuple[str, bool]:
-    """Return what a cell has to show, and whether it does.
-
-    Parameters
-    ----------
-    cell : Cell
-        A cell.
-    n_honest : int
-        Cells of the table that have to cover chance.
-    """
+    """Return what a cell has to show, and whether it does, if `n_honest` have to cover chance."""
     if cell.data == EFFECT:
         return "above chance", cell.low > CHANCE
     if cell.protocol != "random-frame":
@@ -356,19 +326,14 @@ def draw(path: Path, cells: Sequence[Cell]) -> None:
                 row.sort(key=lambda cell: PROTOCOLS.index(cell.protocol))
                 values = np.array([cell.accuracy for cell in row])
                 ends = np.array([[cell.low, cell.high] for cell in row]).T
-                ax.errorbar(
+                face = "white" if baseline == PUBLISHED else colours[baseline]
+                look = {"color": colours[baseline], "mfc": face, "marker": markers[model]}
+                look |= {"markersize": 8, "mew": 1.8, "linestyle": "none", "capsize": 4}
+                x, label = (
                     np.arange(len(row)) + 0.2 * (place - 1.5),
-                    values,
-                    np.abs(ends - values),
-                    color=colours[baseline],
-                    marker=markers[model],
-                    markersize=8,
-                    markerfacecolor="white" if baseline == PUBLISHED else colours[baseline],
-                    markeredgewidth=1.8,
-                    linestyle="none",
-                    capsize=4,
-                    label=f"{model}, {baseline} baseline",
+                    f"{model}, {baseline} baseline",
                 )
+                ax.errorbar(x, values, np.abs(ends - values), label=label, **look)
             ax.set_title(title, loc="left", size=14)
             ax.set_xticks(range(len(PROTOCOLS)), ["random-frame\n(leaky)", *PROTOCOLS[1:]])
             ax.set_xlim(-0.5, 3.5)

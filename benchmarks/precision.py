@@ -19,7 +19,7 @@ from statistics import fmean
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.documents import fill_table
+from benchmarks.documents import fill_table, interval
 from benchmarks.training_size import pooled
 from de3dgan.base.cli import command_line
 from de3dgan.base.paths import from_root
@@ -54,19 +54,9 @@ def main(config: Config) -> None:
             for stage in SCRIPTS if whole else ("classifier",):
                 for arm in ARMS:  # in turns, as a machine is not as fast at all times
                     run(config, arm, stage, seed, fold)
-    heads = ("", "mean of seeds", "each seed", "difference from fp32 (points)")
-    stages = ("told from real EEG", "log spectrum distance", "DE error (nats)")
-    seconds = ("", *(f"stage {n}, {of} epoch" for n in (1, 2) for of in ("first", "best")))
-    tables = {
-        "classifier": (heads, [classifier_row(config, arm) for arm in ARMS]),
-        "stages": (
-            ("", *stages, "stage 3: balanced accuracy per frame"),
-            [stages_row(config, arm) for arm in ARMS],
-        ),
-        "seconds": (seconds, [seconds_row(config, arm) for arm in ARMS]),
-    }
-    for name, (columns, rows) in tables.items():
-        fill_table(config.out, f"precision.py, {name}", columns, rows)
+    for name, (row, columns) in TABLES.items():
+        rows = [row(config, arm) for arm in ARMS]
+        fill_table(config.out, f"precision.py, {name}", ("", *columns), rows)
 
 
 def folder(config: Config, arm: str, seed: int) -> Path:
@@ -95,17 +85,11 @@ def results(config: Config, arm: str, stage: str) -> list[dict]:
 
 def clusters(config: Config, arm: str) -> list[Clusters]:
     """Return stage 2's predictions over all folds, per seed."""
-    return [
-        pooled(
-            [
-                read_fold(stage_dir(config, arm, "classifier", seed, fold).parent).predictions[
-                    "classifier"
-                ]
-                for fold in config.folds
-            ]
-        )
-        for seed in config.seeds
-    ]
+    found = []
+    for seed in config.seeds:
+        dirs = (stage_dir(config, arm, "classifier", seed, fold).parent for fold in config.folds)
+        found.append(pooled([read_fold(path).predictions["classifier"] for path in dirs]))
+    return found
 
 
 def classifier_row(config: Config, arm: str) -> tuple[str, ...]:
@@ -117,7 +101,7 @@ def classifier_row(config: Config, arm: str) -> tuple[str, ...]:
     if arm != "fp32":
         plain = clusters(config, "fp32")
         d = compare(found, plain, "balanced_accuracy", pooled_folds=True).difference
-        difference = f"{100 * d.value:+.2f} ({100 * d.low:+.2f} to {100 * d.high:+.2f})"
+        difference = interval(d, "+.2f", 100)
     return arm, f"{mean:.3f}", ", ".join(f"{value:.3f}" for value in seeds), difference
 
 
@@ -143,6 +127,18 @@ def seconds_row(config: Config, arm: str) -> tuple[str, ...]:
         seconds = [float(text) for text in found]
         row += [f"{seconds[0]:.0f}", f"{min(seconds):.1f}"]
     return tuple(row)
+
+
+_QUALITY = ("told from real EEG", "log spectrum distance", "DE error (nats)")
+#: What makes a row of each table, and its headings.
+TABLES = {
+    "classifier": (classifier_row, ("mean of seeds", "each seed", "difference from fp32 (points)")),
+    "stages": (stages_row, (*_QUALITY, "stage 3: balanced accuracy per frame")),
+    "seconds": (
+        seconds_row,
+        [f"stage {n}, {of} epoch" for n in (1, 2) for of in ("first", "best")],
+    ),
+}
 
 
 if __name__ == "__main__":

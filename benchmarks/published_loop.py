@@ -42,17 +42,7 @@ Step = Callable[[int, np.ndarray], dict[str, float]]
 
 
 class HostBatches:
-    """Batches of a store on the grid, made by NumPy and normalised by their own statistics.
-
-    Parameters
-    ----------
-    store : Store
-        The data.
-    labels : array of int, (n_trials,)
-        Class of each trial.
-    device : torch.device
-        Where they are copied to.
-    """
+    """Batches of a store on the grid, made by NumPy and normalised by their own statistics."""
 
     def __init__(self, store: Store, labels: np.ndarray, device: torch.device):
         self.store, self.labels, self.device = store, labels, device
@@ -99,17 +89,9 @@ class HostBatches:
 
 
 def generate(generator: Generator, de: Tensor) -> Tensor:
-    """Return what the generator's `forward` does, the head before the halving of time.
+    """Do what the generator's `forward` does, the head before the halving of time.
 
-    Parameters
-    ----------
-    generator : Generator
-        Its weights contiguous.
-    de : Tensor, (B, n_bands, n_windows, 8, 9)
-
-    Returns
-    -------
-    Tensor, (B · n_windows / 2, FRAME, 8, 9)
+    Maps DE, (B, n_bands, n_windows, 8, 9), to frames, (B · n_windows / 2, FRAME, 8, 9).
     """
     eeg = generator.head(_unet(generator.unet, de))
     eeg = F.interpolate(eeg, size=(de.shape[2] // 2, *GRID_SHAPE), mode="trilinear")
@@ -144,17 +126,7 @@ def critic_loss(
 def gan_step(
     batches: HostBatches, generator: Generator, critic: Discriminator, config: Any
 ) -> Step:
-    """Return the step of stage 1 on trials.
-
-    Parameters
-    ----------
-    batches : HostBatches
-        The data.
-    generator, critic : Module
-        What is trained; they are changed in place.
-    config : Published
-        That of the stage's script.
-    """
+    """Return the step of stage 1 on trials, which trains networks in place by a script's recipe."""
     _as_published(generator, critic)
     of_generator = Adam(generator.parameters(), config.lr, weight_decay=config.weight_decay)
     of_critic = Adam(critic.parameters(), config.critic_lr, weight_decay=config.weight_decay)
@@ -179,7 +151,7 @@ def gan_step(
 
 
 def classifier_step(batches: HostBatches, net: SASTNet, config: Any) -> Step:
-    """Return the step of stage 2 on frames; parameters as of `gan_step`."""
+    """Return the step of stage 2 on frames."""
     _as_published(net)
     optimiser = Adam(net.parameters(), config.lr, weight_decay=config.weight_decay)
 
@@ -194,7 +166,7 @@ def classifier_step(batches: HostBatches, net: SASTNet, config: Any) -> Step:
 
 
 def finetune_step(batches: HostBatches, net: SASTNet, generator: Generator, config: Any) -> Step:
-    """Return the step of stage 3 on frames, a multiple of 4 of them; parameters as of `gan_step`.
+    """Return the step of stage 3 on frames, a multiple of 4 of them.
 
     A generator makes whole trials, and the frames of a batch are of many. Their half-seconds are
     given to it as if they were one trial: less work is not possible.

@@ -25,7 +25,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from benchmarks.documents import fill_table
+from benchmarks.documents import fill_table, interval
 from de3dgan.base.cli import command_line
 from de3dgan.base.paths import from_root
 from de3dgan.base.recipe import N_FOLDS
@@ -54,10 +54,8 @@ def main(config: Config) -> None:
     """Measure, and fill in the table."""
     store = open_store(from_root(config.data_dir))
     labels = class_labels(store, ("arithmetic",), 0.5)
-    inside = {
-        f"{name}, {low:.0f}-{high:.0f} Hz": (low, high) for name, (low, high) in BANDS.items()
-    }
-    rows = [row(store, labels, *band, config.seed) for band in (inside | ABOVE).items()]
+    bands = {f"{name}, {low:.0f}-{high:.0f} Hz": (low, high) for name, (low, high) in BANDS.items()}
+    rows = [row(store, labels, *band, config.seed) for band in (bands | ABOVE).items()]
     n_people = len(set(store.columns["subject"]))
     columns = (f"band ({n_people} people, seed {config.seed})", "per frame", "per trial")
     fill_table(config.out, "recording_confound.py", columns, rows)
@@ -75,8 +73,7 @@ def row(
     per_trial = Clusters.of(people[np.unique(trials)], *by_trial(trials, truth, probabilities))
     cells = [name]
     for clusters in (per_frame, per_trial):
-        found = estimate([clusters], pooled_folds=True)["balanced_accuracy"]
-        cells.append(f"{found.value:.3f} ({found.low:.3f} to {found.high:.3f})")
+        cells.append(interval(estimate([clusters], pooled_folds=True)["balanced_accuracy"]))
     print(*cells, sep=" | ", flush=True)
     return cells
 

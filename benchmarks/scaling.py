@@ -101,17 +101,9 @@ def script_run(script: str, flags: Sequence[object], at: Path) -> dict[str, Any]
 def watched(command: list[str]) -> dict[str, Any]:
     """Run a command; return its ``seconds`` and MiB of memory.
 
-    Returns
-    -------
-    dict
-        ``peak_mib``, the most that the process had resident, pages of mapped files included, or
-        any one that it started; and ``peak_anonymous_mib``, without these, as often looked at as
-        `_EVERY` says (None where the system does not tell).
-
-    Raises
-    ------
-    RuntimeError
-        If it fails, with what it printed.
+    ``peak_mib`` is the most that the process had resident, pages of mapped files included, or any
+    one that it started; ``peak_anonymous_mib`` is without these, as seen every `_EVERY` seconds
+    (None where the system does not tell). A command that fails raises an error with its output.
     """
     start, anonymous = time.monotonic(), None
     with tempfile.TemporaryFile() as output:

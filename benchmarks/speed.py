@@ -77,17 +77,9 @@ def main(config: Config) -> None:
     kept = figures_beside(config.out)
     found = json.loads(kept.read_text()) if kept.is_file() else {}
     of_device = found.setdefault(config.device, {"machines": {}})
-    measure = {
-        "auto": lambda: choices(config),
-        "steps": lambda: steps(config),
-        "de": lambda: de(config),
-        "help": lambda: help_seconds(config.repeats),
-        "scaling": lambda: from_process(
-            "scaling.py", config.device, "--subjects", *config.subjects
-        ),
-    }
+    measure = {"auto": choices, "steps": steps, "de": de, "help": help_seconds, "scaling": scaling}
     for part in config.parts:
-        of_device[part] = measure[part]()
+        of_device[part] = measure[part](config)
         of_device["machines"][part] = machine(config.device)
         write_text(kept, json.dumps(found, indent=1) + "\n")
     for name, (heads, rows) in speed_tables.tables(found).items():
@@ -107,13 +99,11 @@ def machine(device: str) -> dict[str, Any]:
         "avx512_bf16": torch.cpu._is_avx512_bf16_supported(),
         "AMX": torch.cpu._is_amx_tile_supported(),
     }
+    instructions = [name if has else f"no {name}" for name, has in extensions.items()]
     return {
         "cores": os.cpu_count(),
         "architecture": platform.machine(),
-        "instructions": ", ".join(
-            [torch.backends.cpu.get_cpu_capability()]
-            + [name if has else f"no {name}" for name, has in extensions.items()]
-        ),
+        "instructions": ", ".join([torch.backends.cpu.get_cpu_capability(), *instructions]),
         "memory_gib": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30,
         "torch": torch.__version__,
         "gpu": torch.cuda.get_device_name() if device == "cuda" else None,
@@ -162,14 +152,19 @@ def de(config: Config) -> dict[str, Any]:
     return speed_de.measure(config.repeats)
 
 
-def help_seconds(repeats: int) -> dict[str, float]:
+def scaling(config: Config) -> dict[str, Any]:
+    """Return what `scaling.py` finds."""
+    return from_process("scaling.py", config.device, "--subjects", *config.subjects)
+
+
+def help_seconds(config: Config) -> dict[str, float]:
     """Return the seconds that ``--help`` of each script takes."""
     scripts = [f"{script}_Valence.py" for script in SCRIPTS.values()]
     commands = [[script, "--method", method] for script in scripts for method in METHODS]
     found = {}
     for command in (["preprocess_de.py"], *commands):
         times = []
-        for _ in range(repeats):
+        for _ in range(config.repeats):
             start = time.perf_counter()
             words = [sys.executable, ROOT / command[0], *command[1:], "--help"]
             subprocess.run(words, check=True, capture_output=True)

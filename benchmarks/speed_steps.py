@@ -16,12 +16,14 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import re
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
@@ -101,21 +103,11 @@ class Measured(Exception):
 
 @dataclass
 class TimedFit:
-    """Takes the place of `loop.fit`: takes steps on full batches and times them.
+    """Takes the place of `loop.fit`: takes steps on full batches, times them, and keeps `rows`."""
 
-    Attributes
-    ----------
-    stage, method : str
-        Whose script it is called by.
-    repeats : int
-        Blocks of steps that are timed of each kind.
-    rows : list of dict
-        What was found.
-    """
-
-    stage: str
+    stage: str  # whose script it is called by
     method: str
-    repeats: int
+    repeats: int  # blocks of steps that are timed of each kind
 
     def __call__(
         self,
@@ -143,38 +135,27 @@ class TimedFit:
         # The published critic steps on every fifth epoch.
         kinds = {"critic steps": 0, "critic rests": 1} if "critic" in nets else {"": 0}
         batch = full_batches(items, run.config.batch_size)
-        self.rows = []
-        counts = {}
-        for (loop, step), (kind, epoch) in itertools.product(loops.items(), kinds.items()):
-            step(epoch, next(batch))  # warms up
-            counts[loop, kind] = {
-                **counted(lambda s=step, e=epoch: s(e, next(batch))),
-                **profiled(lambda s=step, e=epoch: s(e, next(batch)), run.device),
-            }
-        times: dict[tuple[str, str], list[float]] = {key: [] for key in counts}
-        memory: dict[tuple[str, str], float | None] = {}
-        for _ in range(self.repeats):
-            for loop, kind in counts:
-                step, epoch = loops[loop], kinds[kind]
-                with gpu_peak(run.device) as found:
-                    seconds = block(lambda s=step, e=epoch: s(e, next(batch)), run.device)
-                times[loop, kind].append(seconds)
-                memory[loop, kind] = found.get("mib")
-        for loop, kind in counts:
-            self.rows.append(
-                {
-                    "stage": self.stage,
-                    "loop": loop,
-                    "kind": kind,
-                    "batch": run.config.batch_size,
-                    "unit": "trials" if self.stage == "gan" else "frames",
-                    "precision": PRECISIONS[run.compute.precision],
-                    "seconds": statistics.median(times[loop, kind]),
-                    "spread": [min(times[loop, kind]), max(times[loop, kind])],
-                    **counts[loop, kind],
-                    "gpu_mib": memory[loop, kind],
-                }
-            )
+        common = {
+            **{
+                "batch": run.config.batch_size,
+                "unit": "trials" if self.stage == "gan" else "frames",
+            },
+            "precision": PRECISIONS[run.compute.precision],
+        }
+        self.rows, steps = [], []
+        for loop, kind in itertools.product(loops, kinds):
+            step = partial(lambda step, epoch: step(epoch, next(batch)), loops[loop], kinds[kind])
+            step()  # warms up
+            found = {**counted(step), **profiled(step, run.device)}
+            self.rows.append({"stage": self.stage, "loop": loop, "kind": kind, **common, **found})
+            steps.append(step)
+        times = np.zeros((self.repeats, len(steps)))
+        for repeat, (place, step) in itertools.product(range(self.repeats), enumerate(steps)):
+            with gpu_peak(run.device) as found:
+                times[repeat, place] = block(step, run.device)
+            self.rows[place]["gpu_mib"] = found.get("mib")
+        for row, of_row in zip(self.rows, times.T.tolist(), strict=True):
+            row |= {"seconds": statistics.median(of_row), "spread": [min(of_row), max(of_row)]}
         raise Measured
 
 
@@ -268,15 +249,13 @@ def profiled(step: Callable[[], Any], device: torch.device) -> dict[str, float]:
     with profile(activities=activities, acc_events=True) as profiler:
         step()
         synchronise(device)
-    of_products, total = 0.0, 0.0
-    for event in profiler.key_averages():
-        if event.device_type != DeviceType.CPU:  # a GPU's work, which counts as its operator's
-            continue
-        spent = event.self_device_time_total if gpu else event.self_cpu_time_total
-        total += spent
-        if any(name in event.key for name in ("conv", "mm", "gemm", "linear")):
-            of_products += spent
-    return {"share_in_products": of_products / total}
+    spent = [
+        (event.key, event.self_device_time_total if gpu else event.self_cpu_time_total)
+        for event in profiler.key_averages()
+        if event.device_type == DeviceType.CPU  # a GPU's work counts as its operator's
+    ]
+    of_products = sum(time for name, time in spent if re.search("conv|mm|gemm|linear", name))
+    return {"share_in_products": of_products / sum(time for _, time in spent)}
 
 
 def peak(device: torch.device, precisions: Sequence[str]) -> dict[str, float]:

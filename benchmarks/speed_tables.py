@@ -41,21 +41,16 @@ STUDY_MINUTES, STUDY_EPOCHS = 60.0, 300
 def tables(found: Found) -> dict[str, Table]:
     """Return the tables of each device, "cpu" and "cuda", that `speed.py` was run with."""
     parts = {
-        "machines": machine_tables,
-        "auto": choice_tables,
-        "steps": step_tables,
-        "de": de_tables,
-        "help": help_tables,
-        "scaling": scaling_tables,
+        **{"machines": machine_tables, "auto": choice_tables, "steps": step_tables},
+        **{"de": de_tables, "help": help_tables, "scaling": scaling_tables},
     }
     out = {}
-    for device, of_device in found.items():
+    for device, figures in found.items():
         heads = ("target", "wanted", "found", "")
-        out[f"{device}: targets"] = (heads, list(targets(of_device, device)))
-        for part, tables_of_part in parts.items():
-            if part in of_device:
-                for name, text in tables_of_part(of_device).items():
-                    out[f"{device}: {name}"] = text
+        out[f"{device}: targets"] = (heads, list(targets(figures, device)))
+        for part in filter(figures.__contains__, parts):
+            for name, text in parts[part](figures).items():
+                out[f"{device}: {name}"] = text
     return out
 
 
@@ -66,19 +61,16 @@ def targets(found: Found, device: str) -> Iterator[tuple[str, str, str, str]]:
     """Yield each target: its name, what is wanted, what was found, and whether it is met."""
     for of_setting in found.get("steps", []):
         rows, precision = with_means(of_setting["rows"]), in_use(found, of_setting)
-        where = f"{_setting(of_setting)}, {precision}"
         for stage, wanted in RATIOS.items():
             row = found_row(rows, stage, "published", MEAN if stage == "gan" else "", precision)
-            if row:
-                kind = f", {row['kind']}" if row["kind"] else ""
-                step = f"{STAGES[stage]} step{kind} ({where})"
-                peak = of_setting["peak_flops"]
-                if device == "cpu":
-                    yield _target(
-                        f"{step}: against the loop", ">=", wanted, "x", [ratio(rows, row)]
-                    )
-                shares = [utilisation(row, peak)]
-                yield _target(f"{step}: share of the limit", ">=", UTILISATION, "", shares)
+            if row is None:
+                continue
+            kind = f", {row['kind']}" if row["kind"] else ""
+            step = f"{STAGES[stage]} step{kind} ({_setting(of_setting)}, {precision})"
+            if device == "cpu":
+                yield _target(f"{step}: against the loop", ">=", wanted, "x", [ratio(rows, row)])
+            shares = [utilisation(row, of_setting["peak_flops"])]
+            yield _target(f"{step}: share of the limit", ">=", UTILISATION, "", shares)
     if "de" in found:
         times = [found["de"]["plain"] / found["de"]["all_cores"]]
         yield _target("DE, against the loop over windows", ">=", DE_RATIO, "x", times)
@@ -119,32 +111,22 @@ def _target(
 
 def machine_tables(found: Found) -> dict[str, Table]:
     """Return the table of the machines that each part was measured on."""
-    rows = [
-        (
-            part,
-            *(str(of[name]) for name in ("cores", "architecture", "instructions")),
-            f"{of['memory_gib']:.0f} GiB",
-            *(str(of[name] or "none") for name in ("gpu", "torch")),
-        )
-        for part, of in found["machines"].items()
-    ]
     heads = ("part", "cores", "architecture", "instructions", "memory", "GPU", "torch")
+    names = ("cores", "architecture", "instructions", "memory", "gpu", "torch")
+    rows = []
+    for part, machine in found["machines"].items():
+        known = {**machine, "memory": f"{machine['memory_gib']:.0f} GiB"}
+        rows.append((part, *(str(known[name] or "none") for name in names)))
     return {"machines": (heads, rows)}
 
 
 def choice_tables(found: Found) -> dict[str, Table]:
     """Return the table of what ``--precision auto`` is."""
-    rows = [
-        (
-            row["instructions"],
-            str(row["threads"]),
-            f"{row['ratio']:.2g}",
-            PRECISIONS[row["precision"]],
-            f"{row['seconds']:.2f}",
-        )
-        for row in found["auto"]
-    ]
     heads = ("instructions", "threads", "bfloat16's time over float32's", "auto", "s to find out")
+    rows = []
+    for row in found["auto"]:
+        figures = f"{row['ratio']:.2g}", PRECISIONS[row["precision"]], f"{row['seconds']:.2f}"
+        rows.append((row["instructions"], str(row["threads"]), *figures))
     return {"auto": (heads, rows)}
 
 
@@ -172,30 +154,18 @@ def step_tables(found: Found) -> dict[str, Table]:
             used = "yes" if name == in_use(found, of_setting) else ""
             limits.append((*where, name, f"{1e-9 * rate:,.0f}", used))
         for row in rows:
-            times = ratio(rows, row)
-            steps.append(
-                (
-                    *where,
-                    row["precision"],
-                    _called(row["stage"], row["kind"]),
-                    row["loop"],
-                    f"{row['seconds']:.3g}",
-                    f"{_rounded(row['batch'] / row['seconds'])} {row['unit']}",
-                    f"{times:.2f}x" if times else "",
-                    f"{1e-9 * row['flops']:,.1f}",
-                    f"{1e-9 * row['flops'] / row['seconds']:,.0f}",
-                    f"{utilisation(row, peak):.2f}",
-                    f"{row['share_in_products']:.0%}",
-                    f"{row['gpu_mib']:,.0f}" if row["gpu_mib"] else "",
-                )
-            )
+            times, seconds, gflop = ratio(rows, row), row["seconds"], 1e-9 * row["flops"]
+            step = _called(row["stage"], row["kind"]), row["loop"], f"{seconds:.3g}"
+            speed = f"{_rounded(row['batch'] / seconds)} {row['unit']}"
+            gained = f"{times:.2f}x" if times else ""
+            shares = f"{utilisation(row, peak):.2f}", f"{row['share_in_products']:.0%}"
+            work = f"{gflop:,.1f}", f"{gflop / seconds:,.0f}", *shares
+            gpu = f"{row['gpu_mib']:,.0f}" if row["gpu_mib"] else ""
+            steps.append((*where, row["precision"], *step, speed, gained, *work, gpu))
     where = ("instructions", "threads", "precision")
     heads = (*where, "step", "loop or method", "s", "per second", "against the loop", "GFLOP")
     heads += ("GFLOP/s", "share of the limit", "in products", "GPU, MiB")
-    return {
-        "limits": ((*where, "GFLOP/s", "auto"), limits),
-        "steps": (heads, steps),
-    }
+    return {"limits": ((*where, "GFLOP/s", "auto"), limits), "steps": (heads, steps)}
 
 
 def with_means(rows: Sequence[Found]) -> list[Found]:
@@ -273,9 +243,8 @@ def scaling_tables(found: Found) -> dict[str, Table]:
 
     def memory(row: Found) -> str:
         anonymous = row["peak_anonymous_mib"]
-        return (
-            f"{row['peak_mib'] - base:,.0f} ({'-' if anonymous is None else f'{anonymous:,.0f}'})"
-        )
+        shown = "-" if anonymous is None else f"{anonymous:,.0f}"
+        return f"{row['peak_mib'] - base:,.0f} ({shown})"
 
     def start(row: Found) -> str:
         less = row["to_first_step"] - row["paired_eeg"]
@@ -298,18 +267,13 @@ def scaling_tables(found: Found) -> dict[str, Table]:
     if any(row["gpu_mib"] is not None for row in rows):
         gpu = [by_size(key, lambda row: f"{row['gpu_mib']:,.0f}") for key in keys]
         out["gpu memory"] = (heads, gpu)
-    study = [(method, study_hours(found, method)) for method in ("spectral", "published")]
-    lines = [
-        (
-            f"`--method {method}`",
-            ", ".join(map(str, recipe_epochs(method).values())),
-            f"{hours:.1f}",
-        )
-        for method, hours in study
-        if hours is not None
-    ]
-    if lines:
-        out["study"] = (("study", "epochs", "hours"), lines)
+    study = []
+    for method in ("spectral", "published"):
+        hours, epochs = study_hours(found, method), recipe_epochs(method).values()
+        if hours is not None:
+            study.append((f"`--method {method}`", ", ".join(map(str, epochs)), f"{hours:.1f}"))
+    if study:
+        out["study"] = (("study", "epochs", "hours"), study)
     return out
 
 
@@ -339,10 +303,7 @@ def epoch_line(rows: Sequence[Found], key: tuple[str, str]) -> dict[str, float]:
 def line(x: Sequence[float], y: Sequence[float]) -> dict[str, float]:
     """Fit y = start + slope · x; through one point alone, with a start of 0.
 
-    Returns
-    -------
-    dict
-        ``start``, ``slope``, ``r2`` and the ``residual``, the largest one as a share of y.
+    Return them, ``r2``, and the largest ``residual`` as a share of y.
     """
     x, y = np.asarray(x, float), np.asarray(y, float)
     slope, start = np.polyfit(x, y, 1) if len(x) > 1 else (y[0] / x[0], 0.0)

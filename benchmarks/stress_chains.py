@@ -34,6 +34,7 @@ sys.path.insert(0, str(ROOT))
 import numpy as np
 import torch
 
+from benchmarks import documents
 from benchmarks.stress_jobs import TINY, contents
 from de3dgan.base.cli import command_line
 from de3dgan.base.errors import UserError
@@ -94,32 +95,17 @@ class Variant:
 
 @dataclass(frozen=True)
 class Cell:
-    """One foreign thing, brought in in one way.
+    """One foreign thing, brought in in one way."""
 
-    Attributes
-    ----------
-    kind, what : str
-        The row of the table, and what it is in messages.
-    prepare : sequence of callable
-        Change a copy of the home fold, given its folder.
-    script : str
-        What is run then: a stage, or a script.
-    values : dict
-        Its settings, less the folder of runs.
-    names : sequence of str
-        Fields that the sentence must name with both values, or patterns that it must have; if none,
-        it must name any two sides.
-    allowed : str
-        Why it must be accepted, if it must.
-    """
-
-    kind: str
-    what: str
-    prepare: Sequence[Callable[[Path], object]]
-    script: str
-    values: Mapping[str, Any]
+    kind: str  # the row of the table
+    what: str  # what it is in messages
+    prepare: Sequence[Callable[[Path], object]]  # change a copy of the home fold
+    script: str  # what is run then: a stage, or a script
+    values: Mapping[str, Any]  # its settings, less the folder of runs
+    # fields that the sentence must name with both values, or patterns that it must have; if none,
+    # it must name any two sides
     names: Sequence[str] = ()
-    allowed: str = ""
+    allowed: str = ""  # why it must be accepted, if it must
 
 
 @dataclass
@@ -157,28 +143,20 @@ def run(
     pairs: bool = True,
     limit: int | None = None,
 ) -> list[dict[str, Any]]:
-    """Bring what is foreign into a home fold, in every way.
+    """Bring what is foreign into the home fold of each method; return the rows of the table.
 
     Parameters
     ----------
     seed : int
         Draws in what foreign folds differ.
     methods : sequence of str
-        By which the home fold is made.
+        By which home folds are made.
     variants : iterable of str, optional
         Names of `foreign` folds; by default, all.
     pairs : bool
         Whether to try folds, and fields of splices, that differ in two things as well.
     limit : int, optional
         Attempts of each kind and method at most, drawn at random; by default, all.
-
-    Returns
-    -------
-    list of dict
-        Of each kind of attempt: `kind`, how many were `tried`, `refused` in a sentence that names
-        both sides, `allowed` as they should be, `accepted wrongly`, and `badly refused`: with no
-        such sentence, with files changed, or though they should be allowed; and `why`, what
-        happened in each of the latter two, and what was allowed and for which reasons.
     """
     rows: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as folder, quick():
@@ -186,9 +164,8 @@ def run(
         stores = write_stores(at / "stores")
         for method in methods:
             folds = Folds(method, at / method)
-            chosen = [
-                v for v in foreign(method, stores, seed) if not variants or v.name in variants
-            ]
+            all_foreign = foreign(method, stores, seed)
+            chosen = [v for v in all_foreign if not variants or v.name in variants]
             cells = every_cell(folds, chosen, stores, pairs)
             for cell in cells if limit is None else some_of_each(cells, limit, seed):
                 note(rows, cell, f"{method}: {cell.what}", attempt(cell, folds, at / "work"))
@@ -222,8 +199,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the lines of the table, what went wrong, and what is allowed and why."""
     columns = [name for name in rows[0] if name != "why"]
     total = {name: "all" if name == "kind" else sum(row[name] for row in rows) for name in columns}
-    lines = [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
-    lines += [f"| {' | '.join(str(row[name]) for name in columns)} |" for row in [*rows, total]]
+    lines = documents.table(columns, [[row[name] for name in columns] for row in [*rows, total]])
     return [*lines, "", *(f"- {row['kind']}: {why}" for row in rows for why in row["why"][:3])]
 
 
@@ -398,11 +374,10 @@ def earlier_stages(
     home: Path, own: dict[str, Any], variant: Variant, there: Path, more: str = ""
 ) -> Iterator[Cell]:
     """Yield fine-tuning with foreign model.pt, config.json, and folders of earlier stages."""
-    for stage in ("gan", "classifier"):
-        names = differing(home / stage, there / stage)
+    for stage, names in differing_stages(home, there, ("gan", "classifier")):
         shared = [name.removeprefix("settings.") for name in names if name in SHARED]
         what = f"{stage} of another {variant.name}"
-        for name in ("model.pt", "config.json", "") if names else ():
+        for name in ("model.pt", "config.json", ""):
             prepare = [not_fine_tuned, put(there / stage / name, stage, name)]
             kind = f"{name or 'folder'} of an earlier stage{more}"
             said, allowed = (names, "") if name else (shared, variant.own)
@@ -411,13 +386,12 @@ def earlier_stages(
 
 def own_runs(home: Path, own: dict[str, Any], variant: Variant, there: Path) -> Iterator[Cell]:
     """Yield stages that go on with, or find finished, what is of a foreign run."""
-    for stage in STAGES:
-        names = differing(home / stage, there / stage)
+    for stage, names in differing_stages(home, there):
         what = f"{stage} of another {variant.name}"
-        for name in ("state.pt", "config.json") if names else ():
+        for name in ("state.pt", "config.json"):
             prepare = [stopped(stage), put(there / stage / name, stage, name)]
             yield Cell(f"{name} of a stopped run", what, prepare, stage, own, names)
-        for name in ("config.json", "") if names else ():
+        for name in ("config.json", ""):
             prepare = [put(there / stage / name, stage, name)]
             yield Cell(f"{name or 'folder'} of a finished run", what, prepare, stage, own, names)
 
@@ -426,28 +400,25 @@ def other_generators(
     home: Path, own: dict[str, Any], variant: Variant, there: Path
 ) -> Iterator[Cell]:
     """Yield generate.py with a generator that is not that of its folder, or of the store."""
-    names = differing(home / "gan", there / "gan")
-    if not names:
-        return
-    replace = put(there / "gan" / "model.pt", "gan", "model.pt")
-    generate = "generate.py", asking(own["data_dir"])
-    yield Cell("generate.py, model.pt", variant.name, [replace], *generate, names)
-    said = [name.removeprefix("settings.") for name in names if name in ASKED]
-    # The hash of the store is looked at once the generator is the one that is asked for.
-    said = said or [_STORES] * ("store_hash" in names)
-    allowed = "" if said else "it is what --task, --protocol, --fold and the store ask for"
-    lone = [replace, lambda fold: (fold / "gan" / "config.json").unlink()]
-    for name, prepare in (("folder", [put(there / "gan", "gan")]), ("lone model.pt", lone)):
-        yield Cell(f"generate.py, {name}", variant.name, prepare, *generate, said, allowed)
+    for _, names in differing_stages(home, there, ("gan",)):
+        model = put(there / "gan" / "model.pt", "gan", "model.pt")
+        generate = "generate.py", asking(own["data_dir"])
+        yield Cell("generate.py, model.pt", variant.name, [model], *generate, names)
+        said = [name.removeprefix("settings.") for name in names if name in ASKED]
+        # The hash of the store is looked at once the generator is the one that is asked for.
+        said = said or [_STORES] * ("store_hash" in names)
+        allowed = "" if said else "it is what --task, --protocol, --fold and the store ask for"
+        lone = [model, lambda fold: (fold / "gan" / "config.json").unlink()]
+        for name, prepare in (("folder", [put(there / "gan", "gan")]), ("lone model.pt", lone)):
+            yield Cell(f"generate.py, {name}", variant.name, prepare, *generate, said, allowed)
 
 
 def finished_before(
     home: Path, own: dict[str, Any], variant: Variant, there: Path
 ) -> Iterator[Cell]:
     """Yield what reads a finished fold whose generator or classifier was replaced afterwards."""
-    for stage, name in itertools.product(("gan", "classifier"), ("", "model.pt")):
-        if not differing(home / stage, there / stage):
-            continue
+    stages = differing_stages(home, there, ("gan", "classifier"))
+    for (stage, _), name in itertools.product(stages, ("", "model.pt")):
         prepare, names = [put(there / stage / name, stage, name)], [f"upstream.{stage}"]
         what = f"{name or 'folder'} of {stage} of another {variant.name}"
         for script in ("report.py", SUMMARY):
@@ -492,11 +463,16 @@ def asking(store: Path) -> dict[str, Any]:
     return {"task": "valence", "data_dir": store, "out": Path("out.edf")}
 
 
-def differing(home: Path, there: Path) -> list[str]:
-    """Return the fields of two runs' identities that differ, dotted."""
-    identities = [json.loads((folder / "config.json").read_text()) for folder in (home, there)]
-    a, b = (flat({**identity, "environment": {}}) for identity in identities)
-    return sorted(name for name in {**a, **b} if a.get(name) != b.get(name))
+def differing_stages(
+    home: Path, there: Path, stages: Iterable[str] = STAGES
+) -> Iterator[tuple[str, list[str]]]:
+    """Yield stages whose runs' identities differ, and the dotted fields in which they do."""
+    for stage in stages:
+        paths = (fold / stage / "config.json" for fold in (home, there))
+        a, b = (flat({**json.loads(path.read_text()), "environment": {}}) for path in paths)
+        names = sorted(name for name in {**a, **b} if a.get(name) != b.get(name))
+        if names:
+            yield stage, names
 
 
 def flat(content: Mapping[str, Any], name: str = "") -> dict[str, Any]:

@@ -15,9 +15,8 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,11 +24,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.stress_jobs import JOBS, CleanRun, clean_runs, start, table, torn
+from benchmarks.stress_jobs import JOBS, CleanRun, disturbed, start, torn
 from de3dgan.base.cli import command_line
 
-#: Lines of the terminal that are no error: bars of progress.
-_BAR = re.compile(r"(step|subject|file)/s|s/(step|subject|file)")
+WAYS = ("disk of a random size", "no room at all", "folder removed")
 
 
 @dataclass(frozen=True)
@@ -47,52 +45,25 @@ def main(config: Config) -> None:
     if not config.inside:
         allowed = ["unshare", "--map-root-user", "--mount"]
         sys.exit(subprocess.run([*allowed, sys.executable, *sys.argv, "--inside"]).returncode)
-    rows = list(run(config.n, config.seed, config.jobs))
-    print(table(rows))
-    sys.exit(any(row["lost"] for row in rows))
+    rng = random.Random(config.seed)
 
+    def disturb(clean: CleanRun, way: str, at: Path) -> tuple[int, str | None]:
+        sizes = [sum(p.stat().st_size for p in x.rglob("*")) for x in (clean.before, clean.after)]
+        size = rng.randint(*sizes) if way == "disk of a random size" else sizes[0]
+        size = 2**30 if way == "folder removed" else size + 2**17
+        with _disk(at, size) as make_room:
+            shutil.copytree(clean.before, at, dirs_exist_ok=True)
+            moment, out = rng.uniform(0, clean.seconds), at / clean.job.out
+            gone = threading.Timer(moment, shutil.rmtree, (out, True))
+            if way == "folder removed":
+                gone.start()
+            code, _ = start(clean.job, at)
+            gone.cancel()
+            wrong = _wrong(clean, at, code)
+            make_room()
+            return code, wrong or clean.lost(at)
 
-def run(n: int, seed: int, jobs: Collection[str]) -> Iterator[dict[str, object]]:
-    """Disturb each of `jobs` `n` times in each way; in a process that may mount.
-
-    Yields
-    ------
-    dict
-        Per job and way: how often it was ``tried``, how often ``refused`` (rather than finished
-        before), and how often something was ``lost``.
-    """
-    rng = random.Random(seed)
-    with tempfile.TemporaryDirectory() as folder:
-        for clean in clean_runs(Path(folder), jobs):
-            sizes = [
-                sum(p.stat().st_size for p in at.rglob("*")) for at in (clean.before, clean.after)
-            ]
-            for how in ("disk of a random size", "no room at all", "folder removed"):
-                row = {"stage": clean.job.name, "how": how, "tried": n, "refused": 0, "lost": 0}
-                for _ in range(n):
-                    size = rng.randint(*sizes) if how == "disk of a random size" else sizes[0]
-                    size = 2**30 if how == "folder removed" else size + 2**17
-                    at = Path(folder, "at")
-                    with _disk(at, size) as make_room:
-                        shutil.copytree(clean.before, at, dirs_exist_ok=True)
-                        gone = threading.Timer(
-                            rng.uniform(0, clean.seconds),
-                            shutil.rmtree,
-                            (at / clean.job.out, True),
-                        )
-                        if how == "folder removed":
-                            gone.start()
-                        code, _ = start(clean.job, at)
-                        gone.cancel()
-                        wrong = _wrong(clean, at, code)
-                        make_room()
-                        wrong = wrong or clean.lost(at)
-                    row["refused"] += code != 0
-                    if wrong:
-                        row["lost"] += 1
-                        print(f"{clean.job.name}, {how}: {wrong}", file=sys.stderr, flush=True)
-                print(row, file=sys.stderr, flush=True)
-                yield row
+    disturbed(config.jobs, dict.fromkeys(WAYS, config.n), "refused", disturb)
 
 
 def _wrong(clean: CleanRun, at: Path, code: int) -> str | None:

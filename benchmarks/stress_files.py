@@ -21,12 +21,12 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -35,6 +35,7 @@ import edfio
 import numpy as np
 from scipy.signal import resample_poly
 
+from benchmarks.documents import table
 from de3dgan.base.cli import command_line
 from de3dgan.base.errors import UserError
 from de3dgan.data import bounded, sources
@@ -47,7 +48,9 @@ CPU_SECONDS, SECONDS = 3, 60
 #: The file that hostile ones try to make.
 CANARY = "canary"
 RNG = np.random.Generator
+#: What makes a file of each source and kind from a random generator.
 KINDS: dict[tuple[str, str], Callable[[RNG], Case]] = {}
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -60,27 +63,13 @@ class Config:
 
 @dataclass(frozen=True)
 class Case:
-    """A file of a stranger.
+    """A file of a stranger, and what has to come of it."""
 
-    Attributes
-    ----------
-    content : bytes
-        What it starts with.
-    expected : list of array, optional
-        What reading the subject gives. Without it, the file has to be refused.
-    must_read : bool
-        Whether it is a good file, which must not be refused.
-    size : int, optional
-        Bytes to which it is stretched; they take no room on disk.
-    recording : int
-        Which of the two files of an EEGMAT subject it is. The other one is the first subject's.
-    """
-
-    content: bytes
-    expected: list[np.ndarray] | None = None
-    must_read: bool = False
-    size: int | None = None
-    recording: int = 2
+    content: bytes  # what it starts with
+    expected: list[np.ndarray] | None = None  # what reading gives; None: it has to be refused
+    must_read: bool = False  # whether it is a good file, which must not be refused
+    size: int | None = None  # bytes to which it is stretched; they take no room on disk
+    recording: int = 2  # which file of an EEGMAT subject it is; the other is the first subject's
 
 
 def kind(source: str, name: str) -> Callable[[Any], Any]:
@@ -99,13 +88,14 @@ def main(config: Config) -> None:
             case = KINDS[name](np.random.default_rng([config.seed, number]))
             rows.setdefault(": ".join(name), []).append(tried(Path(folder), source, case))
     total = [row for of_kind in rows.values() for row in of_kind]
-    print("| kind | tried | refused | correct | failed | slowest (s) | most memory (MiB) |")
-    print("|---|---|---|---|---|---|---|")
+    heads = ("kind", "tried", "refused", "correct", "failed", "slowest (s)", "most memory (MiB)")
+    lines = []
     for name, of_kind in [*sorted(rows.items()), ("all", total)]:
         hows = [row["how"] for row in of_kind]
-        counts = " | ".join(str(hows.count(how)) for how in ("refused", "correct", "failed"))
         slowest, peak = (max(row[key] for row in of_kind) for key in ("seconds", "peak_mib"))
-        print(f"| {name} | {len(of_kind)} | {counts} | {slowest:.1f} | {peak:.0f} |")
+        counts = [hows.count(how) for how in heads[2:5]]
+        lines.append((name, len(of_kind), *counts, f"{slowest:.1f}", f"{peak:.0f}"))
+    print(*table(heads, lines), sep="\n")
     failed = [f"\n{name}: {row['why']}" for name in rows for row in rows[name] if row["why"]]
     print(*failed, sep="\n")
     sys.exit(bool(failed))
@@ -115,12 +105,11 @@ def tried(folder: Path, source: str, case: Case) -> dict[str, Any]:
     """Read a subject, and return how it went: `how`, `why` it failed, `seconds` and `peak_mib`."""
     if source == "deap":
         module, bad, files = deap, 0, [folder / "s01.dat"]
-        files[0].write_bytes(case.content)
     else:
         module, bad = eegmat, case.recording - 1
         files = [folder / f"Subject00_{number}.edf" for number in (1, 2)]
-        for number, path in enumerate(files, 1):
-            path.write_bytes(case.content if number == case.recording else bundled(0, number))
+        files[1 - bad].write_bytes(bundled(0, 2 - bad))
+    files[bad].write_bytes(case.content)
     if case.size is not None:
         os.truncate(files[bad], case.size)
     start, printed, data, message, why = time.perf_counter(), io.StringIO(), None, "", ""
@@ -132,7 +121,9 @@ def tried(folder: Path, source: str, case: Case) -> dict[str, Any]:
     ):
         warnings.simplefilter("always")
         try:
-            data = arrays_of(sources.read_checked(module, "s01", files))
+            subject = sources.read_checked(module, "s01", files)
+            ratings = np.array([list(trial.ratings.values()) for trial in subject.trials])
+            data = [*subject.recordings, ratings]
         except UserError as error:
             message = str(error)
         except Exception as error:
@@ -151,33 +142,18 @@ def tried(folder: Path, source: str, case: Case) -> dict[str, Any]:
             why = f"a good file is refused: {message}"
         elif not (named and message.endswith(".") and message.isprintable() and len(message) < 999):
             why = f"no sentence about the file: {message!r}"
-    elif not why and (
-        case.expected is None
-        or len(data) != len(case.expected)
-        or not all(map(same, data, case.expected))
-    ):
+    elif not why and not same(data, case.expected):
         why = "read, but not what is in it"
     how = "failed" if why else "refused" if data is None else "correct"
-    return {
-        "how": how,
-        "why": why,
-        "seconds": seconds,
-        "peak_mib": memory("peak"),
-        "message": message,
-    }
+    return {"how": how, "why": why, "seconds": seconds, "peak_mib": memory("peak")}
 
 
-def arrays_of(subject: sources.Subject) -> list[np.ndarray]:
-    """Return a subject's recordings and ratings."""
-    return [
-        *subject.recordings,
-        np.array([list(trial.ratings.values()) for trial in subject.trials]),
-    ]
-
-
-def same(a: np.ndarray, b: np.ndarray) -> bool:
-    """Return whether arrays are the same, but for the last digits that EDF readers round."""
-    return a.shape == b.shape and np.allclose(a, b, rtol=1e-9, atol=1e-8)
+def same(data: list[np.ndarray], expected: list[np.ndarray] | None) -> bool:
+    """Return whether arrays are as expected, but for the last digits that EDF readers round."""
+    return (expected is not None and len(data) == len(expected)) and all(
+        a.shape == b.shape and np.allclose(a, b, rtol=1e-9, atol=1e-8)
+        for a, b in zip(data, expected, strict=True)
+    )
 
 
 def memory(what: str) -> float:
@@ -192,6 +168,36 @@ def memory(what: str) -> float:
         else:
             return int(re.search(r"VmHWM:\s+(\d+)", (process / "status").read_text())[1]) / 2**10
     return 0.0
+
+
+# --- damage of both formats
+
+
+def one_of(rng: RNG, items: Sequence[T]) -> T:
+    """Return a random one of any things."""
+    return items[rng.integers(len(items))]
+
+
+def flipped(content: bytes, places: np.ndarray, rng: RNG) -> bytes:
+    """Return `content` with a bit flipped at each place."""
+    changed = bytearray(content)
+    for place in places:
+        changed[place] ^= 1 << rng.integers(8)
+    return bytes(changed)
+
+
+def shifted(content: bytes, head: int, rng: RNG) -> bytes:
+    """Return `content` with some bytes taken out or put in, as often within `head` as anywhere."""
+    place = int(rng.choice([rng.integers(head), rng.integers(len(content)), len(content)]))
+    length = int(rng.choice([1, 2, 8, 256]))
+    if rng.random() < 0.5 and place < len(content):
+        return content[:place] + content[place + length :]
+    return content[:place] + rng.bytes(length) + content[place:]
+
+
+def truncated(content: bytes, head: int, rng: RNG) -> bytes:
+    """Return `content` cut off, as often within `head` as anywhere."""
+    return content[: rng.integers(rng.choice([head, len(content)]))]
 
 
 # --- .dat files
@@ -221,36 +227,13 @@ def read_dat_plainly(content: bytes) -> list[np.ndarray] | None:
         head = content.rfind(b"numpy\ndtype\n", 0, place) + len(b"numpy\ndtype\n")
         layout = "F" if content[place - 6] == 0x88 else "C"
         try:
-            dtype = np.dtype(
-                (content[head + 24 : head + 25] + content[head + 2 : head + 4]).decode()
-            )
+            code = content[head + 24 : head + 25] + content[head + 2 : head + 4]
+            dtype = np.dtype(code.decode())
             numbers = np.frombuffer(content, dtype, array.size, place)
         except (TypeError, ValueError):
             return None
         arrays.append(numbers.reshape(array.shape, order=layout))
     return expected(arrays[1], arrays[0])
-
-
-def flipped(content: bytes, places: np.ndarray, rng: RNG) -> bytes:
-    """Return `content` with a bit flipped at each place."""
-    changed = bytearray(content)
-    for place in places:
-        changed[place] ^= 1 << rng.integers(8)
-    return bytes(changed)
-
-
-def shifted(content: bytes, head: int, rng: RNG) -> bytes:
-    """Return `content` with some bytes taken out or put in, as often within `head` as anywhere."""
-    place = int(rng.choice([rng.integers(head), rng.integers(len(content)), len(content)]))
-    length = int(rng.choice([1, 2, 8, 256]))
-    if rng.random() < 0.5 and place < len(content):
-        return content[:place] + content[place + length :]
-    return content[:place] + rng.bytes(length) + content[place:]
-
-
-def truncated(content: bytes, head: int, rng: RNG) -> bytes:
-    """Return `content` cut off, as often within `head` as anywhere."""
-    return content[: rng.integers(rng.choice([head, len(content)]))]
 
 
 kind("deap", "truncated")(lambda rng: Case(truncated(good_dat()[0], 600, rng)))
@@ -263,11 +246,10 @@ def dat_bits(rng: RNG) -> Case:
     content, _, labels, (first, second) = good_dat()
     places = [*range(first), *range(first + labels.nbytes, second)]
     if rng.random() < 0.5:
-        content = flipped(content, rng.choice(places, rng.integers(1, 4)), rng)
+        flips = rng.choice(places, rng.integers(1, 4))
     else:
-        content = flipped(
-            content, rng.integers(second, len(content) - 4, 10 ** rng.integers(4)), rng
-        )
+        flips = rng.integers(second, len(content) - 4, 10 ** rng.integers(4))
+    content = flipped(content, flips, rng)
     return Case(content, read_dat_plainly(content))
 
 
@@ -278,7 +260,7 @@ def dat_other(rng: RNG) -> Case:
     archives = [b"PK\x03\x04" + rng.bytes(500), b"\x1f\x8b\x08" + rng.bytes(500)]
     array = b"\x93NUMPY\x01\x00v\x00{'descr': '|O', 'fortran_order': False, 'shape': (1,)}\n"
     others = [b"", rng.bytes(rng.integers(1, 5000)), opcodes, *archives, array, bundled(0, 1)]
-    return Case(others[rng.integers(len(others))])
+    return Case(one_of(rng, others))
 
 
 @kind("deap", "good, of other programs")
@@ -312,7 +294,7 @@ def dat_wrong(rng: RNG) -> Case:
     for value in (bad_labels, labels.T, np.repeat(labels, 2, 0), labels.astype(object)):
         bad.append({"labels": value, "data": data})
     bad += [{"data": data}, [labels, data], (data,), data, "data", None, 1.5]
-    return Case(pickle.dumps(bad[rng.integers(len(bad))], int(rng.integers(6))))
+    return Case(pickle.dumps(one_of(rng, bad), int(rng.integers(6))))
 
 
 #: What published tricks import, with arguments by which it would make the canary.
@@ -402,8 +384,8 @@ def hostile(opcodes: bytes, where: str) -> Case:
 @kind("deap", "tricks that reach code")
 def dat_tricks(rng: RNG) -> Case:
     """Call what would make the canary, by any opcode, anywhere in an otherwise good file."""
-    ways = calls(*TRICKS[rng.integers(len(TRICKS))])
-    return hostile(ways[rng.integers(len(ways))], str(rng.choice(PLACES)))
+    ways = calls(*one_of(rng, TRICKS))
+    return hostile(one_of(rng, ways), str(rng.choice(PLACES)))
 
 
 @kind("deap", "arrays that lie about their memory")
@@ -419,7 +401,7 @@ def dat_lies(rng: RNG) -> Case:
         [2**31 - 1] * 3, [2**16, 2**16, 2**32 + 1], [-1, 40, 8064], [-1, -40, 8064],
         [0, 0, 0], [1] * 100, [2**62, 2**62, 4], [800, 40, 8064], [10**9, 40, 8064],
     ]  # fmt: skip
-    numbers = others[rng.integers(len(others))]
+    numbers = one_of(rng, others)
     new = b"".join(b"\x8a\x09" + n.to_bytes(9, "little", signed=True) for n in numbers)
     return Case(good.replace(shape, b"(" + new + b"t"))
 
@@ -431,14 +413,9 @@ def dat_huge(rng: RNG) -> Case:
     huge_8 = struct.pack("<Q", rng.choice([2**63 - 1, 2**40, 2**62, 2**34]))
     parts = [bytes([code]) + huge for code in b"TXBrj\x8b"]
     parts += [bytes([code]) + huge_8 for code in b"\x8d\x8e\x96\x95"]
-    parts += [
-        b"Np999999999999\n",
-        b"Nr\xff\xff\xff\xff",
-        b"I" + b"9" * 10**6 + b"\n",
-        b"F1e999999\n",
-    ]
+    parts += [b"Np999999999999\n", b"Nr" + b"\xff" * 4, b"I" + b"9" * 10**6 + b"\n", b"F1e999999\n"]
     parts += [b"\x8b" + struct.pack("<i", 10**6) + b"\x7f" * 10**6, b"\x8a\xff" + b"\x7f" * 255]
-    case = hostile(parts[rng.integers(len(parts))], "whole" if rng.random() < 0.5 else "value")
+    case = hostile(one_of(rng, parts), "whole" if rng.random() < 0.5 else "value")
     return replace(case, size=10**12) if rng.random() < 0.2 else case
 
 
@@ -449,7 +426,7 @@ def dat_stretched(rng: RNG) -> Case:
     head, length = good[: places[1] - 5], struct.pack("<Q", 2**27)
     kinds = [(head + b"\x8e" + length, 2**28), (b"\x80\x04\x8d" + length, 2**28), (good, 2**40)]
     kinds += [(start, 2**27) for start in (head + b"S'", head + b"V", b"I", b"cos\n", b"")]
-    content, size = kinds[rng.integers(len(kinds))]
+    content, size = one_of(rng, kinds)
     return Case(content, size=size)
 
 
@@ -463,7 +440,7 @@ def dat_nested(rng: RNG) -> Case:
         b"N" + b"\x85" * n + b"q\x02}h\x02Ns", DTYPE * n + text("f8") + b"\x85R" * n,
         b"\x80\x04" * n + b"N", b"\x95\0\0\0\0\0\0\0\0" * n + b"N",
     ]  # fmt: skip
-    return hostile(kinds[rng.integers(len(kinds))], "value")
+    return hostile(one_of(rng, kinds), "value")
 
 
 @kind("deap", "zip bombs of opcodes")
@@ -487,7 +464,7 @@ def dat_bombs(rng: RNG) -> Case:
         b"(1" * n + b"N",
         DTYPE + text("f8") + b"\x85R" + (b"(K\x03" + text(">") + b"tb") * n,
     ]
-    return hostile(kinds[rng.integers(len(kinds))], "value" if rng.random() < 0.7 else "whole")
+    return hostile(one_of(rng, kinds), "value" if rng.random() < 0.7 else "whole")
 
 
 @kind("deap", "random opcodes")
@@ -587,12 +564,7 @@ def edf_case(content: bytes, recording: int = 2, must_read: bool = False) -> Cas
     pair[recording - 1] = read_edf_plainly(content)
     rest, task = pair
     arrays = None
-    if (
-        content[192:197] != b"EDF+D"
-        and rest is not None
-        and task is not None
-        and sorted(rest[0]) == sorted(task[0])
-    ):
+    if content[192:197] != b"EDF+D" and rest and task and sorted(rest[0]) == sorted(task[0]):
         order = [task[0].index(name) for name in rest[0]]
         arrays = [rest[1], task[1][order], np.array([[0.0], [1.0]])]
     return Case(content, arrays, must_read, recording=recording)
@@ -605,29 +577,32 @@ def any_bundled(rng: RNG) -> tuple[bytes, int]:
 
 
 def edf_kind(name: str) -> Callable[[Any], Any]:
-    """Register a function that damages a bundled file: of its content and a random generator."""
+    """Register a function of a bundled file's content and a random generator, which damages it."""
 
-    def register(function: Callable[[bytes, RNG], bytes]) -> Callable[[bytes, RNG], bytes]:
+    def register(function: Callable[[bytes, RNG], bytes]) -> Any:
         def case(rng: RNG) -> Case:
             content, recording = any_bundled(rng)
             return edf_case(function(content, rng), recording)
 
-        KINDS["eegmat", name] = case
-        return function
+        return kind("eegmat", name)(case)
 
     return register
 
 
 edf_kind("truncated")(lambda content, rng: truncated(content, HEAD, rng))
 edf_kind("bytes taken out or put in")(lambda content, rng: shifted(content, HEAD, rng))
-edf_kind("bits of the header flipped")(
-    lambda content, rng: flipped(content, rng.integers(HEAD, size=rng.integers(1, 4)), rng)
-)
-edf_kind("bits of the numbers flipped")(
-    lambda content, rng: flipped(
-        content, rng.integers(HEAD, len(content), 10 ** rng.integers(4)), rng
-    )
-)
+
+
+@edf_kind("bits of the header flipped")
+def edf_header_bits(content: bytes, rng: RNG) -> bytes:
+    """Flip up to three bits of the header."""
+    return flipped(content, rng.integers(HEAD, size=rng.integers(1, 4)), rng)
+
+
+@edf_kind("bits of the numbers flipped")
+def edf_bits(content: bytes, rng: RNG) -> bytes:
+    """Flip up to 1,000 bits of the EEG."""
+    return flipped(content, rng.integers(HEAD, len(content), 10 ** rng.integers(4)), rng)
 
 
 @edf_kind("something else")
@@ -637,7 +612,7 @@ def edf_other(content: bytes, rng: RNG) -> bytes:
     others = [b"", rng.bytes(rng.integers(1, 9000)), b"0".ljust(8) + rng.bytes(9000)]
     others += [c * 10_000 for c in (b" ", b"\0", b"0", b"9")] + [good_dat()[0][:100_000]]
     others += [content[:start] + bytes(256) + content[start + 256 :]]
-    return others[rng.integers(len(others))]
+    return one_of(rng, others)
 
 
 NASTY = (
@@ -672,7 +647,7 @@ def edf_nasty(content: bytes, rng: RNG) -> bytes:
 def edf_absurd(content: bytes, rng: RNG) -> bytes:
     """Say what an EDF file may say, but not this one, or none of EEG."""
     signal = int(rng.integers(N_SIGNALS))
-    for field, value in ABSURD[rng.integers(len(ABSURD))].items():
+    for field, value in one_of(rng, ABSURD).items():
         content = with_field(content, field, value, signal)
     return content
 
@@ -680,23 +655,11 @@ def edf_absurd(content: bytes, rng: RNG) -> bytes:
 @edf_kind("sampling rates and durations")
 def edf_rates(content: bytes, rng: RNG) -> bytes:
     """Sample absurdly fast or slowly, for no time or for ages, or channels at different rates."""
-    durations = [
-        "1e-9",
-        "0.000001",
-        "99999999",
-        "1e9",
-        "0",
-        "-1",
-        "nan",
-        "inf",
-        "0.999999",
-        "1e-300",
-    ]
+    durations = "1e-9 0.000001 99999999 1e9 0 -1 nan inf 0.999999 1e-300".split()
+    rates = [("1", 1), ("1", 99), ("1", 30_000), ("0.0001", 1), ("2", 1), ("3", 31)]
     duration, n = str(rng.choice(durations)), 128
     if rng.random() < 0.5:
-        duration, n = [("1", 1), ("1", 99), ("1", 30_000), ("0.0001", 1), ("2", 1), ("3", 31)][
-            rng.integers(6)
-        ]
+        duration, n = one_of(rng, rates)
     lengths = [n] * N_SIGNALS
     if rng.random() < 0.2:
         lengths[1], duration = int(rng.choice([1, 64, 9999])), "1"
@@ -709,15 +672,11 @@ def edf_rates(content: bytes, rng: RNG) -> bytes:
 @kind("eegmat", "good, of other programs")
 def edf_good(rng: RNG) -> Case:
     """Save EEG as edfio does: rates, records, other channels, annotations; or for hours."""
-    sfreq, duration = [(500, 1), (256, 1), (128, 0.5), (128, 10), (1000, 1), (500, 0.1)][
-        rng.integers(6)
-    ]
+    rates = [(500, 1), (256, 1), (128, 0.5), (128, 10), (1000, 1), (500, 0.1)]
+    sfreq, duration = one_of(rng, rates)
     seconds = 800 if rng.random() < 0.1 else 70
-    labels = [
-        content[256 + 16 * i :][:16].decode().strip()
-        for content in [bundled(0, 1)]
-        for i in range(N_SIGNALS)
-    ]
+    header = bundled(0, 1)[256:]
+    labels = [header[16 * i :][:16].decode().strip() for i in range(N_SIGNALS)]
     eeg = rng.normal(0, 30, (N_SIGNALS, seconds * sfreq))
     signals = [
         edfio.EdfSignal(x, sfreq, label=label, physical_dimension="uV", physical_range=(-400, 400))
@@ -743,27 +702,16 @@ def edf_annotations(rng: RNG) -> Case:
     """Annotate with what are no annotations, in which MNE searches for ever."""
     content, recording = any_bundled(rng)
     n, n_records = int(rng.choice([64, 3000])), int(content[236:244])
-    notes = [
-        b"+1\x14x" * n,
-        b"+" + b"1" * 2 * n,
-        b"\xff" * 2 * n,
-        rng.bytes(2 * n),
-        b"+9e99\x14x\x14\0" * n,
-    ]
-    note = notes[rng.integers(len(notes))][: 2 * n]
+    notes = [b"+1\x14x" * n, b"+" + b"1" * 2 * n, b"\xff" * 2 * n, rng.bytes(2 * n)]
+    note = one_of(rng, [*notes, b"+9e99\x14x\x14\0" * n])[: 2 * n]
     numbers = np.frombuffer(content[HEAD:], "<i2").reshape(n_records, -1)
     numbers = np.hstack([numbers[:, 128:], np.tile(np.frombuffer(note, "<i2"), (n_records, 1))])
     content = content[:HEAD] + numbers.astype("<i2").tobytes()
     # The first signal's column of each field goes to the end, as that of the annotations.
     for place, width in SIGNAL_FIELDS.values():
-        start = 256 + N_SIGNALS * place
-        stop = start + N_SIGNALS * width
-        content = (
-            content[:start]
-            + content[start + width : stop]
-            + content[start : start + width]
-            + content[stop:]
-        )
+        start, stop = 256 + N_SIGNALS * place, 256 + N_SIGNALS * (place + width)
+        column, rest = content[start : start + width], content[start + width : stop]
+        content = content[:start] + rest + column + content[stop:]
     content = with_field(content, "label", "EDF Annotations", N_SIGNALS - 1)
     return Case(with_field(content, "samples", str(n), N_SIGNALS - 1), recording=recording)
 

@@ -9,16 +9,18 @@ import shlex
 import shutil
 import signal
 import sys
+import tempfile
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.documents import table
 from de3dgan.base.cli import command_line
 from de3dgan.base.errors import UserError
 from de3dgan.base.recipe import command_words, find_scripts, load_script
@@ -51,24 +53,12 @@ TINY: dict[str, dict[str, dict[str, Any]]] = {
 
 @dataclass(frozen=True)
 class Job:
-    """A command of the repository.
+    """A command of the repository."""
 
-    Attributes
-    ----------
-    name : str
-        In tables.
-    script : Path
-        The script.
-    flags : dict
-        Its flags; ``{at}`` stands for the folder it works in.
-    out : str
-        The folder that it fills, below that one.
-    """
-
-    name: str
+    name: str  # in tables
     script: Path
-    flags: dict[str, Any]
-    out: str
+    flags: dict[str, Any]  # where {at} stands for the folder it works in
+    out: str  # the folder that it fills, below that one
 
     def words(self, at: Path) -> list[str]:
         """Return the words of its command line."""
@@ -92,25 +82,13 @@ JOBS = [
 
 @dataclass(frozen=True)
 class CleanRun:
-    """A job that was not disturbed, to which those that are can be compared.
-
-    Attributes
-    ----------
-    job : Job
-        The job.
-    before, after : Path
-        The folder it works in, as it was and as it is.
-    seconds : float
-        How long it took.
-    n_accesses : int
-        How often it used its files.
-    """
+    """A job that was not disturbed, to which those that are can be compared."""
 
     job: Job
-    before: Path
-    after: Path
-    seconds: float
-    n_accesses: int
+    before: Path  # the folder it works in, as it was
+    after: Path  # and as it is
+    seconds: float  # how long it took
+    n_accesses: int  # how often it used its files
 
     def lost(self, at: Path) -> str | None:
         """Run the job again where it was disturbed; return what differs then, or None."""
@@ -150,10 +128,41 @@ def clean_runs(folder: Path, names: Collection[str]) -> Iterator[CleanRun]:
         shutil.rmtree(before)
 
 
-def table(rows: Sequence[Mapping[str, object]]) -> str:
-    """Return rows with the same keys as a Markdown table."""
-    lines = [list(rows[0]), ["---"] * len(rows[0]), *(row.values() for row in rows)]
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+def disturbed(
+    jobs: Collection[str],
+    ways: Mapping[str, int],
+    seen: str,
+    disturb: Callable[[CleanRun, str, Path], tuple[int, str | None]],
+) -> NoReturn:
+    """Disturb each job in each way, print a table, and exit with 1 if anything was lost.
+
+    Parameters
+    ----------
+    jobs : collection of str
+        Names of the jobs.
+    ways : mapping of str to int
+        How often each job is disturbed in each way.
+    seen : str
+        What it is called if a job did not end with 0.
+    disturb : callable
+        Runs a job, in a way, in a folder that it makes and removes; returns the exit code, and what
+        is wrong or None.
+    """
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for clean in clean_runs(Path(folder), jobs):
+            for way, n in ways.items():
+                n_seen = n_lost = 0
+                for _ in range(n):
+                    code, wrong = disturb(clean, way, Path(folder, "at"))
+                    n_seen += code != 0
+                    n_lost += wrong is not None
+                    if wrong:
+                        print(f"{clean.job.name}, {way}: {wrong}", file=sys.stderr, flush=True)
+                rows.append((clean.job.name, way, n, n_seen, n_lost))
+                print(*rows[-1], file=sys.stderr, flush=True)
+    print(*table(("stage", "how", "tried", seen, "lost"), rows), sep="\n")
+    sys.exit(any(n_lost for *_, n_lost in rows))
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -204,14 +213,11 @@ def write_data(folder: Path) -> None:
 def start(
     job: Job, at: Path, stop: tuple[int, int | None] | None = None, seconds: float = 0
 ) -> tuple[int, int]:
-    """Run a job in a copy of this process, and stop it as `stop` says.
+    """Run a job in a copy of this process, and stop it if asked to.
 
-    Returns
-    -------
-    code : int
-        Its exit code; that of a signal is negative.
-    n_accesses : int
-        How often it used its files, if it was not stopped.
+    `stop` is a signal and the access to a file before which SIGKILL comes; if that is None, the
+    signal comes after some seconds. Return the exit code, negative for a signal, and how often the
+    job used its files if it was not stopped.
     """
     counter = at / "accesses"
     child = os.fork()

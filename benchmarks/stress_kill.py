@@ -14,16 +14,13 @@ import random
 import shutil
 import signal
 import sys
-import tempfile
-import time
-from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.stress_jobs import JOBS, CleanRun, clean_runs, start, table, torn
+from benchmarks.stress_jobs import JOBS, CleanRun, disturbed, start, torn
 from de3dgan.base.cli import command_line
 
 #: Ways to stop: the signal, whether it comes at a random access to a file or after a time, and how
@@ -47,41 +44,19 @@ class Config:
 
 def main(config: Config) -> None:
     """Print the table; exit with 1 if anything was lost."""
-    rows = run(config.n, config.seed, config.jobs)
-    print(table(rows))
-    sys.exit(any(row["lost"] for row in rows))
+    rng = random.Random(config.seed)
 
+    def disturb(clean: CleanRun, way: str, at: Path) -> tuple[int, str | None]:
+        number, at_access, _ = HOWS[way]
+        shutil.copytree(clean.before, at)
+        stop = (number, rng.randrange(clean.n_accesses) if at_access else None)
+        code, _ = start(clean.job, at, stop, rng.uniform(0, clean.seconds))
+        wrong = _wrong(clean, at, code, number)
+        shutil.rmtree(at)
+        return code, wrong
 
-def run(n: int, seed: int, jobs: Collection[str]) -> list[dict[str, object]]:
-    """Kill each of `jobs` `n` times, and interrupt it.
-
-    Returns
-    -------
-    list of dict
-        Per job and way: how often it was ``tried`` and ``stopped`` (rather than finished before),
-        and how often something was ``lost``.
-    """
-    rng = random.Random(seed)
-    rows = []
-    with tempfile.TemporaryDirectory() as folder:
-        for clean in clean_runs(Path(folder), jobs):
-            begun = time.monotonic()
-            for how, (number, at_access, share) in HOWS.items():
-                tried = math.ceil(n * share)
-                row = {"stage": clean.job.name, "how": how, "tried": tried, "stopped": 0, "lost": 0}
-                for _ in range(tried):
-                    at = Path(shutil.copytree(clean.before, Path(folder, "at")))
-                    stop = (number, rng.randrange(clean.n_accesses) if at_access else None)
-                    code, _ = start(clean.job, at, stop, rng.uniform(0, clean.seconds))
-                    row["stopped"] += code != 0
-                    wrong = _wrong(clean, at, code, number)
-                    if wrong:
-                        row["lost"] += 1
-                        print(f"{clean.job.name}, {how}: {wrong}", file=sys.stderr, flush=True)
-                    shutil.rmtree(at)
-                rows.append(row)
-                print(f"{row} ({time.monotonic() - begun:.0f} s)", file=sys.stderr, flush=True)
-    return rows
+    ways = {way: math.ceil(config.n * share) for way, (*_, share) in HOWS.items()}
+    disturbed(config.jobs, ways, "stopped", disturb)
 
 
 def _wrong(clean: CleanRun, at: Path, code: int, number: int) -> str | None:

@@ -24,8 +24,8 @@ sys.path.insert(0, str(ROOT))
 
 import torch
 
+from benchmarks.documents import table
 from benchmarks.stress_chains import METHODS, STAGES, quick, run_script
-from benchmarks.stress_jobs import table
 from de3dgan.base.cli import command_line
 from de3dgan.data.synthetic import write_store
 from de3dgan.training import checkpoints, distributed
@@ -53,7 +53,7 @@ def main(config: Config) -> None:
                 rows.append({"stage": f"{stage}, {method}", **compared(*states)})
                 if stage != "finetune":
                     run_script(stage, {**given, "runs_dir": whole})
-    print(table(rows))
+    print(*table(list(rows[0]), [row.values() for row in rows]), sep="\n")
     sys.exit(
         any(row["split"] != "same" or row["loss"] + row["gradient"] > TOLERANCE for row in rows)
     )

@@ -23,7 +23,7 @@ sys.path.insert(0, str(ROOT))
 import numpy as np
 from scipy import stats
 
-from benchmarks.documents import fill_table
+from benchmarks.documents import fill_table, interval
 from de3dgan.base.cli import command_line
 from de3dgan.base.paths import from_root
 from de3dgan.base.recipe import SCRIPTS, load_script
@@ -33,14 +33,8 @@ from de3dgan.data.splits import Split, group_names
 from de3dgan.evaluation.statistics import Clusters, compare, estimate
 from de3dgan.reporting.results import Fold, Predictions, read_fold
 
-COLUMNS = (
-    "balanced accuracy with",
-    "without",
-    "difference (points)",
-    "cross entropy with",
-    "without",
-    "difference",
-)
+COLUMNS = ("balanced accuracy with", "without", "difference (points)")
+COLUMNS += ("cross entropy with", "without", "difference")
 
 
 @dataclass(frozen=True)
@@ -74,13 +68,8 @@ def trained_on(size: int, fold: int, config: Config) -> Fold:
 
     runs_dir = from_root(config.runs_dir) / (f"{size}-people" if size else "all")
     make_split = splits.make_split
-    where = {
-        "data_dir": config.data_dir,
-        "runs_dir": runs_dir,
-        "protocol": "subject",
-        "fold": fold,
-        "seed": config.seed,
-    }
+    where = {"data_dir": config.data_dir, "runs_dir": runs_dir, "protocol": "subject"}
+    where |= {"fold": fold, "seed": config.seed}
     with patch("de3dgan.training.run.make_split", few):
         for stage, name in SCRIPTS.items():
             script = load_script(ROOT / "Workload-main" / f"{name}_Workload.py")
@@ -102,23 +91,17 @@ def with_few_groups(split: Split, names: np.ndarray, size: int) -> Split:
 
 def row(size: int, folds: Sequence[Fold]) -> list[str]:
     """Return the table's row of a number of people."""
-    with_generated, without = (
-        [fold.predictions[model] for fold in folds] for model in ("finetune", "finetune-none")
-    )
-    clusters = [pooled(model) for model in (with_generated, without)]
-    balanced = [
-        estimate([model], pooled_folds=True)["balanced_accuracy"].value for model in clusters
-    ]
-    gain = compare([clusters[0]], [clusters[1]], "balanced_accuracy", pooled_folds=True).difference
-    entropies = [
-        np.concatenate(list(map(cross_entropies, model))) for model in (with_generated, without)
-    ]
+    models = [[fold.predictions[name] for fold in folds] for name in ("finetune", "finetune-none")]
+    clusters = [[pooled(model)] for model in models]
+    accuracies = [estimate(model, pooled_folds=True)["balanced_accuracy"] for model in clusters]
+    gain = compare(*clusters, "balanced_accuracy", pooled_folds=True).difference
+    entropies = [np.concatenate(list(map(cross_entropies, model))) for model in models]
     change = entropies[0] - entropies[1]
     found = stats.bootstrap((change,), np.mean, rng=np.random.default_rng(0)).confidence_interval
     return [
         str(size or "all"),
-        *(f"{accuracy:.3f}" for accuracy in balanced),
-        f"{100 * gain.value:+.1f} ({100 * gain.low:+.1f} to {100 * gain.high:+.1f})",
+        *(f"{accuracy.value:.3f}" for accuracy in accuracies),
+        interval(gain, "+.1f", 100),
         *(f"{entropy.mean():.3f}" for entropy in entropies),
         f"{change.mean():+.3f} ({found.low:+.3f} to {found.high:+.3f})",
     ]
