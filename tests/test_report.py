@@ -442,19 +442,17 @@ def test_latex_tables_are_whole(reported):
     paths = sorted((reported / "tables").glob("*.tex"))
     assert len(paths) == 6
     for path in paths:
-        comments, *lines = (
-            path.read_text().split("\\begin{tabular}")[0],
-            *path.read_text().split("\n"),
-        )
-        assert r"\usepackage{booktabs}" in comments
+        tex = path.read_text()
+        lines = tex.splitlines()
+        assert r"\usepackage{booktabs}" in tex.partition(r"\begin{tabular}")[0]
         body = [line for line in lines if line.endswith(r"\\")]
-        n_columns = len(re.search(r"\\begin\{tabular\}\{(l[lr]*)\}", "\n".join(lines)).group(1))
+        n_columns = len(re.search(r"\\begin\{tabular\}\{(l[lr]*)\}", tex)[1])
         for line in body:
             spans = [int(n) - 1 for n in re.findall(r"\\multicolumn\{(\d+)\}", line)]
             assert len(re.findall(r"(?<!\\)&", line)) + 1 + sum(spans) == n_columns, line
             assert not re.search(r"(?<!\\)[%#_]", line), line
         for command in (r"\toprule", r"\midrule", r"\bottomrule", r"\end{tabular}"):
-            assert path.read_text().count(command) == 1
+            assert tex.count(command) == 1
 
 
 def test_markdown_has_the_verdict_and_the_same_tables(reported):
