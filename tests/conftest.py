@@ -179,6 +179,12 @@ def read_lines(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+@pytest.fixture
+def no_figures(monkeypatch) -> None:
+    """Let stages draw nothing, which takes most of a little run's time."""
+    monkeypatch.setattr("de3dgan.figures.stages.plotting", lambda run: None)
+
+
 @pytest.fixture(scope="session")
 def little_store(tmp_path_factory) -> Path:
     """Return a store of 28 short trials of noise; not to be changed."""

@@ -11,17 +11,12 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from de3dgan.base.errors import UserError
-from de3dgan.figures import stages as figures_of_stages
 from de3dgan.training import device, loop
 from de3dgan.training.device import Compute
 from tests.conftest import METHODS, STAGES, read_lines, run_script, run_stage
 
+pytestmark = pytest.mark.usefixtures("no_figures")
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(autouse=True)
-def no_figures(monkeypatch):
-    monkeypatch.setattr(figures_of_stages, "plotting", lambda run: None)
 
 
 @pytest.mark.parametrize(

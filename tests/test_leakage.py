@@ -25,7 +25,6 @@ from de3dgan.data.splits import make_split
 from de3dgan.data.store import Store
 from de3dgan.evaluation import leakage
 from de3dgan.evaluation.leakage import certificate, probe
-from de3dgan.figures import stages as figures_of_stages
 from de3dgan.reporting.summary import describe
 from de3dgan.stages import classifier, generators, published_generator, spectral_generator
 from de3dgan.stages import trials as trials_module
@@ -34,6 +33,7 @@ from de3dgan.training import checkpoints, loop
 from tests.conftest import METHODS, STAGES, run_stage, write_store
 from tests.helpers import fake_store, split_by_trial
 
+pytestmark = pytest.mark.usefixtures("no_figures")
 CPU = torch.device("cpu")
 #: What has seen data in each stage, by method. Averages are kept of the weights in training, but
 #: for the published generator; ours has no critic, and our networks have no scalers.
@@ -73,8 +73,8 @@ def run_once(stage: str, store: Path, runs: Path, method: str = "spectral", **se
 
 
 @pytest.fixture(scope="module")
-def finished_of(little_store, tmp_path_factory) -> Callable[[str], Path]:
-    """Return what runs all three stages of fold 0, of a method, as they should be run, once."""
+def finished_of(little_store, no_quality, tmp_path_factory) -> Callable[[str], Path]:
+    """Return what runs all three stages of fold 0, of a method, for an epoch, once."""
 
     @cache
     def run(method: str) -> Path:
@@ -96,11 +96,6 @@ def method(request) -> str:
 def finished(method, finished_of) -> Path:
     """Return a runs folder in which all three stages of fold 0 ran as they should."""
     return finished_of(method)
-
-
-@pytest.fixture(autouse=True)
-def no_figures(monkeypatch):
-    monkeypatch.setattr(figures_of_stages, "plotting", lambda run: None)
 
 
 def fold_of(runs: Path) -> Path:

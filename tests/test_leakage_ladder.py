@@ -136,7 +136,6 @@ def test_without_an_effect_coins_are_tossed_anew_for_each_fold(stores):
         (0.60, (NO_EFFECT, "subject", DE, NETWORK)),  # an honest protocol leaks
         (0.40, (NO_EFFECT, "trial", PUBLISHED, LINEAR)),  # or is below chance
         (0.52, (EFFECT, "video", PUBLISHED, NETWORK)),  # an effect is not found
-        (float("nan"), (EFFECT, "trial", DE, LINEAR)),
         (float("nan"), (NO_EFFECT, "video", DE, LINEAR)),
     ],
 )

@@ -187,20 +187,6 @@ def test_a_frame_is_one_second_of_one_trial():
     np.testing.assert_array_equal(frames.cpu(numbers), got.numpy())
 
 
-def test_whole_trials_are_their_frames_in_a_row():
-    store = fake_store(n_trials=5, n_frames=3)
-    frames = frames_of(store)
-    for trials in ([0], [4, 1, 1]):
-        trials = np.array(trials)
-        eeg = frames.trials(trials)
-        assert eeg.device == CPU
-        np.testing.assert_array_equal(eeg.numpy(), store.eeg[trials])
-        np.testing.assert_array_equal(frames.continuous(trials), store.eeg[trials])
-    with frames.ledger.reading_for("reader"):
-        frames.trials(np.array([2]))
-    assert np.flatnonzero(frames.ledger.seen["reader"]).tolist() == [6, 7, 8]
-
-
 @given(
     numbers=st.lists(st.integers(0, 83), max_size=30)
     | st.tuples(st.integers(0, 83), st.integers(0, 84)).map(lambda ends: list(range(*ends))),
@@ -222,6 +208,10 @@ def test_whole_trials_are_their_frames(leaky):
     trials = np.array([2, 0, 2])
     by_frame = frames[frames.numbers(trials)].unflatten(0, (3, 4)).transpose(1, 2).flatten(2)
     assert torch.equal(frames.trials(trials), by_frame)
+    np.testing.assert_array_equal(frames.continuous(trials), by_frame)
+    with frames.ledger.reading_for("reader"):
+        frames.trials(trials)
+    assert np.flatnonzero(frames.ledger.seen["reader"]).tolist() == [*range(4), *range(8, 12)]
 
 
 def test_what_is_resident_is_indexed_as_what_is_in_a_file_is():

@@ -57,7 +57,6 @@ from de3dgan.evaluation.leakage import probe
 from de3dgan.evaluation.measures import de_round_trip
 from de3dgan.evaluation.quality import matched_noise
 from de3dgan.evaluation.statistics import Clusters, compare, estimate, verdict, verdict_text
-from de3dgan.figures import stages as figures_of_stages
 from de3dgan.reporting.results import MODELS, Predictions
 from models import SpectralGenerator
 from tests.conftest import STAGES, run_here, run_stage, write_store
@@ -345,11 +344,6 @@ def change(folder, **changed) -> None:
         edit(array)
         np.save(folder / f"{name}.npy", array)
     reseal(folder)
-
-
-@pytest.fixture
-def no_figures(monkeypatch):
-    monkeypatch.setattr(figures_of_stages, "plotting", lambda run: None)
 
 
 @pytest.mark.parametrize(

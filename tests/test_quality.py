@@ -25,17 +25,10 @@ from de3dgan.evaluation.measures import (
 from de3dgan.evaluation.quality import matched_noise, quality
 from tests.helpers import fake_store
 
-FIGURES = {
-    "de_round_trip",
-    "log_spectrum_distance",
-    "channel_correlation_error",
-    "seam_ratio",
-    "amplitude_uv",
-    "discriminative_score",
-    "tstr",
-    "draws_correlation",
-    "nearest_training",
-}
+FIGURES = set(
+    "de_round_trip log_spectrum_distance channel_correlation_error seam_ratio amplitude_uv "
+    "discriminative_score tstr draws_correlation nearest_training".split()
+)
 N_TRIALS, N_FRAMES = 24, 12
 #: Frames of each trial that the network which tells generated from real EEG is asked about.
 N_JUDGED = 60

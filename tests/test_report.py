@@ -38,9 +38,8 @@ def smallest_png(*_) -> bytes:
 
 
 @pytest.fixture
-def undrawn(monkeypatch):
+def undrawn(monkeypatch, no_figures):
     monkeypatch.setattr(style, "png", smallest_png)
-    monkeypatch.setattr("de3dgan.figures.stages.plotting", lambda run: False)
 
 
 @pytest.fixture(scope="module")
