@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -113,36 +114,31 @@ def machine(device: str) -> dict[str, Any]:
 def choices(config: Config) -> list[dict[str, Any]]:
     """Return what ``--precision auto`` is, for each kind of instructions and number of threads."""
     rows = []
-    for instructions, threads in settings(config, INSTRUCTIONS):
-        done = subprocess.run(
-            [sys.executable, "-c", _CHOICE, config.device],
-            **{"cwd": ROOT, "env": environment(instructions, threads)},
-            **{"check": True, "capture_output": True, "text": True},
-        )
-        rows.append({"instructions": instructions, "threads": threads, **json.loads(done.stdout)})
+    for setting, env in settings(config, INSTRUCTIONS):
+        command = [sys.executable, "-c", _CHOICE, config.device]
+        done = subprocess.run(command, cwd=ROOT, env=env, check=True, stdout=subprocess.PIPE)
+        rows.append({**setting, **json.loads(done.stdout)})
     return rows
 
 
 def steps(config: Config) -> list[dict[str, Any]]:
     """Return what `speed_steps.py` finds, for each kind of instructions and number of threads."""
     found = []
-    for instructions, threads in settings(config, _STEPS):
-        flags = ("--repeats", config.repeats, "--precisions", *_STEPS[instructions])
-        env = environment(instructions, threads)
-        rows = from_process("speed_steps.py", config.device, *flags, env=env)
-        found.append({"instructions": instructions, "threads": threads, **rows})
+    for setting, env in settings(config, _STEPS):
+        precisions = _STEPS[setting["instructions"]]
+        flags = ("--repeats", config.repeats, "--precisions", *precisions)
+        found.append({**setting, **from_process("speed_steps.py", config.device, *flags, env=env)})
     return found
 
 
-def settings(config: Config, instructions: dict[str, Any]) -> list[tuple[str, int]]:
-    """Return each pair of instructions and threads; on a GPU there is one."""
+def settings(
+    config: Config, instructions: Iterable[str]
+) -> Iterator[tuple[dict[str, Any], dict[str, str]]]:
+    """Yield pairs of instructions and threads, and the environment of a process kept to them."""
     pairs = list(itertools.product(instructions, config.threads))
-    return pairs if config.device == "cpu" else pairs[:1]
-
-
-def environment(instructions: str, threads: int) -> dict[str, str]:
-    """Return the environment of a process that is kept to instructions and threads."""
-    return {**os.environ, "OMP_NUM_THREADS": str(threads), **INSTRUCTIONS[instructions]}
+    for name, threads in pairs if config.device == "cpu" else pairs[:1]:
+        env = {**os.environ, "OMP_NUM_THREADS": str(threads), **INSTRUCTIONS[name]}
+        yield {"instructions": name, "threads": threads}, env
 
 
 def de(config: Config) -> dict[str, Any]:

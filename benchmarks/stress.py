@@ -62,7 +62,7 @@ def main(config: Config) -> None:
         )
         failed |= done.returncode != 0
         verdict = "**something failed**" if done.returncode else "nothing failed"
-        minutes = f"{(time.monotonic() - begun) / 60:.0f} minutes"
+        minutes = f"{(time.monotonic() - begun) / 60:.0f} min"
         found = f"`python benchmarks/{command}` ({minutes}; {here}): {verdict}."
         fill(config.out, script, [found, "", done.stdout.strip()])
     sys.exit(failed)

@@ -323,11 +323,11 @@ def every_cell(
             yield from splices(home, own, variant.name, there, n_fields)
     for a, b in itertools.combinations(variants, 2) if pairs else ():
         together = {**a.values, **b.values}
-        if a.values.keys() & b.values.keys() or (
-            together.get("method", folds.method) == "spectral"
-            and together.get("protocol") == "random-frame"
-        ):
+        spectral = together.get("method", folds.method) == "spectral"
+        if spectral and together.get("protocol") == "random-frame":
             continue  # the spectral generator needs whole trials
+        if a.values.keys() & b.values.keys():
+            continue
         both = Variant(f"{a.name} and {b.name}", together, a.own and b.own)
         there = folds.get({"data_dir": stores["home"], **together}, ("gan", "classifier"))
         yield from earlier_stages(home, own, both, there, ", two differences")
@@ -550,26 +550,24 @@ def names_two_sides(pattern: str, sentence: str) -> bool:
 
 
 def run_script(name: str, values: Mapping[str, Any]) -> str | None:
-    """Run a stage, or a script, in this process; return the sentence by which it refuses.
+    """Run a tiny stage, or a script, in this process; return the sentence by which it refuses.
 
-    A stage is tiny, and takes of `values` what it has a setting for. What is no refusal but a
-    failure is returned in several lines.
+    A stage takes of `values` what it has a setting for. A failure is returned in several lines.
     """
     if name in STAGES:
         path, method = find_scripts(name)["valence"], values["method"]
         config_class = load_recipe(path, method)
         tiny = {**TINY[method][name], "epochs": 1}
-        n_widths = len(tiny.get("widths", ()))
         values = {k: v for k, v in values.items() if k in config_class.__dataclass_fields__}
         if "widths" in values:
-            values["widths"] = (values["widths"],) * n_widths
+            values["widths"] = (values["widths"],) * len(tiny["widths"])
         values = {**tiny, **values}
     else:
         path = ROOT / name
         config_class = load_script(path).Config
-    quiet = contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO())
+    out, err = contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO())
     try:
-        with quiet[0], quiet[1], warnings.catch_warnings():
+        with out, err, warnings.catch_warnings():
             load_script(path).main(config_class(**values))
     except UserError as refusal:
         return str(refusal)
