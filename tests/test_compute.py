@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from contextlib import contextmanager
 
 import pytest
 import torch
@@ -207,36 +206,21 @@ class Waits(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
 
-@pytest.fixture
-def watch_steps(monkeypatch):
-    """Return what makes every training step one inside a context."""
-
-    def watch(context) -> None:
-        def watched(run, nets, optimisers, items, purpose, train_step, *args, **options):
-            def step(epoch, batch):
-                with context(run):
-                    return train_step(epoch, batch)
-
-            return fit(run, nets, optimisers, items, purpose, step, *args, **options)
-
-        fit = loop.fit
-        monkeypatch.setattr(loop, "fit", watched)
-
-    return watch
-
-
 @pytest.mark.parametrize("method", METHODS)
-def test_no_step_waits_for_the_device(method, little_store, tmp_path, watch_steps):
+def test_no_step_waits_for_the_device(method, little_store, tmp_path, monkeypatch):
     """Steps are put in line on a GPU one after the other, if none asks for a value."""
-    seen = {}
+    seen, fit = {}, loop.fit
 
-    @contextmanager
-    def waits_of(run):
-        with Waits() as waits:
-            yield
-        seen.setdefault(run.stage, set()).update(waits.seen)
+    def watched(run, nets, optimisers, items, purpose, train_step, *args, **options):
+        def step(epoch, batch):
+            with Waits() as waits:
+                losses = train_step(epoch, batch)
+            seen.setdefault(run.stage, set()).update(waits.seen)
+            return losses
 
-    watch_steps(waits_of)
+        return fit(run, nets, optimisers, items, purpose, step, *args, **options)
+
+    monkeypatch.setattr(loop, "fit", watched)
     for stage in STAGES:
         run_stage(stage, little_store, tmp_path, method, epochs=1)
     assert seen == dict.fromkeys(STAGES, set())
@@ -248,16 +232,20 @@ def test_no_step_waits_for_the_device(method, little_store, tmp_path, watch_step
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 @pytest.mark.parametrize("method", METHODS)
-def test_no_step_waits_for_a_gpu(method, little_store, tmp_path, watch_steps):
-    @contextmanager
-    def refused(run):
-        torch.cuda.set_sync_debug_mode("error")
-        try:
-            yield
-        finally:
-            torch.cuda.set_sync_debug_mode("default")
+def test_no_step_waits_for_a_gpu(method, little_store, tmp_path, monkeypatch):
+    fit = loop.fit
 
-    watch_steps(refused)
+    def watched(run, nets, optimisers, items, purpose, train_step, *args, **options):
+        def step(epoch, batch):
+            torch.cuda.set_sync_debug_mode("error")
+            try:
+                return train_step(epoch, batch)
+            finally:
+                torch.cuda.set_sync_debug_mode("default")
+
+        return fit(run, nets, optimisers, items, purpose, step, *args, **options)
+
+    monkeypatch.setattr(loop, "fit", watched)
     for stage in STAGES:
         folder = run_stage(stage, little_store, tmp_path, method, epochs=1, device="cuda")
         environment = json.loads((folder / "result.json").read_text())["environment"]
