@@ -33,6 +33,7 @@ PARTS = (
     "stress_files.py --n 1000 --seed 0",
     "stress_chains.py --seed 0",
     "stress_threads.py",
+    "stress_settings.py",
 )
 
 
