@@ -17,7 +17,6 @@ os.environ["PYTHONPATH"] = os.pathsep.join([_HOOK, os.environ.get("PYTHONPATH", 
 
 import contextlib  # noqa: E402
 import hashlib  # noqa: E402
-import importlib.util  # noqa: E402
 import io  # noqa: E402
 import json  # noqa: E402
 import runpy  # noqa: E402
@@ -34,6 +33,7 @@ import pytest  # noqa: E402
 
 runpy.run_path(os.path.join(_HOOK, "sitecustomize.py"))  # before what it changes is imported
 
+from de3dgan.base import recipe  # noqa: E402
 from de3dgan.data.synthetic import write_store  # noqa: E402
 
 # A slow or busy machine is no failure.
@@ -41,11 +41,7 @@ hypothesis.settings.register_profile("any machine", deadline=None)
 hypothesis.settings.load_profile("any machine")
 
 ROOT = Path(__file__).resolve().parents[1]
-STAGES = {
-    "gan": "3D-UNet_GAN",
-    "classifier": "SA-ST_Net_Classifier",
-    "finetune": "Finetune_Classifier",
-}
+STAGES = tuple(recipe.SCRIPTS)
 FOLDERS = {
     "Valence": ROOT,
     "Arousal": ROOT / "Arousal-main",
@@ -101,7 +97,7 @@ TINY_CONFIG = {
 
 def script_of(stage: str, task: str = "Valence") -> Path:
     """Return the path of a stage's script."""
-    return FOLDERS[task] / f"{STAGES[stage]}_{task}.py"
+    return FOLDERS[task] / f"{recipe.SCRIPTS[stage]}_{task}.py"
 
 
 def run_script(
@@ -141,26 +137,17 @@ def run_here(script: Path, *args: object, cwd: Path | None = None) -> subprocess
 
 def load_script(stage: str, task: str = "Valence") -> ModuleType:
     """Import a stage's script as a module."""
-    path = script_of(stage, task)
-    name = path.stem.replace("-", "_")
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, path)
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
-    return sys.modules[name]
+    return recipe.load_script(script_of(stage, task))
 
 
 def run_stage(
     stage: str, store: Path, runs: Path, method: str = "spectral", **settings: object
 ) -> Path:
     """Run a stage of the valence task in this process, and return its run directory."""
-    script = load_script(stage)
-    config_class = {"spectral": script.Config, "published": script.Published}[method]
-    config = config_class(
-        data_dir=store, runs_dir=runs, **{**TINY_CONFIG[method][stage], **settings}
-    )
-    script.main(config)
+    settings = {**TINY_CONFIG[method][stage], **settings}
+    config_class = recipe.load_recipe(script_of(stage), method)
+    config = config_class(data_dir=store, runs_dir=runs, **settings)
+    load_script(stage).main(config)
     return runs / "valence" / config.protocol / f"fold{config.fold}" / stage
 
 

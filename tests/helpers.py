@@ -1,7 +1,8 @@
-"""Small stores for tests."""
+"""Small stores for tests, and runs that go on from others."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,6 +24,9 @@ from de3dgan.training import distributed
 
 #: The electrodes of EEGMAT.
 EEGMAT_CHANNELS = tuple("FP1 FP2 F3 F4 F7 F8 T7 T8 C3 C4 P7 P8 P3 P4 O1 O2 FZ CZ PZ".split())
+
+#: Where a runs folder has the fold that `run_stage` trains.
+FOLD = Path("valence", "trial", "fold0")
 
 
 def make_store(
@@ -73,6 +77,13 @@ def split_by_trial(store: Store, val: int, test: int) -> Split:
     trial = np.arange(store.n_trials * store.n_frames) // store.n_frames
     parts = (~np.isin(trial, [val, test]), trial == val, trial == test)
     return Split("trial", 0, 520, store.n_frames, *map(np.flatnonzero, parts))
+
+
+def copy_upstream(stage: str, finished: Path, runs: Path) -> Path:
+    """Copy what `stage` reads from finished runs to `runs`, and return its folder there."""
+    for name in ("gan", "classifier") if stage == "finetune" else ():
+        shutil.copytree(finished / FOLD / name, runs / FOLD / name)
+    return runs / FOLD / stage
 
 
 def one_line(error: pytest.ExceptionInfo[UserError]) -> str:

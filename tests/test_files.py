@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import itertools
 import json
 import os
 import platform
@@ -18,47 +17,19 @@ import pytest
 
 from de3dgan.base import files, locks
 from de3dgan.base.errors import UserError
-from de3dgan.figures import stages as figures_of_stages
-from de3dgan.training import curves, loop
-from tests.conftest import (
-    ROOT,
-    STAGES,
-    TINY,
-    contents,
-    read_lines,
-    run_here,
-    run_stage,
-    script_of,
-)
+from de3dgan.training import loop
+from tests.conftest import ROOT, TINY, contents, run_here, run_stage, script_of
+from tests.helpers import FOLD, copy_upstream
+
+pytestmark = pytest.mark.usefixtures("no_figures")
 
 PREPROCESS = ROOT / "preprocess_de.py"
 
 
-@pytest.fixture(autouse=True)
-def no_figures(monkeypatch):
-    monkeypatch.setattr(figures_of_stages, "plotting", lambda run: None)
-
-
-@pytest.fixture(scope="module")
-def finished(little_store, tmp_path_factory) -> Path:
-    """Return a runs folder in which all three stages of fold 0 are finished."""
-    runs = tmp_path_factory.mktemp("finished") / "runs"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(figures_of_stages, "plotting", lambda run: None)
-        for stage in STAGES:
-            run_stage(stage, little_store, runs, epochs=2)
-    return runs
-
-
-def fold_of(runs: Path) -> Path:
-    return runs / "valence" / "trial" / "fold0"
-
-
-def upstream_of(stage: str, finished: Path, runs: Path) -> Path:
-    """Copy what `stage` reads to `runs`, and return its folder there."""
-    for name in ["gan", "classifier"] if stage == "finetune" else []:
-        shutil.copytree(fold_of(finished) / name, fold_of(runs) / name)
-    return fold_of(runs) / stage
+@pytest.fixture
+def finished(finished_of) -> Path:
+    """Return a runs folder in which all three stages of our method are finished."""
+    return finished_of("spectral")
 
 
 # --- what the system says
@@ -114,38 +85,14 @@ def test_each_reason_has_its_remedy(number, said, tmp_path):
 def test_a_stage_on_a_full_disk_says_so_and_goes_on_when_there_is_room(
     stage, finished, little_store, tmp_path
 ):
-    folder = upstream_of(stage, finished, tmp_path / "runs")
+    folder = copy_upstream(stage, finished, tmp_path / "runs")
     with largest_file(100_000), pytest.raises(UserError, match="needs [0-9,.]+ (bytes|MiB)"):
-        run_stage(stage, little_store, tmp_path / "runs", epochs=2)
+        run_stage(stage, little_store, tmp_path / "runs")
     assert not list(folder.rglob("*.tmp"))
     assert not (folder / "state.pt").exists()
-    run_stage(stage, little_store, tmp_path / "runs", epochs=2)
-    assert_same_files(folder, fold_of(finished) / stage, "model.pt", "metrics.jsonl")
-
-
-def test_a_full_disk_in_mid_training_keeps_the_last_epoch(
-    finished, little_store, tmp_path, monkeypatch
-):
-    folder = fold_of(tmp_path / "runs") / "classifier"
-    n_calls = itertools.count(1)
-
-    def full_at_the_second_epoch(path, text):
-        if next(n_calls) == 2:
-            raise UserError("the disk is full")
-        files.write_text(path, text)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(curves, "write_text", full_at_the_second_epoch)
-        with pytest.raises(UserError):
-            run_stage("classifier", little_store, tmp_path / "runs", epochs=2)
-    run_stage("classifier", little_store, tmp_path / "runs", epochs=2)
-    names = ("model.pt", "metrics.jsonl", "predictions.csv")
-    assert_same_files(folder, fold_of(finished) / "classifier", *names)
-
-
-def assert_same_files(folder: Path, other: Path, *names: str) -> None:
-    for name in names:
-        assert (folder / name).read_bytes() == (other / name).read_bytes(), name
+    run_stage(stage, little_store, tmp_path / "runs")
+    for name in ("model.pt", "metrics.jsonl"):
+        assert (folder / name).read_bytes() == (finished / FOLD / stage / name).read_bytes(), name
 
 
 def test_preprocessing_looks_for_room_before_it_writes(tmp_path, monkeypatch):
@@ -207,7 +154,7 @@ def test_a_run_works_without_a_home_and_caches(little_store, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
-    assert (fold_of(tmp_path) / "classifier" / "learning_curves.png").is_file()
+    assert (tmp_path / FOLD / "classifier" / "learning_curves.png").is_file()
 
 
 # --- one process at a time
@@ -228,7 +175,7 @@ def test_who_holds_a_lock_is_told(tmp_path):
 
 
 def test_another_process_in_a_run_directory_is_turned_away(finished, little_store, tmp_path):
-    folder = fold_of(tmp_path / "runs") / "classifier"
+    folder = tmp_path / "runs" / FOLD / "classifier"
     args = ["--data-dir", little_store, "--runs-dir", tmp_path / "runs", "--epochs", 1]
     with locks.file_lock(folder):
         before = contents(tmp_path)
@@ -237,14 +184,14 @@ def test_another_process_in_a_run_directory_is_turned_away(finished, little_stor
     assert done.returncode == 2
     assert f"{folder} is in use by process {os.getpid()} on " in done.stderr
     # What is finished may be looked at by anyone.
-    shutil.copytree(fold_of(finished) / "classifier", folder)
+    shutil.copytree(finished / FOLD / "classifier", folder)
     lock_path = folder.parent / ".classifier.lock"
     with locks.file_lock(folder):
-        run_stage("classifier", little_store, tmp_path / "runs", epochs=2)
+        run_stage("classifier", little_store, tmp_path / "runs")
         assert lock_path.exists()
     # The lock of a process that was killed when all was done goes with the next look.
     lock_path.write_text("{}")
-    run_stage("classifier", little_store, tmp_path / "runs", epochs=2)
+    run_stage("classifier", little_store, tmp_path / "runs")
     assert not lock_path.exists()
 
 
@@ -289,32 +236,8 @@ def test_a_file_system_without_locks_is_used_with_a_word_of_caution(tmp_path, mo
     assert "no locks" in capsys.readouterr().out
 
 
-@pytest.mark.slow
-def test_two_folds_at_once_share_a_store(little_store, tmp_path):
-    args = ["--data-dir", little_store, "--epochs", 2, *TINY["classifier"]]
-    command = [sys.executable, script_of("classifier"), *map(str, args)]
-    processes = [
-        subprocess.Popen(
-            [*command, "--runs-dir", tmp_path / "at once", "--fold", str(fold)],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        for fold in (0, 1)
-    ]
-    assert [process.wait(120) for process in processes] == [0, 0]
-    for fold in (0, 1):
-        done = run_here(
-            script_of("classifier"), *args, "--runs-dir", tmp_path / "alone", "--fold", fold
-        )
-        assert done.returncode == 0
-        place = Path("valence", "trial", f"fold{fold}", "classifier")
-        folder, other = tmp_path / "at once" / place, tmp_path / "alone" / place
-        assert read_lines(folder / "metrics.jsonl") == read_lines(other / "metrics.jsonl")
-        assert_same_files(folder, other, "predictions.csv")
-
-
 def test_what_a_killed_process_was_writing_goes_with_the_next_one(little_store, tmp_path):
-    folder = fold_of(tmp_path) / "classifier"
+    folder = tmp_path / FOLD / "classifier"
     folder.mkdir(parents=True)
     (folder / ".config.json.123.tmp").write_text("{")
     run_stage("classifier", little_store, tmp_path, epochs=1)

@@ -18,12 +18,19 @@ import torch
 
 from de3dgan.base import draws
 from de3dgan.base.errors import UserError
-from de3dgan.figures import stages as figures_of_stages
 from de3dgan.training import checkpoints, distributed
 from de3dgan.training.device import device_of
 from models.blocks import DoubleSize3d, Dropout
 from tests.conftest import METHODS, ROOT, STAGES, TINY_OF, read_lines, run_stage, script_of
-from tests.helpers import assert_same_step, one_line, stopped_after_one_step
+from tests.helpers import (
+    FOLD,
+    assert_same_step,
+    copy_upstream,
+    one_line,
+    stopped_after_one_step,
+)
+
+pytestmark = pytest.mark.usefixtures("no_figures")
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 #: Batches do not divide evenly, and the last is of one item; float32, in which sums over parts are
@@ -51,21 +58,6 @@ def job(stage: str, method: str, store: Path, runs: Path, **more: object) -> dic
     return {"stage": stage, "method": method, **places, **UNEVEN[stage], **more}
 
 
-@pytest.fixture(autouse=True)
-def no_figures(monkeypatch):
-    monkeypatch.setattr(figures_of_stages, "plotting", lambda run: None)
-
-
-FOLD = Path("valence", "trial", "fold0")
-
-
-def with_upstream(stage: str, finished: Path, runs: Path) -> Path:
-    """Give `runs` what earlier stages left, and return `runs`."""
-    for name in ("gan", "classifier") if stage == "finetune" else ():
-        shutil.copytree(finished / FOLD / name, runs / FOLD / name)
-    return runs
-
-
 @pytest.fixture(scope="module")
 def by_two(little_store, finished_of, tmp_path_factory) -> Path:
     """Return a folder of what two processes have trained, all in one start of torchrun.
@@ -76,7 +68,8 @@ def by_two(little_store, finished_of, tmp_path_factory) -> Path:
     """
     at, jobs = tmp_path_factory.mktemp("two"), []
     for method, stage in itertools.product(METHODS, STAGES):
-        runs = with_upstream(stage, finished_of(method), at / f"{method}-{stage}")
+        runs = at / f"{method}-{stage}"
+        copy_upstream(stage, finished_of(method), runs)
         jobs.append(job(stage, method, little_store, runs, one_step=True))
     jobs += [job(stage, "spectral", little_store, at / "whole", epochs=1) for stage in STAGES]
     with stopped_after_one_step():
@@ -91,7 +84,7 @@ def by_two(little_store, finished_of, tmp_path_factory) -> Path:
 def test_a_step_of_two_processes_is_that_of_one(
     stage, method, by_two, finished_of, little_store, tmp_path
 ):
-    with_upstream(stage, finished_of(method), tmp_path)
+    copy_upstream(stage, finished_of(method), tmp_path)
     with stopped_after_one_step():
         run_stage(stage, little_store, tmp_path, method, **UNEVEN[stage])
     folders = (tmp_path, by_two / f"{method}-{stage}")
@@ -140,7 +133,7 @@ def test_torchrun_is_stopped_as_one_process_is(little_store, tmp_path):
     flags = ("--data-dir", little_store, "--runs-dir", tmp_path, "--device", "cpu")
     flags = (*map(str, flags), *TINY_OF["spectral"]["classifier"])
     command = [*TORCHRUN, str(script_of("classifier")), *flags, "--epochs", "5000"]
-    folder = tmp_path / "valence" / "trial" / "fold0" / "classifier"
+    folder = tmp_path / FOLD / "classifier"
     started = subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
