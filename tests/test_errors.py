@@ -7,6 +7,7 @@ import os
 import pickle
 import shlex
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,6 @@ from de3dgan.base.errors import UserError
 from de3dgan.base.locks import replaced_folder
 from de3dgan.data.simulation import Signal, simulate_subject
 from de3dgan.data.sources import deap
-from de3dgan.data.store import manifest_hash
-from de3dgan.figures import stages as figures_of_stages
 from tests.conftest import (
     METHODS,
     ROOT,
@@ -32,6 +31,9 @@ from tests.conftest import (
     script_of,
     write_store,
 )
+from tests.helpers import FOLD
+
+pytestmark = pytest.mark.usefixtures("no_figures")
 
 PREPROCESS = ROOT / "preprocess_de.py"
 
@@ -58,54 +60,19 @@ def refuse(folder: Path, script: Path, *args: object, cwd: Path | None = None) -
     return message
 
 
-@pytest.fixture(scope="module", autouse=True)
-def no_figures():
-    """Leave out figures, which take longer than all else here."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(figures_of_stages, "plotting", lambda run: None)
-        yield
-
-
-@pytest.fixture(scope="module")
-def finished(little_store, tmp_path_factory) -> Path:
-    """Return a runs folder with generators of two folds and a classifier."""
-    runs = tmp_path_factory.mktemp("finished") / "runs"
-    run_stage("gan", little_store, runs, epochs=1)
-    run_stage("gan", little_store, runs, epochs=1, fold=1)
-    run_stage("classifier", little_store, runs, epochs=1)
-    return runs
+@pytest.fixture
+def runs_of(finished_of, tmp_path) -> Callable[[str], Path]:
+    """Return what copies a generator and a classifier of a method."""
+    no_finetune = shutil.ignore_patterns("finetune")
+    return lambda method: Path(
+        shutil.copytree(finished_of(method), tmp_path / "runs", ignore=no_finetune)
+    )
 
 
 @pytest.fixture
-def runs(finished, tmp_path) -> Path:
-    """Return a copy of those runs."""
-    return Path(shutil.copytree(finished, tmp_path / "runs"))
-
-
-@pytest.fixture(scope="module")
-def finished_as_published(little_store, tmp_path_factory) -> Path:
-    """Return a runs folder with a generator and a classifier of the paper's method."""
-    runs = tmp_path_factory.mktemp("published") / "runs"
-    run_stage("gan", little_store, runs, "published", epochs=1)
-    run_stage("classifier", little_store, runs, "published", epochs=1)
-    return runs
-
-
-@pytest.fixture
-def runs_of(finished, finished_as_published, tmp_path):
-    """Return a function that copies the runs of a method."""
-
-    def copy(method: str) -> Path:
-        source = finished if method == "spectral" else finished_as_published
-        return Path(shutil.copytree(source, tmp_path / "runs"))
-
-    return copy
-
-
-@pytest.fixture
-def store(little_store, tmp_path) -> Path:
-    """Return a copy of the little store."""
-    return Path(shutil.copytree(little_store, tmp_path / "deap"))
+def runs(runs_of) -> Path:
+    """Return such copies of our method."""
+    return runs_of("spectral")
 
 
 # --- the command line
@@ -140,10 +107,10 @@ each_stage_if_slow = pytest.mark.parametrize(
         ("--method", "--method"),
     ],
 )
-def test_flags_that_cannot_be_meant(stage, flags, said, little_store, finished):
-    args = ["--data-dir", little_store, "--runs-dir", finished, *TINY[stage], "--epochs", 1]
+def test_flags_that_cannot_be_meant(stage, flags, said, little_store, runs):
+    args = ["--data-dir", little_store, "--runs-dir", runs, *TINY[stage], "--epochs", 1]
     fold = ["--fold", 2] if stage != "finetune" and "--fold" not in flags else []
-    message = refuse(finished, script_of(stage), *args, *fold, *flags.split())
+    message = refuse(runs, script_of(stage), *args, *fold, *flags.split())
     assert said in message
 
 
@@ -209,19 +176,13 @@ def preprocess(source: str, data_dir: Path) -> str:
     return refuse(data_dir.parent, PREPROCESS, *args)
 
 
-def test_deap_that_is_not_there_says_where_it_goes(tmp_path):
-    for folder in (tmp_path / "missing", tmp_path / "empty"):
-        if folder.name == "empty":
-            folder.mkdir()
-        message = preprocess("deap", folder)
-        assert folder.name in message
-        assert "s01.dat" in message
-        assert "eecs.qmul.ac.uk" in message
-
-
-def test_eegmat_that_is_not_there_says_where_it_is(tmp_path):
-    message = preprocess("eegmat", tmp_path / "missing")
-    assert "eeg_dataset/EEGMAT" in message
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [("deap", ("s01.dat", "eecs.qmul.ac.uk")), ("eegmat", ("eeg_dataset/EEGMAT",))],
+)
+def test_recordings_that_are_not_there_say_where_they_are(source, said, tmp_path):
+    message = preprocess(source, tmp_path / "missing")
+    assert all(word in message for word in ("missing", *said))
 
 
 def dat(folder: Path, data: np.ndarray) -> Path:
@@ -230,12 +191,6 @@ def dat(folder: Path, data: np.ndarray) -> Path:
     content = pickle.dumps({"labels": labels, "data": data}, protocol=2)
     (folder / "s01.dat").write_bytes(content)
     return folder / "s01.dat"
-
-
-def test_a_truncated_dat(tmp_path):
-    path = dat(tmp_path / "deap", np.zeros((1, 40, 8064)))
-    path.write_bytes(path.read_bytes()[:100_000])
-    assert "s01.dat" in preprocess("deap", path.parent)
 
 
 def test_a_dat_that_is_something_else_in_a_real_process(tmp_path):
@@ -256,57 +211,6 @@ def test_a_dat_that_would_run_code_does_not(tmp_path):
     assert not (ROOT / "pwned").exists()
 
 
-def test_a_recording_with_a_nan(tmp_path):
-    data = np.random.default_rng(0).normal(size=(1, 40, 8064))
-    data[0, 3, 5000] = np.nan
-    message = preprocess("deap", dat(tmp_path / "deap", data).parent)
-    assert "s01.dat" in message
-    assert "NaN" in message
-
-
-def test_a_flat_electrode_is_named(tmp_path):
-    data = np.random.default_rng(0).normal(size=(1, 40, 8064))
-    data[0, 2] = 0
-    assert "F3" in preprocess("deap", dat(tmp_path / "deap", data).parent)
-
-
-@pytest.mark.parametrize("how", ["truncated", "garbage"])
-def test_an_edf_that_is_damaged(how, tmp_path):
-    folder = tmp_path / "eegmat"
-    folder.mkdir()
-    for name in ("Subject00_1.edf", "Subject00_2.edf"):
-        shutil.copy(ROOT / "eeg_dataset" / "EEGMAT" / name, folder)
-    path = folder / "Subject00_2.edf"
-    content = path.read_bytes()
-    path.write_bytes(content[: len(content) // 2] if how == "truncated" else b"\0garbage" * 999)
-    assert "Subject00_2.edf" in preprocess("eegmat", folder)
-
-
-def test_an_edf_with_a_channel_that_is_not_on_the_grid(tmp_path):
-    import mne
-
-    folder = tmp_path / "eegmat"
-    folder.mkdir()
-    names = ["EEG Fz", "EEG Cz", "EEG Xyz"]
-    for name, seconds in (("Subject00_1.edf", 64), ("Subject00_2.edf", 62)):
-        eeg = np.random.default_rng(0).normal(0, 1e-5, (3, 128 * seconds))
-        raw = mne.io.RawArray(eeg, mne.create_info(names, 128, "eeg"), verbose="error")
-        mne.export.export_raw(folder / name, raw, verbose="error")
-    message = preprocess("eegmat", folder)
-    assert "XYZ" in message
-    assert "FP1" in message  # it lists the electrodes that there are
-
-
-def test_a_failed_preprocessing_leaves_the_old_store_as_it_was(tmp_path):
-    folder = tmp_path / "deap"
-    dat(folder, np.random.default_rng(0).normal(size=(2, 40, 8064)))
-    out = tmp_path / "out" / "deap"
-    args = ("--source", "deap", "--data-dir", folder, "--out-dir", out, "--jobs", 1)
-    assert run_here(PREPROCESS, *args).returncode == 0
-    (folder / "s02.dat").write_bytes(b"garbage")
-    assert "s02.dat" in preprocess("deap", folder)
-
-
 # --- stores
 
 
@@ -314,30 +218,6 @@ def test_a_store_that_is_missing_says_how_to_make_it(tmp_path):
     args = ("--data-dir", tmp_path / "deap", "--runs-dir", tmp_path / "runs")
     message = refuse(tmp_path, script_of("classifier"), *args)
     assert "python preprocess_de.py --source deap" in message
-
-
-def test_a_store_of_other_settings_is_refused_naming_them(store, tmp_path):
-    manifest = json.loads((store / "manifest.json").read_text())
-    manifest["bands"]["theta"] = [3, 8]
-    manifest["hash"] = manifest_hash(manifest)
-    (store / "manifest.json").write_text(json.dumps(manifest))
-    args = ("--data-dir", store, "--runs-dir", tmp_path / "runs")
-    message = refuse(tmp_path, script_of("gan"), *args)
-    assert "bands.theta" in message
-    assert "preprocess_de.py" in message
-
-
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [("manifest.json", b"garbage"), ("eeg.npy", None), ("trials.csv", b"trial,subject\n0,s01\n")],
-)
-def test_a_damaged_store(name, content, store, tmp_path):
-    """Of which there are more in test_store.py."""
-    path = store / name
-    path.unlink() if content is None else path.write_bytes(content)
-    args = ("--data-dir", store, "--runs-dir", tmp_path / "runs")
-    message = refuse(tmp_path, script_of("gan"), *args)
-    assert store.name in message
 
 
 def test_too_few_stimuli_for_the_video_protocol(tmp_path):
@@ -363,19 +243,21 @@ def test_a_task_whose_rating_the_source_lacks(little_store, tmp_path):
 def test_a_run_directory_of_other_settings_names_the_differing_field(little_store, runs):
     args = ["--data-dir", little_store, "--runs-dir", runs, "--epochs", 7]
     message = refuse(runs, script_of("gan"), *args, *TINY["gan"])
-    assert "epochs (1 there, 7 now)" in message
+    assert "epochs (3 there, 7 now)" in message
     assert "lr" not in message.split(":", 2)[1]
     assert "--restart" in message
 
 
-@pytest.mark.parametrize("what", ["config.json", "state.pt"])
-def test_a_damaged_file_of_a_stopped_run(what, little_store, runs):
-    folder = runs / "valence" / "trial" / "fold0" / "classifier"
-    settings = json.loads((folder / "config.json").read_text())["settings"]
+@pytest.mark.parametrize(
+    ("what", "content"),
+    [("config.json", b"garbage"), ("config.json", b"[]"), ("state.pt", b"garbage")],
+)
+def test_a_damaged_file_of_a_stopped_run(what, content, little_store, runs):
+    folder = runs / FOLD / "classifier"
     (folder / "result.json").unlink()
-    (folder / what).write_bytes(b"garbage")
+    (folder / what).write_bytes(content)
     args = ["--data-dir", little_store, "--runs-dir", runs, *TINY["classifier"]]
-    args += ["--epochs", 1, "--lr", settings["lr"], "--batch-size", settings["batch_size"]]
+    args += ["--epochs", 3, "--lr", 1e-3, "--batch-size", 32]
     done = run_here(script_of("classifier"), *args)
     assert what in sentence(done)
     assert not (folder / "result.json").exists()
@@ -388,12 +270,10 @@ def test_an_output_folder_that_cannot_be_made(stage, little_store, tmp_path):
     refuse(tmp_path, script_of(stage), *args)
 
 
-def test_a_store_folder_that_cannot_be_made(tmp_path):
+def test_a_store_folder_that_cannot_be_made(recordings, tmp_path):
     (tmp_path / "file").write_text("")
-    path = dat(tmp_path / "deap", np.random.default_rng(0).normal(size=(1, 40, 8064)))
-    out = tmp_path / "file" / "deap"
-    args = ("--source", "deap", "--data-dir", path.parent, "--out-dir", out, "--jobs", 1)
-    assert "file" in refuse(tmp_path, PREPROCESS, *args)
+    args = ("--source", "eegmat", "--data-dir", recordings, "--jobs", 1)
+    assert "file" in refuse(tmp_path, PREPROCESS, *args, "--out-dir", tmp_path / "file" / "store")
 
 
 @pytest.mark.parametrize(
@@ -436,7 +316,7 @@ def test_a_missing_checkpoint_says_the_command_that_makes_it(
     missing, method, little_store, runs_of
 ):
     runs = runs_of(method)
-    fold = runs / "valence" / "trial" / "fold0"
+    fold = runs / FOLD
     shutil.rmtree(fold / missing)
     args = ("--data-dir", little_store, "--runs-dir", runs, *TINY_OF[method]["finetune"])
     message = refuse(runs, script_of("finetune"), *args, cwd=ROOT / "tests")
@@ -456,7 +336,7 @@ def test_a_missing_checkpoint_says_the_command_that_makes_it(
 @pytest.mark.parametrize("stage", ["gan", pytest.param("classifier", marks=pytest.mark.slow)])
 def test_a_checkpoint_of_the_other_method_is_refused(stage, ours, theirs, little_store, runs_of):
     runs = runs_of(theirs)
-    fold = runs / "valence" / "trial" / "fold0"
+    fold = runs / FOLD
     if stage == "classifier":  # the generator is looked at first
         shutil.rmtree(fold / "gan")
         args = ("--data-dir", little_store, "--runs-dir", runs, "--epochs", 1)
@@ -489,7 +369,7 @@ def test_a_run_of_the_other_method_is_not_gone_on_with(stage, ours, theirs, litt
 def test_the_command_to_begin_anew_is_of_the_same_run(stage, method, little_store, runs_of):
     """With its method and all settings that are not the method's own."""
     runs = runs_of(method)
-    folder = runs / "valence" / "trial" / "fold0" / stage
+    folder = runs / FOLD / stage
     args = ["--data-dir", little_store, "--runs-dir", runs, *TINY_OF[method][stage], "--epochs", 2]
     assert run_here(script_of(stage), *args, "--restart").returncode == 0
     settings = json.loads((folder / "config.json").read_text())
@@ -505,6 +385,22 @@ def test_the_command_to_begin_anew_is_of_the_same_run(stage, method, little_stor
     assert again == settings
 
 
+def test_the_command_has_each_setting_and_survives_a_blank(little_store, tmp_path):
+    given = {"--runs-dir": str(tmp_path / "my runs"), "--fold": "3", "--threshold": "4.0"}
+    flags = [word for pair in given.items() for word in pair]
+    message = refuse(tmp_path, script_of("finetune"), "--data-dir", little_store, *flags)
+    words = command_in(message)
+    assert given == {flag: words[words.index(flag) + 1] for flag in given}
+
+
+def test_a_checkpoint_that_is_none(little_store, runs):
+    """Of which there are more in test_chains.py."""
+    torch.save([1, 2], runs / FOLD / "gan" / "model.pt")
+    args = ("--data-dir", little_store, "--runs-dir", runs)
+    message = refuse(runs, script_of("finetune"), *args)
+    assert "model.pt" in message and "3D-UNet_GAN_Valence.py" in message
+
+
 @pytest.mark.parametrize("stage", ["gan", "finetune"])
 def test_the_random_frame_protocol_is_refused_in_a_sentence(stage, little_store, tmp_path):
     args = ("--data-dir", little_store, "--runs-dir", tmp_path, "--protocol", "random-frame")
@@ -514,65 +410,7 @@ def test_the_random_frame_protocol_is_refused_in_a_sentence(stage, little_store,
         assert "--method published" in message
 
 
-def test_the_command_survives_a_folder_with_a_space(little_store, tmp_path):
-    args = ("--data-dir", little_store, "--runs-dir", tmp_path / "my runs", "--fold", 3)
-    message = refuse(tmp_path, script_of("finetune"), *args)
-    flags = command_in(message)[2:]
-    assert flags[flags.index("--runs-dir") + 1] == str(tmp_path / "my runs")
-    assert flags[flags.index("--fold") + 1] == "3"
-
-
-def test_the_command_makes_the_right_split_when_the_labels_were_changed(little_store, tmp_path):
-    args = ("--data-dir", little_store, "--runs-dir", tmp_path, "--threshold", 4.0)
-    flags = command_in(refuse(tmp_path, script_of("finetune"), *args))
-    assert flags[flags.index("--threshold") + 1] == "4.0"
-
-
-def test_a_generator_of_another_fold_is_refused(little_store, runs):
-    fold0, fold1 = (runs / "valence" / "trial" / f"fold{k}" / "gan" for k in (0, 1))
-    prints = [
-        json.loads((folder / "result.json").read_text())["split_fingerprint"]
-        for folder in (fold0, fold1)
-    ]
-    assert prints[0] != prints[1]
-    shutil.copy(fold1 / "model.pt", fold0 / "model.pt")
-    args = ("--data-dir", little_store, "--runs-dir", runs)
-    message = refuse(runs, script_of("finetune"), *args)
-    assert prints[0] in message
-    assert prints[1] in message
-    command = command_in(message)
-    assert Path(command[1]).name == script_of("gan").name
-    assert "--restart" in command
-
-
-def test_a_checkpoint_of_another_stage_is_refused(little_store, runs):
-    fold = runs / "valence" / "trial" / "fold0"
-    shutil.copy(fold / "classifier" / "model.pt", fold / "gan" / "model.pt")
-    args = ("--data-dir", little_store, "--runs-dir", runs)
-    assert "gan" in refuse(runs, script_of("finetune"), *args)
-
-
-@pytest.mark.parametrize("content", [b"garbage", b"", "truncated", "pickle", "list"])
-def test_a_checkpoint_that_is_none(content, little_store, runs, tmp_path):
-    path = runs / "valence" / "trial" / "fold0" / "gan" / "model.pt"
-    if content == "truncated":
-        path.write_bytes(path.read_bytes()[:-5000])
-    elif content == "pickle":
-        torch.save({"format": 1, "code": Path}, path)
-    elif content == "list":
-        torch.save([1, 2], path)
-    else:
-        path.write_bytes(content)
-    args = ("--data-dir", little_store, "--runs-dir", runs)
-    message = refuse(runs, script_of("finetune"), *args)
-    assert "model.pt" in message
-    assert "3D-UNet_GAN_Valence.py" in message
-
-
 # --- nothing of the user's is deleted, and nothing stale is taken for fresh
-
-
-BUNDLED = ROOT / "eeg_dataset" / "EEGMAT"
 
 
 @pytest.fixture
@@ -581,7 +419,7 @@ def recordings(tmp_path) -> Path:
     folder = tmp_path / "recordings"
     folder.mkdir()
     for name in ("Subject00_1.edf", "Subject00_2.edf"):
-        shutil.copy(BUNDLED / name, folder)
+        shutil.copy(ROOT / "eeg_dataset" / "EEGMAT" / name, folder)
     return folder
 
 
@@ -615,17 +453,6 @@ def test_two_processes_do_not_write_one_store(recordings, tmp_path):
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
-def test_a_changed_array_is_made_anew(recordings, tmp_path):
-    out = tmp_path / "store"
-    args = ("--source", "eegmat", "--data-dir", recordings, "--out-dir", out, "--jobs", 1)
-    assert run_here(PREPROCESS, *args).returncode == 0
-    whole = (out / "de.npy").read_bytes()
-    (out / "de.npy").write_bytes(whole[:-4] + b"\0\0\0\0")
-    assert "damaged" in run_here(PREPROCESS, *args).stdout
-    assert (out / "de.npy").read_bytes() == whole
-    assert "nothing to compute" in run_here(PREPROCESS, *args).stdout
-
-
 def test_a_value_beyond_32_bits_is_refused(tmp_path):
     data, labels = simulate_subject(1, Signal(n_trials=1))
     data[0, 3, 1000] = 1e200
@@ -637,38 +464,29 @@ def test_a_value_beyond_32_bits_is_refused(tmp_path):
 
 @pytest.mark.parametrize("name", ["config.json", "model.pt"])
 def test_a_run_that_lost_a_file_is_not_taken_for_another(name, little_store, runs):
-    folder = runs / "valence" / "trial" / "fold0" / "gan"
+    folder = runs / FOLD / "gan"
     (folder / name).unlink()
-    args = ["--data-dir", little_store, "--runs-dir", runs, *TINY["gan"], "--epochs", 1]
+    args = ["--data-dir", little_store, "--runs-dir", runs, *TINY["gan"], "--epochs", 3]
     if name == "config.json":  # of which run it is can no longer be told
         assert "--restart" in refuse(runs, script_of("gan"), *args)
     else:  # what state.pt holds is enough
-        before = (folder / "result.json").read_text()
-        run_stage("gan", little_store, runs, epochs=1)
+        before = json.loads((folder / "result.json").read_text())
+        run_stage("gan", little_store, runs)
         assert (folder / "model.pt").is_file()
-        assert (
-            json.loads((folder / "result.json").read_text())["quality"]
-            == json.loads(before)["quality"]
-        )
-
-
-def test_a_config_that_is_no_object_is_refused(little_store, runs):
-    (runs / "valence" / "trial" / "fold0" / "gan" / "config.json").write_text("[]")
-    args = ["--data-dir", little_store, "--runs-dir", runs, *TINY["gan"], "--epochs", 1]
-    assert "config.json" in refuse(runs, script_of("gan"), *args)
+        assert json.loads((folder / "result.json").read_text())["quality"] == before["quality"]
 
 
 def test_the_state_of_another_stage_is_refused(little_store, runs):
-    fold = runs / "valence" / "trial" / "fold0"
+    fold = runs / FOLD
     shutil.copy(fold / "gan" / "state.pt", fold / "classifier" / "state.pt")
     (fold / "classifier" / "result.json").unlink()
     with pytest.raises(UserError, match="state.pt is of another run.*begin anew with: python"):
-        run_stage("classifier", little_store, runs, epochs=1)
+        run_stage("classifier", little_store, runs)
 
 
 def test_the_summary_refuses_stages_that_do_not_belong_together(little_store, runs):
     assert run_stage("finetune", little_store, runs, epochs=1)
-    fold = runs / "valence" / "trial" / "fold0"
+    fold = runs / FOLD
     args = (ROOT / "de3dgan" / "reporting" / "summary.py", "--fold-dir", fold)
     assert run_here(*args).returncode == 0
     run_stage("gan", little_store, runs, epochs=1, lr=1e-3, restart=True)
