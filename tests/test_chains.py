@@ -8,7 +8,6 @@ from __future__ import annotations
 import collections
 import io
 import json
-import pickle
 import re
 import shutil
 import struct
@@ -62,6 +61,12 @@ def test_a_chain_of_two_differences_is_refused(method, variants):
     assert_every_kind_is_refused(28, (method,), variants)
 
 
+@pytest.fixture
+def fold(home, tmp_path) -> Path:
+    """Return a copy of `home`."""
+    return shutil.copytree(home, tmp_path / "runs" / home.relative_to(home.parents[2]))
+
+
 @pytest.fixture(scope="module")
 def home(little_store, tmp_path_factory) -> Path:
     """Return a published fold with a generator and a classifier, of an epoch each."""
@@ -76,28 +81,8 @@ def louder(content: dict[str, Any]) -> None:
     content["eeg_scaler"]["std"] *= 1.5
 
 
-def of_another_band(content: dict[str, Any]) -> None:
-    content["de_scaler"]["mean"][2] += 0.01
-
-
-def trains_on_a_test_trial(content: dict[str, Any]) -> None:
+def train_on_a_test_trial(content: dict[str, Any]) -> None:
     content["trials"]["train"].append(content["trials"]["test"].pop())
-
-
-def saw_a_test_trial(content: dict[str, Any]) -> None:
-    content["seen"]["generator"][:] = True
-
-
-def saw_nothing(content: dict[str, Any]) -> None:
-    content["seen"]["EEG scaler"][:] = False
-
-
-def saw_another_store(content: dict[str, Any]) -> None:
-    content["seen"]["critic"] = torch.ones(7, dtype=torch.bool)
-
-
-def forgets_its_critic(content: dict[str, Any]) -> None:
-    del content["seen"]["critic"]
 
 
 @pytest.mark.parametrize(
@@ -105,19 +90,38 @@ def forgets_its_critic(content: dict[str, Any]) -> None:
     [
         ("gan", louder, r"frames it saw: eeg_scaler.std \(14\.\d+ there, 9\.\d+ now\)"),
         ("classifier", louder, r"frames it saw: eeg_scaler.std \(14\.\d+ there, 9\.\d+ now\)"),
-        ("gan", of_another_band, r"DE statistics is not that of the frames it saw: de_scaler.mean"),
-        ("gan", trains_on_a_test_trial, r'differs in trials.\d+ \("train" there, "test" now\)'),
-        ("classifier", trains_on_a_test_trial, r'trials.\d+ \("train" there, "test" now\)'),
-        ("gan", saw_a_test_trial, r"its generator saw 72 of the 72 frames to test on"),
-        ("gan", saw_nothing, r"its EEG scaler saw no frame"),
-        ("gan", saw_another_store, r"seen.critic has 7 frames, .*the store 336"),
-        ("gan", forgets_its_critic, r"seen holds .* and must hold .* and critic and"),
+        (
+            "gan",
+            lambda c: c["de_scaler"].update(mean=[0.0] * len(c["de_scaler"]["mean"])),
+            r"DE statistics is not that of the frames it saw: de_scaler.mean",
+        ),
+        ("gan", train_on_a_test_trial, r'differs in trials.\d+ \("train" there, "test" now\)'),
+        ("classifier", train_on_a_test_trial, r'trials.\d+ \("train" there, "test" now\)'),
+        (
+            "gan",
+            lambda c: c["seen"]["generator"].fill_(True),
+            r"its generator saw 72 of the 72 frames to test on",
+        ),
+        (
+            "gan",
+            lambda c: c["seen"]["EEG scaler"].fill_(False),
+            r"its EEG scaler saw no frame",
+        ),
+        (
+            "gan",
+            lambda c: c["seen"].update(critic=torch.ones(7, dtype=torch.bool)),
+            r"seen.critic has 7 frames, .*the store 336",
+        ),
+        (
+            "gan",
+            lambda c: c["seen"].pop("critic"),
+            r"seen holds .* and must hold .* and critic and",
+        ),
     ],
 )
 def test_what_a_checkpoint_says_of_its_data_must_be_so(
-    stage, change, said, home, little_store, tmp_path
+    stage, change, said, fold, little_store, tmp_path
 ):
-    fold = shutil.copytree(home, tmp_path / "runs" / home.relative_to(home.parents[2]))
     path = fold / stage / "model.pt"
     content = checkpoints.load(path, "")
     change(content)
@@ -144,7 +148,6 @@ def test_every_difference_is_in_the_matrix(tmp_path):
     ("said", "names", "wrong"),
     [
         ("x.pt differs in fold (1 there, 0 now): do it.", ("fold",), False),
-        ("x.pt differs in fold (1 there, 0 now): do it.", (), False),
         ("x.pt differs in fold (1 there, 1 now): do it.", ("fold",), True),
         ("x.pt differs in fold (1 there, 0 now): do it.", ("seed",), True),
         ("x.pt is foreign.", (), True),
@@ -402,13 +405,6 @@ def test_a_hostile_file_is_one_sentence_and_takes_little_memory(tmp_path):
         assert seconds < 5, name
 
 
-def test_legacy_and_plain_pickles_are_refused(path):
-    torch.save(good(), path, _use_new_zipfile_serialization=False)
-    assert "damaged, or no checkpoint" in refused(path)
-    path.write_bytes(pickle.dumps(good()))
-    assert "damaged, or no checkpoint" in refused(path)
-
-
 # --- damage
 
 
@@ -453,23 +449,16 @@ def test_any_bytes_and_any_pickle_are_no_checkpoint(tmp_path, content):
 # --- state.pt
 
 
-def without_nets(state: dict[str, Any]) -> None:
-    del state["nets"]
-
-
-def with_another_network(state: dict[str, Any]) -> None:
-    state["nets"]["generator"].popitem()
-
-
-def with_steps_but_no_random_numbers(state: dict[str, Any]) -> None:
-    state["n_steps"], state["rng"] = 1, []
-
-
 @pytest.mark.parametrize(
-    "change", [without_nets, with_another_network, with_steps_but_no_random_numbers]
+    "change",
+    [
+        lambda state: state.pop("nets"),
+        lambda state: state["nets"]["generator"].popitem(),
+        lambda state: state.update(n_steps=1, rng=[]),
+    ],
+    ids=["no networks", "another network", "steps but no random numbers"],
 )
-def test_a_state_that_does_not_fit_is_a_sentence(change, home, little_store, tmp_path):
-    fold = shutil.copytree(home, tmp_path / "runs" / home.relative_to(home.parents[2]))
+def test_a_state_that_does_not_fit_is_a_sentence(change, fold, little_store, tmp_path):
     (fold / "gan" / "result.json").unlink()
     path = fold / "gan" / "state.pt"
     state = checkpoints.load(path, "")
@@ -479,8 +468,7 @@ def test_a_state_that_does_not_fit_is_a_sentence(change, home, little_store, tmp
         run_stage("gan", little_store, tmp_path / "runs", "published", epochs=1)
 
 
-def test_a_damaged_state_is_known_before_anything_long(home, little_store, tmp_path, monkeypatch):
-    fold = shutil.copytree(home, tmp_path / "runs" / home.relative_to(home.parents[2]))
+def test_a_damaged_state_is_known_before_anything_long(fold, little_store, tmp_path, monkeypatch):
     place = ("finetune", little_store, tmp_path / "runs", "published")
     with stress_chains.quick(), stopped_after_one_step():
         run_stage(*place, epochs=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -21,7 +22,6 @@ import torch
 from de3dgan.base.errors import UserError
 from de3dgan.eeg.de import trial_de
 from de3dgan.eeg.montage import mirrored
-from de3dgan.figures import stages as figures_of_stages
 from de3dgan.stages import classifier, published_generator
 from de3dgan.stages.spectral_generator import augment, calibrate
 from de3dgan.training import checkpoints, curves, loop
@@ -41,12 +41,9 @@ from tests.conftest import (
     run_stage,
     script_of,
 )
+from tests.helpers import FOLD, copy_upstream
 
-BOTH = ["classifier", "finetune"]
-
-
-def leave_out_figures(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(figures_of_stages, "plotting", lambda run: None)
+pytestmark = pytest.mark.usefixtures("no_figures")
 
 
 @pytest.fixture(autouse=True)
@@ -55,11 +52,6 @@ def ctrl_c_is_heard():
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
-
-
-@pytest.fixture(autouse=True)
-def no_figures(monkeypatch):
-    leave_out_figures(monkeypatch)
 
 
 @pytest.fixture(params=["spectral", pytest.param("published", marks=pytest.mark.slow)])
@@ -77,41 +69,15 @@ def finished(method, finished_of) -> Path:
     return finished_of(method)
 
 
-def fold_of(runs: Path) -> Path:
-    return runs / "valence" / "trial" / "fold0"
-
-
-def with_upstream(stage: str, finished: Path, runs: Path) -> Path:
-    """Give `runs` what earlier stages left, and return the directory of `stage` there."""
-    needed = ["gan", "classifier"] if stage == "finetune" else []
-    for name in needed:
-        shutil.copytree(fold_of(finished) / name, fold_of(runs) / name)
-    return fold_of(runs) / stage
-
-
-def assert_same(a: object, b: object, where: str = "") -> None:
-    """Fail unless two checkpoints agree in every bit."""
-    assert type(a) is type(b), where
-    if isinstance(a, dict):
-        assert list(a) == list(b), where
-        for key in a:
-            assert_same(a[key], b[key], f"{where}/{key}")
-    elif isinstance(a, list | tuple):
-        assert len(a) == len(b), where
-        for index, (x, y) in enumerate(zip(a, b, strict=True)):
-            assert_same(x, y, f"{where}/{index}")
-    elif isinstance(a, torch.Tensor):
-        assert torch.equal(a, b), where
-    else:
-        assert a == b, where
-
-
 def same(a: object, b: object) -> bool:
-    try:
-        assert_same(a, b)
-    except AssertionError:
-        return False
-    return True
+    """Return whether two checkpoints agree in every bit, and in the order of their fields."""
+    if isinstance(a, dict):
+        return type(a) is type(b) and list(a) == list(b) and all(same(a[k], b[k]) for k in a)
+    if isinstance(a, list | tuple):
+        return type(a) is type(b) and len(a) == len(b) and all(map(same, a, b))
+    if isinstance(a, torch.Tensor):
+        return isinstance(b, torch.Tensor) and torch.equal(a, b)
+    return type(a) is type(b) and a == b
 
 
 def load(path: Path) -> dict:
@@ -123,12 +89,10 @@ def load(path: Path) -> dict:
 
 def assert_same_run(a: Path, b: Path) -> None:
     """Fail unless two run directories hold the same results, bit by bit."""
-    assert_same(load(a / "model.pt"), load(b / "model.pt"), "model.pt")
-    assert (a / "model.pt").read_bytes() == (b / "model.pt").read_bytes()
-    assert_same(load(a / "state.pt"), load(b / "state.pt"), "state.pt")
-    assert (a / "metrics.jsonl").read_text() == (b / "metrics.jsonl").read_text()
-    if (a / "predictions.csv").exists():
-        assert (a / "predictions.csv").read_bytes() == (b / "predictions.csv").read_bytes()
+    names = ("model.pt", "metrics.jsonl", "predictions.csv")
+    for name in [name for name in names if (b / name).exists()]:
+        assert (a / name).read_bytes() == (b / name).read_bytes(), name
+    assert same(load(a / "state.pt"), load(b / "state.pt"))
     for name in ("config.json", "result.json"):
         contents = [json.loads((folder / name).read_text()) for folder in (a, b)]
         for content in contents:
@@ -203,7 +167,7 @@ STOPS += [pytest.param(*stop, marks=pytest.mark.slow) for stop in MORE_STOPS]
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(
     how, stage, point, method, finished, little_store, tmp_path, monkeypatch
 ):
-    folder = with_upstream(stage, finished, tmp_path / "runs")
+    folder = copy_upstream(stage, finished, tmp_path / "runs")
     with monkeypatch.context() as patch:
         module, name, call = POINTS[point]
         call = middle_of_the_second_epoch(stage, method) if call is None else call
@@ -212,7 +176,7 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(
             run_stage(stage, little_store, tmp_path / "runs", method)
     assert not (folder / "result.json").exists()
     run_stage(stage, little_store, tmp_path / "runs", method)
-    assert_same_run(folder, fold_of(finished) / stage)
+    assert_same_run(folder, finished / FOLD / stage)
     assert not list(folder.glob("*.tmp")) + list(folder.glob(".*.tmp"))
     log = (folder / "log.txt").read_text()
     if point == "middle of the second epoch":
@@ -228,7 +192,7 @@ def test_every_step_can_be_the_last_of_a_process(
     stage, method, finished, little_store, tmp_path, monkeypatch
 ):
     """A run that is stopped after each single one ends as if it had not been."""
-    folder = with_upstream(stage, finished, tmp_path / "runs")
+    folder = copy_upstream(stage, finished, tmp_path / "runs")
     n_steps = 3 * (3 if stage == "gan" else 7)
     for n in range(n_steps):
         with monkeypatch.context() as patch:
@@ -237,7 +201,7 @@ def test_every_step_can_be_the_last_of_a_process(
                 run_stage(stage, little_store, tmp_path / "runs", method)
         assert load(folder / "state.pt")["n_steps"] == n % (n_steps // 3) + 1
     run_stage(stage, little_store, tmp_path / "runs", method)
-    assert_same_run(folder, fold_of(finished) / stage)
+    assert_same_run(folder, finished / FOLD / stage)
 
 
 def test_a_run_interrupted_in_its_calibration_ends_as_an_uninterrupted_one(
@@ -273,9 +237,7 @@ def test_tensorboard_of_a_resumed_run_has_every_epoch_once(little_store, tmp_pat
     ("number", "code"),
     [pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow), (signal.SIGTERM, 143)],
 )
-def test_a_signal_stops_with_its_code_and_the_same_command_goes_on(
-    number, code, little_store, tmp_path
-):
+def test_a_signal_stops_with_its_code_and_says_how_to_go_on(number, code, little_store, tmp_path):
     args = ["--data-dir", little_store, "--epochs", 20, "--seed", 1, *TINY["classifier"]]
     args += ["--batch-size", 32]
     script = script_of("classifier", "Arousal")
@@ -302,52 +264,36 @@ def test_a_signal_stops_with_its_code_and_the_same_command_goes_on(
     assert not list(folder.parent.glob(".*.lock"))
     assert not (folder / "result.json").exists()
 
-    if number == signal.SIGTERM:
-        return
-    for runs in ("stopped", "whole"):
-        done = run_here(script, *args, "--runs-dir", tmp_path / runs)
-        assert done.returncode == 0, done.stderr
-    whole = tmp_path / "whole" / "arousal" / "trial" / "fold0" / "classifier"
-    assert len(read_lines(metrics)) == 20
-    assert (metrics.read_bytes(), (folder / "predictions.csv").read_bytes()) == (
-        (whole / "metrics.jsonl").read_bytes(),
-        (whole / "predictions.csv").read_bytes(),
-    )
-    assert_same(load(folder / "model.pt"), load(whole / "model.pt"))
-
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_finished_run_is_left_alone_and_restart_repeats_it(
     stage, method, finished, little_store, tmp_path, capsys
 ):
-    folder = with_upstream(stage, finished, tmp_path / "runs")
-    shutil.copytree(fold_of(finished) / stage, folder)
+    folder = copy_upstream(stage, finished, tmp_path / "runs")
+    shutil.copytree(finished / FOLD / stage, folder)
     (folder / "metrics.jsonl").write_text("mine\n")
     run_stage(stage, little_store, tmp_path / "runs", method)
     assert "is finished" in capsys.readouterr().out
     assert (folder / "metrics.jsonl").read_text() == "mine\n"
     run_stage(stage, little_store, tmp_path / "runs", method, restart=True)
-    assert_same_run(folder, fold_of(finished) / stage)
+    assert_same_run(folder, finished / FOLD / stage)
 
 
 # --- losses that are not finite
 
 
-def errors_of(stage: str, method: str, store: Path, runs: Path, *more: object):
-    args = ("--data-dir", store, "--runs-dir", runs, *TINY_OF[method][stage])
-    done = run_here(script_of(stage), *args, *more)
-    lines = [line for line in done.stderr.split("\n") if line.strip() and "step/s" not in line]
-    return done, lines
-
-
 @pytest.mark.filterwarnings("default::RuntimeWarning")
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_huge_learning_rate_ends_in_one_sentence(stage, method, finished, little_store, tmp_path):
-    folder = with_upstream(stage, finished, tmp_path / "runs")
-    flags = ("--lr", 1e30, "--epochs", 4, "--batch-size", 4)
-    done, lines = errors_of(stage, method, little_store, tmp_path / "runs", *flags)
-    assert done.returncode == 2, done.stderr
-    assert len(lines) == 1
+@pytest.mark.parametrize("batch_size", [4, 999], ids=["in mid-epoch", "in an epoch's last step"])
+def test_a_huge_learning_rate_ends_in_one_sentence(
+    batch_size, stage, method, finished, little_store, tmp_path
+):
+    folder = copy_upstream(stage, finished, tmp_path / "runs")
+    args = ("--data-dir", little_store, "--runs-dir", tmp_path / "runs", *TINY_OF[method][stage])
+    flags = ("--lr", 1e30, "--epochs", 4, "--batch-size", batch_size)
+    done = run_here(script_of(stage), *args, *flags)
+    lines = [line for line in done.stderr.split("\n") if line.strip() and "step/s" not in line]
+    assert (done.returncode, len(lines)) == (2, 1), done.stderr
     assert lines[0].startswith("Error: ")
     assert "lower learning rate" in lines[0]
     assert not (folder / "model.pt").exists()
@@ -355,59 +301,35 @@ def test_a_huge_learning_rate_ends_in_one_sentence(stage, method, finished, litt
     assert ("state.pt" in lines[0]) == (folder / "state.pt").exists()
 
 
-@pytest.mark.filterwarnings("default::RuntimeWarning")
-@pytest.mark.parametrize("stage", STAGES)
-def test_weights_that_blow_up_in_an_epochs_last_step_end_in_one_sentence(
-    stage, method, finished, little_store, tmp_path
-):
-    with_upstream(stage, finished, tmp_path / "runs")
-    flags = ("--lr", 1e30, "--epochs", 2, "--batch-size", 999)
-    done, lines = errors_of(stage, method, little_store, tmp_path / "runs", *flags)
-    assert (done.returncode, len(lines)) == (2, 1), done.stderr
-
-
 @pytest.mark.parametrize("stage", STAGES)
 def test_the_last_good_epoch_is_kept_when_a_loss_is_not_finite(
     stage, method, finished, little_store, tmp_path, monkeypatch
 ):
-    folder = with_upstream(stage, finished, tmp_path / "runs")
+    folder = copy_upstream(stage, finished, tmp_path / "runs")
     with monkeypatch.context() as patch:
-        if stage == "gan" and method == "spectral":
-            original, calls = SpectralGenerator.log_likelihood, []
+        module, name, bad = {
+            # of three batches, and validation, in each epoch
+            ("gan", "spectral"): (SpectralGenerator, "log_likelihood", 10),
+            ("gan", "published"): (published_generator.F, "mse_loss", 8),
+            # of real batches and generated ones
+            ("finetune", "spectral"): (classifier.F, "cross_entropy", 30),
+        }.get((stage, method), (classifier.F, "cross_entropy", 16))  # of 7 batches in each epoch
+        original, n_calls = getattr(module, name), itertools.count(1)
 
-            def spoilt(*args):
-                calls.append(None)  # of three batches, and validation, in each epoch
-                amplitude, coherence = original(*args)
-                return amplitude, coherence * (float("nan") if len(calls) == 10 else 1)
+        def spoilt(*args):
+            loss, factor = original(*args), float("nan") if next(n_calls) == bad else 1
+            return [part * factor for part in loss] if isinstance(loss, tuple) else loss * factor
 
-            patch.setattr(SpectralGenerator, "log_likelihood", spoilt)
-        elif stage == "gan":
-            original, calls = published_generator.F.mse_loss, []
-
-            def spoilt(*args):
-                calls.append(None)
-                return original(*args) * (float("nan") if len(calls) == 8 else 1)
-
-            patch.setattr(published_generator.F, "mse_loss", spoilt)
-        else:
-            original, calls = classifier.F.cross_entropy, []
-            # of 7 batches in each epoch; in our stage 3, of the real and the generated ones
-            bad = 30 if stage == "finetune" and method == "spectral" else 16
-
-            def spoilt(*args):
-                calls.append(None)
-                return original(*args) * (float("inf") if len(calls) == bad else 1)
-
-            patch.setattr(classifier.F, "cross_entropy", spoilt)
+        patch.setattr(module, name, spoilt)
         with pytest.raises(UserError, match="became (nan|inf) in epoch 2") as error:
             run_stage(stage, little_store, tmp_path / "runs", method)
     assert str(folder / "state.pt") in str(error.value)
     state = load(folder / "state.pt")
-    whole = load(fold_of(finished) / stage / "state.pt")
-    assert_same(state["history"], whole["history"][:2])
+    whole = load(finished / FOLD / stage / "state.pt")
+    assert same(state["history"], whole["history"][:2])
     assert all(tensor.isfinite().all() for net in state["nets"].values() for tensor in net.values())
     run_stage(stage, little_store, tmp_path / "runs", method)
-    assert_same_run(folder, fold_of(finished) / stage)
+    assert_same_run(folder, finished / FOLD / stage)
 
 
 # --- the critic
@@ -419,7 +341,7 @@ def watched(little_store, tmp_path_factory) -> dict:
     seen = {"epochs": [], "calls": [], "states": [], "grads": []}
     trained = []
     with pytest.MonkeyPatch.context() as patch:
-        leave_out_figures(patch)
+        patch.setattr("de3dgan.figures.stages.plotting", lambda run: None)
         original = {
             "batches": loop.batches,
             "step": loop.step,
@@ -494,7 +416,7 @@ def test_the_generator_of_the_smallest_validation_error_is_handed_over(watched):
     model = load(watched["dir"] / "model.pt")
     result = json.loads((watched["dir"] / "result.json").read_text())
     assert model["best_epoch"] == result["best_epoch"] == best
-    assert_same(dict(model["weights"]), dict(watched["states"][best]["nets"]["generator"]))
+    assert same(dict(model["weights"]), dict(watched["states"][best]["nets"]["generator"]))
 
 
 @pytest.fixture
@@ -555,7 +477,7 @@ def test_the_generator_of_the_highest_likelihood_is_handed_over(
 def test_the_classifier_of_the_best_validation_is_handed_over(
     stage, choose_by, method, finished, little_store, tmp_path, states
 ):
-    with_upstream(stage, finished, tmp_path)
+    copy_upstream(stage, finished, tmp_path)
     settings = {"epochs": 6, "choose_by": choose_by}
     folder = run_stage(stage, little_store, tmp_path, method, **settings)
     scores = [line[choose_by] for line in read_lines(folder / "metrics.jsonl")]
@@ -565,7 +487,7 @@ def test_the_classifier_of_the_best_validation_is_handed_over(
     assert json.loads((folder / "result.json").read_text())["best_epoch"] == best
     model, nets = load(folder / "model.pt"), states[best]["nets"]
     average = averaged_weights(nets["classifier EMA"])
-    assert_same(dict(model["weights"]), average)
+    assert same(dict(model["weights"]), average)
     # The published weights are those of the last step, ours are not.
     assert same(average, dict(nets["classifier"])) == (method == "published")
 
@@ -573,7 +495,7 @@ def test_the_classifier_of_the_best_validation_is_handed_over(
 @both_methods
 @pytest.mark.parametrize("stage", STAGES)
 def test_the_log_says_which_epoch_was_chosen_and_why(stage, finished):
-    folder = fold_of(finished) / stage
+    folder = finished / FOLD / stage
     best = json.loads((folder / "result.json").read_text())["best_epoch"]
     (said,) = re.findall(r"Chose epoch (\d+): (\w+) (\S+) on", (folder / "log.txt").read_text())
     assert int(said[0]) == best
@@ -597,7 +519,7 @@ def spoil(store: Path, copy: Path, trials: list[int]) -> Path:
 @pytest.fixture(scope="module")
 def parts(finished_of) -> dict[str, list[int]]:
     """Return the trials of each part of the split."""
-    return load(fold_of(finished_of("spectral")) / "classifier" / "model.pt")["trials"]
+    return load(finished_of("spectral") / FOLD / "classifier" / "model.pt")["trials"]
 
 
 @pytest.fixture(scope="module")
@@ -616,11 +538,11 @@ def quality_or_predictions(folder: Path) -> str:
 @both_methods
 @pytest.mark.parametrize("stage", STAGES)
 def test_test_trials_have_no_say_in_anything_handed_over(stage, method, finished, spoilt, tmp_path):
-    whole = fold_of(finished) / stage
-    folder = with_upstream(stage, finished, tmp_path)
+    whole = finished / FOLD / stage
+    folder = copy_upstream(stage, finished, tmp_path)
     run_stage(stage, spoilt["test"], tmp_path, method)
-    assert_same(load(folder / "model.pt"), load(whole / "model.pt"))
-    assert_same(load(folder / "state.pt"), load(whole / "state.pt"))
+    assert same(load(folder / "model.pt"), load(whole / "model.pt"))
+    assert same(load(folder / "state.pt"), load(whole / "state.pt"))
     assert (folder / "metrics.jsonl").read_text() == (whole / "metrics.jsonl").read_text()
     assert quality_or_predictions(folder) != quality_or_predictions(whole)
 
@@ -629,12 +551,12 @@ def test_test_trials_have_no_say_in_anything_handed_over(stage, method, finished
 def test_validation_trials_choose_the_epoch_and_nothing_else(
     stage, method, finished, spoilt, tmp_path
 ):
-    whole = fold_of(finished) / stage
-    folder = with_upstream(stage, finished, tmp_path)
+    whole = finished / FOLD / stage
+    folder = copy_upstream(stage, finished, tmp_path)
     run_stage(stage, spoilt["val"], tmp_path, method)
     states = [load(path / "state.pt") for path in (folder, whole)]
     for name in ("nets", "optimisers"):
-        assert_same(states[0][name], states[1][name])
+        assert same(states[0][name], states[1][name])
     models = [load(path / "model.pt") for path in (folder, whole)]
     for name in {"eeg_scaler", "de_scaler"} & set(models[0]):
         assert models[0][name] == models[1][name]
@@ -646,8 +568,8 @@ def test_validation_trials_choose_the_epoch_and_nothing_else(
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_training_trials_are_what_is_learnt_from(stage, method, finished, spoilt, tmp_path):
-    whole = fold_of(finished) / stage
-    folder = with_upstream(stage, finished, tmp_path)
+    whole = finished / FOLD / stage
+    folder = copy_upstream(stage, finished, tmp_path)
     if (stage, method) == ("finetune", "published"):  # whose scalers are then of other data
         with pytest.raises(UserError, match="statistics is not that of the frames"):
             run_stage(stage, spoilt["train"], tmp_path, method)
@@ -668,7 +590,7 @@ def test_even_the_random_frame_protocol_trains_on_no_test_frame(method, little_s
         eeg[trial, :, frame * 128 : (frame + 1) * 128] = 99.0
     eeg.flush()
     second = run_stage("classifier", copy, tmp_path / "second", method, protocol="random-frame")
-    assert_same(load(first / "model.pt"), load(second / "model.pt"))
+    assert same(load(first / "model.pt"), load(second / "model.pt"))
     assert quality_or_predictions(first) != quality_or_predictions(second)
 
 
@@ -676,38 +598,34 @@ def test_even_the_random_frame_protocol_trains_on_no_test_frame(method, little_s
 
 
 @pytest.mark.parametrize("stage", ["gan", "classifier"])
-def test_the_same_seed_agrees_and_another_differs(stage, method, finished, little_store, tmp_path):
-    again = run_stage(stage, little_store, tmp_path / "again", method)
-    assert_same_run(again, fold_of(finished) / stage)
-    other = run_stage(stage, little_store, tmp_path / "other", method, seed=521)
-    weights = [load(folder / "model.pt")["weights"] for folder in (again, other)]
+def test_another_seed_differs(stage, method, finished, little_store, tmp_path):
+    other = run_stage(stage, little_store, tmp_path, method, seed=521)
+    folders = (finished / FOLD / stage, other)
+    weights = [load(folder / "model.pt")["weights"] for folder in folders]
     assert not same(*weights)
 
 
 @both_methods
 def test_settings_in_the_checkpoint_are_those_of_the_run(method, finished):
     for stage in STAGES:
-        model = load(fold_of(finished) / stage / "model.pt")
-        config = json.loads((fold_of(finished) / stage / "config.json").read_text())
-        assert model["settings"] == config["settings"]
-        assert model["split_fingerprint"] == config["split_fingerprint"]
-        assert model["store_hash"] == config["store_hash"]
-        assert model["settings"]["epochs"] == 3
-        assert model["stage"] == stage
-        assert model["settings"]["method"] == method
+        model = load(finished / FOLD / stage / "model.pt")
+        config = json.loads((finished / FOLD / stage / "config.json").read_text())
+        names = ("settings", "split_fingerprint", "store_hash", "stage")
+        assert [model[name] for name in names] == [config[name] for name in names]
+        assert (model["settings"]["epochs"], model["settings"]["method"]) == (3, method)
         scalers = {"gan": {"de_scaler", "eeg_scaler"}}.get(stage, {"eeg_scaler"})
         found = {name for name in model if name.endswith("_scaler")}
         assert found == (scalers if method == "published" else set())
 
 
 def test_finetuning_starts_from_the_classifier_of_stage_2(method, finished, little_store, tmp_path):
-    folder = with_upstream("finetune", finished, tmp_path)
+    folder = copy_upstream("finetune", finished, tmp_path)
     run_stage("finetune", little_store, tmp_path, method, epochs=1, lr=0.0)
     tuned, before = (load(path / "model.pt") for path in (folder, folder.parent / "classifier"))
     if method == "spectral":  # what its maps are normalised by follows what it is shown
         for name in ("norm.running_mean", "norm.running_var", "norm.num_batches_tracked"):
             assert not torch.equal(tuned["weights"].pop(name), before["weights"].pop(name))
-    assert_same(tuned["weights"], before["weights"])
+    assert same(tuned["weights"], before["weights"])
     assert tuned.get("eeg_scaler") == before.get("eeg_scaler")
 
 
