@@ -216,13 +216,13 @@ def finished_of(little_store, tmp_path_factory) -> Callable[[str], Path]:
 
 @pytest.fixture(scope="session")
 def deap_dir(tmp_path_factory) -> Path:
-    """Return a folder of simulated DEAP files: 7 subjects, one with 8 trials, the rest with 4."""
+    """Return a folder of simulated DEAP files: 3 subjects, one with 3 trials, the rest with 2."""
     from de3dgan.data.simulation import Signal
     from de3dgan.data.synthetic import write_deap
 
     folder = tmp_path_factory.mktemp("recordings") / "deap"
-    write_deap(folder, 7, Signal(n_trials=4))
-    write_deap(folder, 1, Signal(n_trials=8))
+    write_deap(folder, 3, Signal(n_trials=2))
+    write_deap(folder, 1, Signal(n_trials=3))
     return folder
 
 

@@ -60,7 +60,7 @@ def paired_frames(
     generate = _generate_function(run, frames, generator, kind)
     path = run.dir / ".augmentation.npy.tmp"
     trials = run.split.trials("train")
-    run.log(f"Generating the {kind} EEG of {len(trials)} training trials.")
+    run.log(f"Generating the EEG paired with {len(trials)} training trials ({kind}).")
     try:
         shape = run.store.eeg.shape
         n_bytes = 4 * math.prod(shape[1:])  # of a trial
