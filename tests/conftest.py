@@ -40,6 +40,12 @@ from de3dgan.data.synthetic import write_store  # noqa: E402
 hypothesis.settings.register_profile("any machine", deadline=None)
 hypothesis.settings.load_profile("any machine")
 
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Return how many processors there are for ``-n auto``; halves of a core count as well."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = tuple(recipe.SCRIPTS)
 FOLDERS = {
