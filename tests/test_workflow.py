@@ -322,6 +322,19 @@ def test_of_a_mistake_between_jobs_the_sentence_is_kept(message):
     assert reasons.sentences() == []
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux has a folder in which nobody can write")
+def test_a_study_needs_no_home_to_write_to(tmp_path):
+    home = {name: value for name, value in os.environ.items() if not name.startswith("XDG_")}
+    done = subprocess.run(
+        command(tmp_path, "--dry-run", folds=0),
+        cwd=tmp_path,
+        env={**home, "HOME": "/proc"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+
+
 # --- settings
 
 

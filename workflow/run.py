@@ -14,8 +14,11 @@ import argparse
 import contextlib
 import io
 import logging
+import os
 import re
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -105,7 +108,9 @@ def run(arguments: list[str], reason_file: Path | None) -> NoReturn:
     reason_file = reason_file and reason_file.absolute()  # Snakemake changes the folder
     reasons = Reasons()
     logging.getLogger("snakemake.logging").addFilter(reasons)
-    if _succeeds(["--snakefile", str(HERE / "Snakefile"), *arguments], reasons):
+    with _cache_folder():
+        succeeds = _succeeds(["--snakefile", str(HERE / "Snakefile"), *arguments], reasons)
+    if succeeds:
         sys.exit(0)
     if reasons.stopped:
         print("Stopped. The same command goes on from there.", file=sys.stderr)
@@ -118,6 +123,20 @@ def run(arguments: list[str], reason_file: Path | None) -> NoReturn:
         reason_file.write_text(last.rstrip("."), encoding="utf-8")
         sys.exit(0)
     sys.exit(2 if sentences else 1)
+
+
+@contextlib.contextmanager
+def _cache_folder() -> Iterator[None]:
+    """Give Snakemake a cache of its own in the block where the user's cannot be written."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
+    with contextlib.suppress(OSError):
+        cache.mkdir(parents=True, exist_ok=True)
+    if os.access(cache, os.W_OK):
+        yield
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["XDG_CACHE_HOME"] = folder
+        yield
 
 
 def _succeeds(arguments: list[str], reasons: Reasons) -> bool:
