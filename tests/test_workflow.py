@@ -340,7 +340,7 @@ def test_a_study_needs_no_home_to_write_to(tmp_path):
 
 def test_make_study_ends_with_the_sentence_about_a_mistake_in_the_settings():
     done = subprocess.run(
-        ["make", "-o", ".venv/installed", "study", "TASK=sleep", f"RUN={sys.executable}"],
+        ["make", "-o", ".venv/installed", "study", "TASK=sleep", f"RUN='{sys.executable}'"],
         cwd=ROOT,
         capture_output=True,
         text=True,
