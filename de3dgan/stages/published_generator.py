@@ -13,14 +13,11 @@ from de3dgan.eeg.de import BANDS, trial_de
 from de3dgan.eeg.montage import GRID_SHAPE
 from de3dgan.eeg.sampling import FRAME, WINDOW
 from de3dgan.stages.generation import PublishedSampler
-from de3dgan.stages.trials import N_VAL_TRIALS, Trials, spread
+from de3dgan.stages.trials import BATCHES, N_VAL_TRIALS, Trials, spread
 from de3dgan.training import loop
 from de3dgan.training.losses import critic_loss
 from de3dgan.training.run import Run
 from models import Discriminator, Generator
-
-#: What the order of batches is drawn for.
-_PURPOSE = "gan batches"
 
 
 def train(
@@ -87,7 +84,7 @@ def train(
         {"generator": generator, "critic": critic},
         optimisers,
         train_trials,
-        _PURPOSE,
+        BATCHES,
         train_step,
         validate,
         handed_over="generator",

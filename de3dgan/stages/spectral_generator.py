@@ -13,7 +13,7 @@ from de3dgan.data.frames import chunks
 from de3dgan.eeg.montage import GRID_SHAPE, mirrored
 from de3dgan.eeg.sampling import FRAME, WINDOW
 from de3dgan.stages.generation import SpectralSampler
-from de3dgan.stages.trials import N_VAL_TRIALS, Trials, spread
+from de3dgan.stages.trials import BATCHES, N_VAL_TRIALS, Trials, spread
 from de3dgan.training import loop
 from de3dgan.training.ema import EMA
 from de3dgan.training.means import Means
@@ -21,8 +21,6 @@ from de3dgan.training.run import Run
 from models import SpectralGenerator
 from models.constraint import band_correlations
 
-#: What the order of batches is drawn for.
-_PURPOSE = "gan batches"
 #: Training trials that the closed-form start is computed from, at most.
 _N_START_TRIALS = 64
 #: Training trials per step of the calibration.
@@ -84,7 +82,7 @@ def train(
         {"generator EMA": ema, "generator": generator},
         {"generator": optimiser},
         train_trials,
-        _PURPOSE,
+        BATCHES,
         train_step,
         validate,
         handed_over="generator EMA",

@@ -14,6 +14,8 @@ from de3dgan.eeg.de import add_baseline
 from de3dgan.eeg.scaling import RobustScaler
 from de3dgan.training.run import Run
 
+#: What the order of the batches of trials is drawn for.
+BATCHES = "gan batches"
 #: Trials that validation looks at, at most: enough to tell epochs apart.
 N_VAL_TRIALS = 32
 
