@@ -2,7 +2,7 @@
 # make test    lint, and the tests that a change needs
 # make test-all   lint and all tests: many kills, thousands of files, simulated studies as well
 # make study   five folds of one or more tasks with all baselines and controls, and a report:
-#              make study TASK=workload DATA_DIR=<folder of recordings> SEEDS="520 521"
+#              make study TASK=workload DATA_DIR=<folder of recordings> FOLD_SEEDS="520 521"
 #              make study TASK="valence arousal four_class", the paper's tasks
 #              make study METHOD=published GAN_EPOCHS=30 ..., the paper's method, for fewer epochs
 #              make study PROFILE=slurm, on a cluster
@@ -17,7 +17,8 @@ DEMO := --protocol subject --fold 0 --runs-dir runs/demo
 # Settings of a study, as workflow/config.yaml has them unless they are given.
 GIVEN = $(if $($(1)),$(2)="$($(1))")
 STUDY := $(call GIVEN,TASK,tasks) $(call GIVEN,DATA_DIR,data_dir) \
-	$(call GIVEN,PROTOCOL,protocol) $(call GIVEN,SEEDS,seeds) $(call GIVEN,METHOD,method) \
+	$(call GIVEN,PROTOCOL,protocol) $(call GIVEN,FOLD_SEEDS,fold_seeds) \
+	$(call GIVEN,SEEDS,seeds) $(call GIVEN,METHOD,method) \
 	$(call GIVEN,GAN_EPOCHS,gan_epochs) $(call GIVEN,CLASSIFIER_EPOCHS,classifier_epochs) \
 	$(call GIVEN,FINETUNE_EPOCHS,finetune_epochs) $(call GIVEN,AT_ONCE,at_once)
 PROFILE ?= default

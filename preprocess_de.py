@@ -3,6 +3,9 @@
 Reads   eeg_dataset/        recordings of a source: deap (yours to put there) or eegmat (bundled)
 Writes  DE_feature/<source> the store all other scripts read: EEG and DE per trial, memory-mapped
 
+A subject's recordings that were cleaned apart lack different directions between electrodes, which
+tells them apart: they are projected to those that all hold, unless --subspace says as-published.
+
 Running it again with the same recordings computes nothing. Expect a second or two per DEAP subject,
 43 MB of disk each, and the memory of one subject per job.
 """
@@ -27,6 +30,7 @@ class Config:
     data_dir: Path | None = None  # folder of its recordings; default: its place in eeg_dataset/
     out_dir: Path | None = None  # folder of the store; default: DE_feature/<source>
     jobs: int = os.cpu_count() or 1  # subjects worked on at once, one process each
+    subspace: Literal["common", "as-published"] = "common"  # of each subject's recordings
     export_mat: bool = False  # also write the field's .mat layout, to <out-dir>/mat
 
 
@@ -37,7 +41,9 @@ def main(config: Config) -> None:
 
     data_dir = from_root(config.data_dir or sources.load(config.source).DEFAULT_DIR)
     out_dir = from_root(config.out_dir or Path("DE_feature", config.source))
-    store = build_store(config.source, data_dir, out_dir, n_jobs=max(1, config.jobs))
+    store = build_store(
+        config.source, data_dir, out_dir, n_jobs=max(1, config.jobs), subspace=config.subspace
+    )
     if config.export_mat:
         export_mat(store, out_dir / "mat")
 

@@ -181,7 +181,7 @@ def test_verdict_comes_first_and_sections_in_order(reported):
     places = [text.index(words) for words in order]
     assert places == sorted(places)
     assert "leaky" not in text.replace("marked as leaky", "")
-    assert "Seed 520 has 1 of 5 folds: the other groups are not tested." in text
+    assert "Seeds 520 and 520 have 1 of 5 folds: the other groups are not tested." in text
     assert f"Not run, or not finished, in any fold: {MODELS['finetune-noise']};" in text
 
 
@@ -370,7 +370,7 @@ def test_several_seeds_are_shown_as_spread_not_as_their_best(finished_runs, tmp_
     assert low == pytest.approx(0.5, abs=0.05) and high == pytest.approx(0.9, abs=0.05)
     assert float(row["value"]) == pytest.approx((low + high) / 2)
     assert f"seeds {low:.3f} to {high:.3f}" in page.text
-    assert "means over the 2 seeds 520, 521" in page.text
+    assert "means over 2 pairs of seeds (folds drawn by 520, trained by 520, 521)" in page.text
     assert page.text.count("for fold in 0 1 2 3 4; do") == 2
     assert page.rows("seed")[0][1].strip() == "520, 521"
 

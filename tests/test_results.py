@@ -73,9 +73,9 @@ def test_scores_of_a_table_are_those_of_the_result(model, finished_runs):
 def test_folds_are_pooled_and_what_is_missing_is_said(two):
     (study,) = read_studies(two)
     assert (study.task, study.protocol, study.group) == ("valence", "subject", "subject")
-    assert set(study.folds) == {520}
+    assert set(study.folds) == {(520, 520)}
     assert "finetune" not in study.predictions
-    parts = [fold.predictions["linear"] for fold in study.folds[520]]
+    parts = [fold.predictions["linear"] for fold in study.folds[520, 520]]
     trials, labels, p = (
         np.concatenate([getattr(part, name) for part in parts])
         for name in ("trials", "labels", "probabilities")
@@ -91,16 +91,16 @@ def test_seeds_are_only_shown_together_when_they_have_all_folds(finished_runs, t
     for seed in (522, 523):
         plant(tmp_path / str(seed), finished_runs, seed=seed, folds=[0], stages=["classifier"])
     (study,) = read_studies(tmp_path)
-    assert list(study.folds) == [522]
+    assert list(study.folds) == [(520, 522)]
     assert any("only the first is shown" in note for note in study.notes)
     for seed, folds in ((522, range(1, 5)), (523, range(1, 4))):
         plant(tmp_path / str(seed), finished_runs, seed=seed, folds=folds, stages=["classifier"])
     (study,) = read_studies(tmp_path)
-    assert list(study.folds) == [522]
-    assert study.notes == ["Seed 523 has 4 of 5 folds: it is left out."]
+    assert list(study.folds) == [(520, 522)]
+    assert study.notes == ["Seeds 520 and 523 have 4 of 5 folds: it is left out."]
     plant(tmp_path / "523", finished_runs, seed=523, folds=[4], stages=["classifier"])
     (study,) = read_studies(tmp_path)
-    assert list(study.folds) == [522, 523]
+    assert list(study.folds) == [(520, 522), (520, 523)]
     assert study.notes == []
     a, b = (clusters.groups.tolist() for clusters in study.clusters("classifier", "trial"))
     assert a == b

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from de3dgan.base.errors import UserError
-from de3dgan.data.splits import class_labels, make_split
+from de3dgan.data.splits import class_labels, make_split, read_split, with_few_groups
 from tests.helpers import fake_store, one_line
 
 GROUPED = ("trial", "video", "subject")
@@ -220,3 +222,65 @@ def test_a_rating_that_is_not_there_is_refused_naming_those_that_are():
     with pytest.raises(UserError, match="valence, liking") as error:
         class_labels(fake_store(2, valence=[1, 9], liking=[1, 9]), ("arousal",), 5.0)
     one_line(error)
+
+
+# --- splits of a file, and fewer groups to train on
+
+
+def written(path, **parts) -> Path:
+    path.write_text(json.dumps(parts))
+    return path
+
+
+def test_a_file_says_who_is_trained_and_tested_on(tmp_path):
+    store, labels = study(6, 4)
+    path = written(tmp_path / "s.json", train=["s00", "s03"], val=["s01"], test=["s05"])
+    split = read_split(store, labels, "subject", path)
+    for part, names in (("train", {"s00", "s03"}), ("val", {"s01"}), ("test", {"s05"})):
+        trials = split.trials(part)
+        assert {store.columns["subject"][trial] for trial in trials} == names
+        assert len(getattr(split, part)) == len(names) * 4 * store.n_frames
+    others = written(tmp_path / "t.json", train=["s00", "s02"], val=["s01"], test=["s05"])
+    assert read_split(store, labels, "subject", others).fingerprint != split.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("parts", "reason"),
+    [
+        ({"train": ["s00"], "val": ["s01"]}, "test"),
+        ({"train": ["s00"], "val": ["s00"], "test": ["s05"]}, "s00 in train and in val"),
+        ({"train": ["s00"], "val": ["s01"], "test": ["s99"]}, "s99, which"),
+        ({"train": "s00", "val": ["s01"], "test": ["s05"]}, "train"),
+    ],
+)
+def test_a_file_that_is_no_split_is_refused(tmp_path, parts, reason):
+    store, labels = study(6, 4)
+    path = written(tmp_path / "s.json", **parts)
+    with pytest.raises(UserError, match=reason) as refused:
+        read_split(store, labels, "subject", path)
+    one_line(refused)
+    with pytest.raises(UserError, match="random-frame protocol has none"):
+        read_split(store, labels, "random-frame", path)
+    with pytest.raises(UserError, match="takes a JSON file"):
+        read_split(store, labels, "subject", tmp_path / "absent.json")
+
+
+@pytest.mark.parametrize("protocol", GROUPED)
+def test_fewer_groups_are_part_of_more_and_the_rest_is_spare(protocol):
+    store, labels = study(12, 12)
+    whole = make_split(store, labels, protocol, 1, 3)
+    names = group_of(store, protocol)
+    before = set()
+    n_groups = len(set(names[whole.trials("train")]))
+    for n in (3, 5, n_groups):
+        few = with_few_groups(whole, store, labels, n)
+        kept = set(names[few.trials("train")])
+        assert len(kept) == n and before <= kept
+        assert not kept & set(names[few.trials("spare")])
+        assert np.array_equal(np.sort(np.r_[few.train, few.spare]), whole.train)
+        assert np.array_equal(few.test, whole.test) and np.array_equal(few.val, whole.val)
+        assert few.fingerprint != whole.fingerprint
+        before = kept
+    assert with_few_groups(whole, store, labels, 0) is whole
+    with pytest.raises(UserError, match=f"more than the {n_groups} groups"):
+        with_few_groups(whole, store, labels, n_groups + 1)

@@ -32,7 +32,7 @@ import study  # noqa: E402
 
 PROFILES = ROOT / "workflow" / "profiles"
 AUGMENTATIONS = ("", "-none", "-noise", "-surrogate", "-shuffled")
-FOLD = "seed1/valence/trial/fold0"
+FOLD = "folds520/seed1/valence/trial/fold0"
 #: A study that takes seconds per stage.
 SMALL = {
     "tasks": "valence",
@@ -113,7 +113,13 @@ def test_a_stage_waits_for_the_checkpoints_of_its_own_fold_and_for_nothing_else(
         rule, wildcards = named(job)
         if rule in ("gan", "classifier"):
             assert needs[job] == {store}
-            assert [w.split(":")[0] for w in wildcards] == ["fold", "protocol", "seed", "task"]
+            assert [w.split(":")[0] for w in wildcards] == [
+                "fold",
+                "fold_seed",
+                "protocol",
+                "seed",
+                "task",
+            ]
         elif rule == "finetune":
             (_, of_gan), (_, of_classifier) = sorted(
                 named(before) for before in needs[job] - {store}
@@ -159,11 +165,11 @@ def test_a_study_ends_with_a_report_and_is_not_done_again(studied, again, tmp_pa
     assert "Task valence, protocol trial" in (runs / "report" / "report.html").read_text()
     stages = {path.parent.name for path in runs.glob(f"{FOLD}/*/result.json")}
     assert stages == {"gan", "classifier", "finetune", "finetune-none"}
-    before = contents(runs / "seed1")
+    before = contents(runs / "folds520" / "seed1")
     done = snakemake(tmp_path, **again)
     assert done.returncode == 0
     assert "Nothing to be done" in done.stderr
-    assert contents(runs / "seed1") == before
+    assert contents(runs / "folds520" / "seed1") == before
 
 
 @pytest.mark.slow
@@ -222,7 +228,7 @@ def without_checksums(runs: Path) -> dict[str, str]:
     """Return the contents of runs less those of the graph's edges, and folders' names."""
     return {
         name: content
-        for name, content in contents(runs / "seed1").items()
+        for name, content in contents(runs / "folds520" / "seed1").items()
         if not name.endswith(".cksum")
     }
 

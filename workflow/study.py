@@ -14,7 +14,7 @@ from de3dgan.data import sources
 
 #: The settings that config.yaml explains.
 SETTINGS = (
-    *("tasks", "protocol", "seeds", "folds", "method", "augmentations"),
+    *("tasks", "protocol", "fold_seeds", "seeds", "folds", "method", "augmentations"),
     *(f"{stage}_{kind}" for stage in SCRIPTS for kind in ("epochs", "flags")),
     *("source", "data_dir", "features", "runs", "device", "at_once"),
 )
@@ -49,7 +49,10 @@ class Study:
         self.augmentations = [
             _one_of("augmentation", name, known) for name in _several(config, "augmentations")
         ]
-        self.seeds = [_whole("seeds", seed, 0, 2**32 - 1) for seed in _several(config, "seeds")]
+        self.fold_seeds, self.seeds = (
+            [_whole(name, seed, 0, 2**32 - 1) for seed in _several(config, name)]
+            for name in ("fold_seeds", "seeds")
+        )
         self.folds = [_whole("folds", fold, 0, N_FOLDS - 1) for fold in _several(config, "folds")]
         self.at_once = _whole("at_once", config["at_once"], 1, 10)
         #: By stage: what its script is told beside the fold and the places.

@@ -34,9 +34,11 @@ N_FOLDS = 5
 Protocol = Literal["trial", "video", "subject", "random-frame"]
 
 #: Fields that the three stages of a fold must agree on.
-SHARED_BY_FOLD = ("fold", "protocol", "seed", "task", "ratings", "threshold", "method")
-#: Fields that say where a run happens, not what it computes.
-_PLACES = ("data_dir", "runs_dir", "device", "restart")
+SHARED_BY_FOLD = ("fold", "protocol", "fold_seed", "train_groups", "seed")
+SHARED_BY_FOLD += ("task", "ratings", "threshold", "method")
+#: Fields that say where a run happens, not what it computes; of a split's file, the split's
+#: fingerprint says that.
+_PLACES = ("data_dir", "split_file", "runs_dir", "device", "restart")
 #: Numbers that must be 1 or more; all others but `threshold` must be 0 or more.
 _COUNTS = {
     *("epochs", "batch_size", "critic_every"),
@@ -60,7 +62,10 @@ class Recipe:
     runs_dir: Path = Path("runs")  # where results go, and where earlier stages left theirs
     protocol: Protocol = "trial"  # what is never on both sides of the split, see README
     fold: int = 0  # which fifth is tested on, 0 to 4
-    seed: int = 520  # draws the folds, the initial weights and the batches; published: 520
+    fold_seed: int = 520  # draws the folds; published: 520
+    split_file: Path | None = None  # or a file that says who is trained, validated and tested on
+    train_groups: int = 0  # train on so many groups of the training split only; 0: on all
+    seed: int = 520  # draws the initial weights and the batches
     device: Literal["auto", "cpu", "cuda"] = "auto"  # auto: a GPU if there is one
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 if measured to be faster here
     compile: Literal["auto", "on", "off"] = "auto"  # with torch.compile or without; auto: off
@@ -99,8 +104,13 @@ class Recipe:
             )
         if not re.fullmatch(r"\w[\w-]*", self.task):
             raise UserError(f"--task names a folder, and {self.task!r} is not letters and digits.")
-        if self.seed >= 2**32:
-            raise UserError(f"--seed must be below 2^32, and {self.seed} is not.")
+        for name in ("seed", "fold_seed"):
+            if getattr(self, name) >= 2**32:
+                raise UserError(
+                    f"{_flag(name)} must be below 2^32, and {getattr(self, name)} is not."
+                )
+        if self.split_file is not None and self.fold:
+            raise UserError(f"--split-file is one split, fold 0: there is no fold {self.fold}.")
         for name, value in vars(self).items():
             values = value if isinstance(value, tuple) else (value,)
             if name == "threshold" or not all(type(v) in (int, float) for v in values):
@@ -128,7 +138,7 @@ class Recipe:
         script = Path(inspect.getfile(type(self)))
         values = {name: value for name, value in vars(self).items() if name != "restart"}
         if stage is not None:
-            shared = (*SHARED_BY_FOLD, "data_dir", "runs_dir")
+            shared = (*SHARED_BY_FOLD, "data_dir", "split_file", "runs_dir")
             values = {name: value for name, value in values.items() if name in shared}
             own = next(name for name in SCRIPTS.values() if script.stem.startswith(f"{name}_"))
             script = script.with_name(script.name.replace(own, SCRIPTS[stage]))

@@ -6,9 +6,10 @@ import os
 import platform
 import warnings
 from contextlib import closing
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -29,10 +30,17 @@ from de3dgan.base.paths import display_path
 from de3dgan.data import sources
 from de3dgan.data.features import subject_features
 from de3dgan.data.opening import open_store, read_store
+from de3dgan.data.sources import Subject
 from de3dgan.data.store import ARRAYS, SETTINGS, Store, holds_other_files, manifest_hash
+from de3dgan.eeg.subspace import common_projection, share_lost
+
+#: Whether each person's recordings are brought to directions that all of them hold.
+Subspace = Literal["common", "as-published"]
 
 
-def build_store(source_name: str, data_dir: Path, out_dir: Path, n_jobs: int) -> Store:
+def build_store(
+    source_name: str, data_dir: Path, out_dir: Path, n_jobs: int, subspace: Subspace = "common"
+) -> Store:
     """Make the store of a source, or return the one that is there if nothing has changed.
 
     Parameters
@@ -46,6 +54,8 @@ def build_store(source_name: str, data_dir: Path, out_dir: Path, n_jobs: int) ->
         old store as it was.
     n_jobs : int
         Subjects worked on at once; each takes one process.
+    subspace : "common" or "as-published"
+        See `in_common_subspace`; "as-published" leaves recordings as they are.
 
     Raises
     ------
@@ -62,6 +72,7 @@ def build_store(source_name: str, data_dir: Path, out_dir: Path, n_jobs: int) ->
         **SETTINGS,
         "source": source_name,
         "source_code": sha256(source.__file__),
+        "subspace": subspace,
         "inputs": dict(zip(names, hashes, strict=True)),
     }
     _refuse_to_replace(out_dir, data_dir)
@@ -72,7 +83,7 @@ def build_store(source_name: str, data_dir: Path, out_dir: Path, n_jobs: int) ->
         return open_store(out_dir)
     print(f"Computing {display_path(out_dir)}: {reason}.")
 
-    tasks = (delayed(_process)(source_name, *subject) for subject in files.items())
+    tasks = (delayed(_process)(source_name, *subject, subspace) for subject in files.items())
     with (
         replaced_folder(out_dir) as folder,
         warnings.catch_warnings(),
@@ -93,20 +104,64 @@ def build_store(source_name: str, data_dir: Path, out_dir: Path, n_jobs: int) ->
         f"{display_path(out_dir)}: {len(files)} subjects, {len(writer.rows)} trials, "
         f"{len(writer.ch_names)} channels."
     )
+    _print_subspaces(writer.subspaces, len(writer.ch_names))
     return open_store(out_dir)
 
 
+def _print_subspaces(subspaces: dict[str, dict[str, Any]], n_chans: int) -> None:
+    """Say what was removed so that each subject's recordings share one subspace, if anything."""
+    reduced = [about for about in subspaces.values() if about.get("rank", n_chans) < n_chans]
+    if reduced:
+        ranks = [about["rank"] for about in reduced]
+        lost = np.concatenate([about["variance_lost"] for about in reduced])
+        print(
+            f"The recordings of {len(reduced)} subjects lack different directions, which would "
+            f"tell them apart, and are projected to {min(ranks)} to {max(ranks)} of {n_chans} "
+            f"that all of them hold: {lost.mean():.1%} of their variance is lost (at most "
+            f"{lost.max():.1%}; see manifest.json). --subspace as-published leaves them."
+        )
+
+
 class _Result(NamedTuple):
-    """What the store holds of one subject: channels, arrays, and rows of ``trials.csv``."""
+    """What the store holds of one subject: channels, arrays, and rows of ``trials.csv``.
+
+    And its subspace: the second value of `in_common_subspace`.
+    """
 
     ch_names: tuple[str, ...]
     arrays: dict[str, np.ndarray]
     rows: list[dict[str, Any]]
+    subspace: dict[str, Any]
 
 
-def _process(source_name: str, subject: str, files: list[Path]) -> _Result:
+def in_common_subspace(data: Subject) -> tuple[Subject, dict[str, Any]]:
+    """Project a subject's recordings onto the directions that none of them lacks.
+
+    A single recording, and recordings that lack nothing, stay as they are, bit for bit. See
+    `de3dgan.eeg.subspace` for what it is good for.
+
+    Returns
+    -------
+    data : Subject
+    subspace : dict
+        ``rank``, the directions that are left, and ``variance_lost``, the share of the variance
+        of each recording that is not.
+    """
+    projection, rank = np.eye(len(data.ch_names)), len(data.ch_names)
+    if len(data.recordings) > 1:
+        projection, rank = common_projection(data.recordings)
+    lost = [round(share_lost(eeg, projection), 6) for eeg in data.recordings]
+    if rank < len(data.ch_names):
+        data = replace(data, recordings=[projection @ eeg for eeg in data.recordings])
+    return data, {"rank": rank, "variance_lost": lost}
+
+
+def _process(source_name: str, subject: str, files: list[Path], subspace: Subspace) -> _Result:
     """Read and compute one subject, in a process of its own."""
     data = sources.read_checked(sources.load(source_name), subject, files)
+    about: dict[str, Any] = {}
+    if subspace == "common":
+        data, about = in_common_subspace(data)
     rows = [
         {
             "subject": subject,
@@ -116,7 +171,7 @@ def _process(source_name: str, subject: str, files: list[Path]) -> _Result:
         }
         for trial in data.trials
     ]
-    return _Result(data.ch_names, subject_features(data), rows)
+    return _Result(data.ch_names, subject_features(data), rows, about)
 
 
 def _refuse_to_replace(out_dir: Path, data_dir: Path) -> None:
@@ -163,6 +218,7 @@ class _StoreWriter:
         self.arrays = {name: _NpyWriter(folder / f"{name}.npy") for name in ARRAYS}
         self.ch_names: tuple[str, ...] = ()
         self.rows: list[dict[str, Any]] = []
+        self.subspaces: dict[str, dict[str, Any]] = {}
 
     def append(self, result: _Result) -> None:
         """Add a subject; refuse one that does not fit to those before it."""
@@ -173,6 +229,7 @@ class _StoreWriter:
                 f"{' '.join(self.ch_names)}: give all the same ones."
             )
         self.ch_names = result.ch_names
+        self.subspaces[subject] = result.subspace
         n_baselines = self.arrays["baseline"].n_rows
         for row in result.rows:
             row["baseline"] += n_baselines
@@ -188,6 +245,7 @@ class _StoreWriter:
         manifest = {
             **origin,
             "ch_names": list(self.ch_names),
+            "subspaces": self.subspaces,
             "trials": sha256(self.folder / "trials.csv"),
             "arrays": {name: sha256(self.folder / f"{name}.npy") for name in ARRAYS},
             "shapes": {name: list(writer.shape) for name, writer in self.arrays.items()},

@@ -8,24 +8,32 @@ video         stimulus                    does it know the video or the emotion
 subject       subject                     a new person
 random-frame  nothing: frames at random   reproducing the paper; every figure of it is leaky
 ============  ==========================  ==================================================
+
+Or a file says who is trained, validated and tested on, so that figures can be compared with those
+that others have published.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import get_args
 
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from de3dgan.base.errors import UserError
-from de3dgan.base.files import json_hash
-from de3dgan.base.recipe import N_FOLDS, Protocol
+from de3dgan.base.files import json_hash, read_json
+from de3dgan.base.paths import display_path, from_root
+from de3dgan.base.recipe import N_FOLDS, Protocol, Recipe
+from de3dgan.base.schema import TEXT, check, list_of
+from de3dgan.base.seeds import derived_rng
 from de3dgan.data.store import Store
 
 PROTOCOLS = get_args(Protocol)
+PARTS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
@@ -33,19 +41,22 @@ class Split:
     """One fold of one protocol.
 
     A frame is one second of a trial. Frame `k` of trial `t` has the number ``t * n_frames + k``.
-    The three parts are sorted and disjoint, and together hold every frame.
+    Its parts are sorted and disjoint, and together hold every frame (of the groups in the file, if
+    it is of one).
 
     Attributes
     ----------
     protocol, fold, seed
-        What it was drawn from.
+        What it was drawn from; the seed is that of the folds.
     n_frames : int
         Frames per trial.
     train, val, test : array of int
         Frame numbers.
     fingerprint : str
-        The same for two splits if and only if store, labels, protocol, fold, seed and test frames
-        are the same.
+        The same for two splits if and only if store, labels, protocol, fold, seed, test frames,
+        the number of groups trained on and the file are the same.
+    spare : array of int
+        Frames that could be trained on, and are not, see `with_few_groups`.
     """
 
     protocol: str
@@ -56,6 +67,7 @@ class Split:
     val: np.ndarray = field(repr=False)
     test: np.ndarray = field(repr=False)
     fingerprint: str = ""
+    spare: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64), repr=False)
 
     @property
     def leaky(self) -> bool:
@@ -63,8 +75,17 @@ class Split:
         return self.protocol == "random-frame"
 
     def trials(self, part: str) -> np.ndarray:
-        """Return the trials that have a frame in `part` ("train", "val" or "test")."""
+        """Return the trials that have a frame in `part` ("train", "val", "test" or "spare")."""
         return np.unique(getattr(self, part) // self.n_frames)
+
+
+def split_of(recipe: Recipe, store: Store, labels: np.ndarray) -> Split:
+    """Return the split that a recipe asks for: see `make_split` and `read_split`."""
+    if recipe.split_file is None:
+        split = make_split(store, labels, recipe.protocol, recipe.fold, recipe.fold_seed)
+    else:
+        split = read_split(store, labels, recipe.protocol, from_root(recipe.split_file))
+    return with_few_groups(split, store, labels, recipe.train_groups)
 
 
 def make_split(store: Store, labels: np.ndarray, protocol: str, fold: int, seed: int) -> Split:
@@ -110,7 +131,7 @@ def make_split(store: Store, labels: np.ndarray, protocol: str, fold: int, seed:
     train, val = _stratified_fold(
         rest, classes[rest], None if groups is None else groups[rest], 0, seed, protocol
     )
-    parts = {"train": train, "val": val, "test": test}
+    parts = dict(zip(PARTS, (train, val, test), strict=True))
     for name, part in parts.items():
         missing = sorted(set(classes.tolist()) - set(classes[part].tolist()))
         if missing:
@@ -120,21 +141,98 @@ def make_split(store: Store, labels: np.ndarray, protocol: str, fold: int, seed:
                 "another protocol."
             )
     if protocol != "random-frame":
-        parts = {
-            name: (part[:, None] * n_frames + np.arange(n_frames)).ravel()
-            for name, part in parts.items()
-        }
-    fingerprint = json_hash(
-        {
-            "store": store.hash,
-            "labels": labels.tolist(),
-            "protocol": protocol,
-            "fold": fold,
-            "seed": seed,
-            "test": parts["test"].tolist(),
-        }
-    )[:16]
+        parts = {name: _frames_of(part, n_frames) for name, part in parts.items()}
+    fingerprint = _fingerprint(store, labels, protocol, fold, seed, parts["test"])
     return Split(protocol, fold, seed, n_frames, **parts, fingerprint=fingerprint)
+
+
+def read_split(store: Store, labels: np.ndarray, protocol: str, path: Path) -> Split:
+    """Return the split that a file describes; it is called fold 0.
+
+    Parameters
+    ----------
+    store, labels, protocol
+        As for `make_split`; the protocol says what a group is.
+    path : Path
+        A JSON file: an object whose ``train``, ``val`` and ``test`` are lists of names of groups.
+        Groups that it does not name are not read.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be read, names a group that the store does not have, or one in two
+        parts, or if a part lacks a class.
+    """
+    where = display_path(path)
+    if protocol == "random-frame":
+        raise UserError("--split-file names groups, and the random-frame protocol has none.")
+    if not path.is_file():
+        raise UserError(f"There is no {where}: --split-file takes a JSON file of groups.")
+    content = read_json(path)
+    remedy = 'write {"train": [...], "val": [...], "test": [...]}, each with names of groups.'
+    check(content, dict.fromkeys(PARTS, list_of(TEXT)), path, remedy)
+    what, names = group_names(store, protocol)
+    part_of: dict[str, str] = {}
+    for part in PARTS:
+        for group in content[part]:
+            if part_of.setdefault(group, part) != part:
+                raise UserError(f"{where} has {what} {group} in {part_of[group]} and in {part}.")
+            if group not in names:
+                raise UserError(
+                    f"{where} names {what} {group}, which {display_path(store.path)} does not have."
+                )
+    parts = {}
+    for part in PARTS:
+        trials = np.flatnonzero(np.isin(names, content[part]))
+        missing = set(labels.tolist()) - set(labels[trials].tolist())
+        if missing:
+            raise UserError(f"{where} has no trial of class {min(missing)} in {part}.")
+        parts[part] = _frames_of(trials, store.n_frames)
+    fingerprint = _fingerprint(
+        store, labels, protocol, 0, 0, parts["test"], **{part: content[part] for part in PARTS[:2]}
+    )
+    return Split(protocol, 0, 0, store.n_frames, **parts, fingerprint=fingerprint)
+
+
+def with_few_groups(split: Split, store: Store, labels: np.ndarray, n_groups: int) -> Split:
+    """Return a split with a number of its training groups; the frames of others are `spare`.
+
+    Parameters
+    ----------
+    split : Split
+        Who is trained on.
+    store, labels
+        The data, and the class of each trial.
+    n_groups : int
+        Training groups to keep; 0 for all. A smaller draw is part of a larger one.
+
+    Raises
+    ------
+    UserError
+        If there are not as many, or if those that are kept lack a class.
+    """
+    what, names = group_names(store, split.protocol)
+    of_frames = names[split.train // split.n_frames]
+    groups = np.unique(of_frames)
+    if not n_groups:
+        return split
+    if n_groups > len(groups):
+        raise UserError(
+            f"--train-groups {n_groups} is more than the {len(groups)} groups ({what}) there are "
+            "to train on."
+        )
+    rng = derived_rng(split.seed, split.fold, "few groups to train on")
+    kept = np.isin(of_frames, rng.permutation(groups)[:n_groups])
+    missing = set(labels.tolist()) - set(labels[split.train[kept] // split.n_frames].tolist())
+    if missing:
+        raise UserError(
+            f"The {n_groups} groups ({what}) drawn with --train-groups have no trial of class "
+            f"{min(missing)}: train on more of them."
+        )
+    fingerprint = json_hash({"of": split.fingerprint, "train_groups": n_groups})[:16]
+    return replace(
+        split, train=split.train[kept], spare=split.train[~kept], fingerprint=fingerprint
+    )
 
 
 def group_names(store: Store, protocol: str) -> tuple[str, np.ndarray]:
@@ -164,6 +262,33 @@ def class_labels(store: Store, ratings: Sequence[str], threshold: float) -> np.n
     """
     high = [store.rating(name) > threshold for name in ratings]
     return sum(bit.astype(np.int64) << i for i, bit in enumerate(high))
+
+
+def _frames_of(trials: np.ndarray, n_frames: int) -> np.ndarray:
+    """Return the numbers of all frames of `trials`, sorted as they are."""
+    return (trials[:, None] * n_frames + np.arange(n_frames)).ravel()
+
+
+def _fingerprint(
+    store: Store,
+    labels: np.ndarray,
+    protocol: str,
+    fold: int,
+    seed: int,
+    test: np.ndarray,
+    **more: list[str],
+) -> str:
+    """Return `Split.fingerprint`; `more` is of a file."""
+    content = {
+        "store": store.hash,
+        "labels": labels.tolist(),
+        "protocol": protocol,
+        "fold": fold,
+        "seed": seed,
+        "test": test.tolist(),
+        **more,
+    }
+    return json_hash(content)[:16]
 
 
 def _stratified_fold(

@@ -16,7 +16,7 @@ _WIDTH = 80
 
 
 def study_commands(study: Study, runs_dir: Path) -> str:
-    """Return the commands that repeat a study, one block per seed, and its report."""
+    """Return the commands that repeat a study, one block per pair of seeds, and its report."""
     stores = {fold.configs["classifier"]["store_hash"][:16] for fold in study.every_fold()}
     lines = [
         f"# features: hash {', '.join(stores)}; where they are not in the script's default folder,",

@@ -21,7 +21,7 @@ from de3dgan.evaluation.statistics import Estimate
 from de3dgan.figures import curves, scores, style
 from de3dgan.reporting.page import Picture
 from de3dgan.reporting.results import MODELS, Fold
-from de3dgan.reporting.study import PRIMARY, Study
+from de3dgan.reporting.study import PRIMARY, Study, seeds_text
 from de3dgan.reporting.wording import count, number, short_name, span, stage_name
 
 _COUNTED = {"frame": "per one-second frame", "trial": "per trial"}
@@ -166,7 +166,7 @@ def _picture(png: bytes, path: Path | None, alt: str, caption: str, leaky: bool)
 
 def _title(study: Study, leaky: bool) -> str:
     """Return what figures call a study."""
-    seeds = f", seeds {', '.join(map(str, study.folds))}" if len(study.folds) > 1 else ""
+    seeds = f", seeds: {seeds_text(study.folds)}" if len(study.folds) > 1 else ""
     folds = span([len(folds) for folds in study.folds.values()])
     warning = " (LEAKY: see the certificate)" if leaky else ""
     return f"{study.task}, protocol {study.protocol}, {folds} folds{seeds}{warning}"

@@ -58,6 +58,7 @@ _FIELDS = {
         "protocol": one_of(*PROTOCOLS),
         "leaky": TRUTH,
         "fold": whole(0, N_FOLDS - 1),
+        "fold_seed": whole(0),
         "seed": whole(0),
         "n_train_trials": whole(1),
         "n_val_trials": whole(1),

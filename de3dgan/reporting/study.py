@@ -5,7 +5,7 @@ The predictions of its folds are pooled, since each group is tested in one of th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,8 +46,8 @@ class Study:
     ----------
     task, protocol, group
         What is studied; "subject", "stimulus" or "trial".
-    folds : dict of int to list of Fold
-        Per seed; of several seeds, those that have all folds.
+    folds : dict of (int, int) to list of Fold
+        Per seed of the folds and seed of training; of several, those that have all folds.
     predictions : dict of str to list of Predictions
         Per model those of each seed, pooled over its folds; of models that all folds have.
     notes : list of str
@@ -57,7 +57,7 @@ class Study:
     task: str
     protocol: str
     group: str
-    folds: dict[int, list[Fold]]
+    folds: dict[tuple[int, int], list[Fold]]
     predictions: dict[str, list[Predictions]]
     notes: list[str]
 
@@ -72,8 +72,8 @@ class Study:
     def fold_name(self, fold: Fold) -> str:
         """Return what a fold is called: "Fold 0", with its seed if there are several."""
         result = fold.results["classifier"]
-        seed = f", seed {result['seed']}" if len(self.folds) > 1 else ""
-        return f"Fold {result['fold']}{seed}"
+        several = len(self.folds) > 1
+        return f"Fold {result['fold']}{f', {seed_name(seed_of(result))}' if several else ''}"
 
     def leaky(self, model: str) -> bool:
         """Return whether any figure of a model is leaky."""
@@ -116,17 +116,17 @@ def read_studies(runs_dir: Path) -> list[Study]:
     UserError
         If there is none, or if folds that should belong together do not.
     """
-    studies: dict[tuple[str, str], dict[int, dict[int, Fold]]] = {}
+    studies: dict[tuple[str, str], dict[tuple[int, int], dict[int, Fold]]] = {}
     for path in sorted(runs_dir.glob("**/classifier/result.json")):
         fold = read_fold(path.parents[1])
         result = fold.results["classifier"]
         seeds = studies.setdefault((result["task"], result["protocol"]), {})
-        folds = seeds.setdefault(result["seed"], {})
+        folds = seeds.setdefault(seed_of(result), {})
         same = folds.setdefault(result["fold"], fold)
         if same is not fold:
             raise UserError(
                 f"{display_path(same.dir)} and {display_path(fold.dir)} are of the same task, "
-                "protocol, fold and seed: give the folder of one of them with --runs-dir."
+                "protocol, fold and seeds: give the folder of one of them with --runs-dir."
             )
     if not studies:
         raise UserError(
@@ -139,7 +139,23 @@ def read_studies(runs_dir: Path) -> list[Study]:
     ]
 
 
-def _study(folds: dict[int, list[Fold]]) -> Study:
+def seed_of(result: Mapping[str, Any]) -> tuple[int, int]:
+    """Return the seed of the folds and the seed of training, of a ``result.json``."""
+    return result["fold_seed"], result["seed"]
+
+
+def seed_name(seed: tuple[int, int]) -> str:
+    """Return what a pair of seeds is called, the folds' first."""
+    return "seeds {} and {}".format(*seed)
+
+
+def seeds_text(seeds: Iterable[tuple[int, int]]) -> str:
+    """Return what several pairs of seeds are called together."""
+    drawn, trained = (", ".join(map(str, dict.fromkeys(kind))) for kind in zip(*seeds, strict=True))
+    return f"folds drawn by {drawn}, trained by {trained}"
+
+
+def _study(folds: dict[tuple[int, int], list[Fold]]) -> Study:
     """Pool the predictions of folds that belong together, given per seed."""
     folds, notes = _comparable_seeds(folds)
     every = sum(folds.values(), [])
@@ -168,7 +184,9 @@ def _study(folds: dict[int, list[Fold]]) -> Study:
     return Study(result["task"], result["protocol"], group, folds, predictions, notes)
 
 
-def _comparable_seeds(folds: dict[int, list[Fold]]) -> tuple[dict[int, list[Fold]], list[str]]:
+def _comparable_seeds(
+    folds: dict[tuple[int, int], list[Fold]],
+) -> tuple[dict[tuple[int, int], list[Fold]], list[str]]:
     """Return the seeds that can be shown together, and notes on what is left out.
 
     Seeds draw different folds: until all are there, two seeds do not test the same groups.
@@ -176,14 +194,14 @@ def _comparable_seeds(folds: dict[int, list[Fold]]) -> tuple[dict[int, list[Fold
     complete = {seed: some for seed, some in folds.items() if len(some) == N_FOLDS}
     consequence = "it is left out." if complete else "the other groups are not tested."
     notes = [
-        f"Seed {seed} has {len(some)} of {N_FOLDS} folds: {consequence}"
+        f"{seed_name(seed).capitalize()} have {len(some)} of {N_FOLDS} folds: {consequence}"
         for seed, some in folds.items()
         if seed not in complete
     ]
     if complete or len(folds) == 1:
         return complete or folds, notes
     seed = next(iter(folds))
-    notes.append(f"Of seeds that lack folds only the first is shown, {seed}.")
+    notes.append(f"Of seeds that lack folds only the first is shown, {seed_name(seed)}.")
     return {seed: folds[seed]}, notes
 
 
@@ -195,13 +213,13 @@ def differing_settings(
 
 
 def _refuse_other_settings(a: Fold, b: Fold) -> None:
-    """Raise `UserError` if two folds differ in more than fold and seed."""
+    """Raise `UserError` if two folds differ in more than fold and seeds."""
     for stage in set(a.configs) & set(b.configs):
         ours, theirs = (
             {**fold.configs[stage]["settings"], "store": fold.configs[stage]["store_hash"]}
             for fold in (a, b)
         )
-        differing = differing_settings(ours, theirs, {"fold", "seed"})
+        differing = differing_settings(ours, theirs, {"fold", "fold_seed", "seed"})
         if differing:
             raise UserError(
                 f"{display_path(a.dir / stage)} and {display_path(b.dir / stage)} differ in "

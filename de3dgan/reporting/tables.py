@@ -10,7 +10,7 @@ from de3dgan.evaluation.metrics import METRICS
 from de3dgan.evaluation.statistics import Estimate
 from de3dgan.reporting.formats import Cell, Table
 from de3dgan.reporting.results import MODELS, Fold
-from de3dgan.reporting.study import PRIMARY, Comparisons, Study
+from de3dgan.reporting.study import PRIMARY, Comparisons, Study, seeds_text
 from de3dgan.reporting.wording import (
     NOT_DEFINED,
     better_or_worse,
@@ -156,9 +156,9 @@ def scores_table(study: Study, unit: str, estimates: Mapping[str, Mapping[str, E
         caption += ", widened since folds train on what others test"
     if len(study.folds) > 1:
         caption += (
-            f"; figures are means over the {len(study.folds)} seeds "
-            f"{', '.join(map(str, study.folds))}, and below the interval are the lowest and the "
-            "highest seed's"
+            f"; figures are means over {len(study.folds)} pairs of seeds ("
+            f"{seeds_text(study.folds)}), and below the interval are the lowest and the highest "
+            "pair's"
         )
     caption += f". Balanced accuracy of chance: {number(1 / probabilities.shape[1])}."
     columns = ("Model", *(_METRIC_NAMES[metric] for metric in METRICS))

@@ -34,7 +34,7 @@ from de3dgan.base.seeds import seed_torch
 from de3dgan.data.frames import Frames
 from de3dgan.data.ledger import Ledger
 from de3dgan.data.opening import open_store
-from de3dgan.data.splits import Split, class_labels, make_split
+from de3dgan.data.splits import Split, class_labels, split_of
 from de3dgan.data.store import Store
 from de3dgan.training import checkpoints, directory, distributed
 from de3dgan.training.device import Compute, device_of, in_precision
@@ -130,7 +130,7 @@ class Run:
                 f"No trial in {display_path(store.path)} is of class {min(absent)} of the task "
                 f"{config.task}: there is nothing to tell apart."
             )
-        split = make_split(store, labels, config.protocol, config.fold, config.seed)
+        split = split_of(config, store, labels)
         fold_dir = from_root(config.runs_dir) / config.task / config.protocol / f"fold{config.fold}"
         run_dir = fold_dir / (f"{stage}-{variant}" if variant else stage)
         identity = {
@@ -260,7 +260,8 @@ class Run:
             "protocol": split.protocol,
             "leaky": self.certificate["leaky"],
             "fold": split.fold,
-            "seed": split.seed,
+            "fold_seed": split.seed,
+            "seed": self.config.seed,
             "split_fingerprint": split.fingerprint,
             "n_train_trials": len(split.trials("train")),
             "n_val_trials": len(split.trials("val")),
