@@ -115,8 +115,8 @@ def _print_subspaces(subspaces: dict[str, dict[str, Any]], n_chans: int) -> None
         ranks = [about["rank"] for about in reduced]
         lost = np.concatenate([about["variance_lost"] for about in reduced])
         print(
-            f"The recordings of {len(reduced)} subjects lack directions that others hold, which would "
-            f"tell them apart, and are projected to {min(ranks)} to {max(ranks)} of {n_chans} "
+            f"Some recordings of {len(reduced)} subjects lack directions that others hold, which "
+            f"tells them apart; they are projected to {min(ranks)} to {max(ranks)} of {n_chans} "
             f"that all of them hold: {lost.mean():.1%} of their variance is lost (at most "
             f"{lost.max():.1%}; see manifest.json). --subspace as-published leaves them."
         )

@@ -62,8 +62,7 @@ def common_projection(recordings: Sequence[np.ndarray]) -> tuple[np.ndarray, int
     if not removed.shape[1]:
         return np.eye(n_chans), n_chans
     directions, lengths, _ = np.linalg.svd(removed)
-    # Directions that two recordings lack are one; of nearly the same the second is short.
-    kept = directions[:, int((lengths > 0.05).sum()) :]
+    kept = directions[:, int((lengths > 1e-6).sum()) :]  # what two recordings lack counts once
     return kept @ kept.T, kept.shape[1]
 
 
