@@ -46,7 +46,11 @@ class Config(Recipe):
     ema_decay: float = 0.99  # weights handed over are an EMA of those of about 1 / (1 - this) steps
     choose_by: Literal["val_loss", "val_balanced_accuracy"] = "val_loss"  # what chooses the epoch
     # what is paired with real EEG; all but "generated" are controls: docs/evaluation.md
-    augmentation: Literal["generated", "none", "noise", "surrogate", "shuffled"] = "generated"
+    augmentation: Literal[
+        *("generated", "none", "real", "jitter", "noise", "surrogate", "shuffled", "people")
+    ] = "generated"
+    jitter: float = 1.0  # of "jitter": standard deviation of noise on the normalised input
+    more_groups: int = 0  # of "people": how many that --train-groups leaves out; 0: all of them
     label_weight: float = 1.0  # weight of its cross entropy, that of real EEG being 1
     consistency_weight: float = 0.0  # weight of the features' distance
 
@@ -71,14 +75,13 @@ def main(config: Config) -> None:
 
     from de3dgan.figures.stages import draw_classifier
     from de3dgan.stages import augmentation, classifier
-    from de3dgan.stages.generation import TrainedGenerator
     from de3dgan.training.run import Run
 
     control = None if config.augmentation == "generated" else config.augmentation
-    with Run.open(config, "finetune", needs=("gan", "classifier"), variant=control) as run:
+    needs = augmentation.upstream(config.augmentation)
+    with Run.open(config, "finetune", needs=needs, variant=control) as run:
         if run.finished:
             return
-        generator = TrainedGenerator.from_content(run.upstream["gan"], run.compute)
         trained = classifier.FrameClassifier.from_content(
             run.upstream["classifier"], run.store, run.compute
         )
@@ -87,9 +90,9 @@ def main(config: Config) -> None:
             trained.net.parameters(), config.lr, weight_decay=config.weight_decay, fused=True
         )
         frames = run.frames()
-        with augmentation.paired_frames(run, frames, generator, config.augmentation) as paired_eeg:
+        with augmentation.paired_eeg(run, frames) as paired:
             loss = classifier.paired_loss(
-                frames, paired_eeg, trained, config.label_weight, config.consistency_weight
+                frames, paired, trained, config.label_weight, config.consistency_weight
             )
             trained, history, best_epoch = classifier.train(
                 run, frames, trained, optimiser, loss, config.choose_by

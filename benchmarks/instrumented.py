@@ -42,7 +42,7 @@ def watch(found: dict[str, Any]) -> None:
     from de3dgan.stages import augmentation
     from de3dgan.training import loop
 
-    fit, paired_frames = loop.fit, augmentation.paired_frames
+    fit, paired_eeg = loop.fit, augmentation.paired_eeg
 
     def watched_fit(
         run: Any,
@@ -72,13 +72,13 @@ def watch(found: dict[str, Any]) -> None:
         )
 
     @contextmanager
-    def watched_frames(*arguments: Any) -> Iterator[Any]:
+    def watched_eeg(*arguments: Any) -> Iterator[Any]:
         start = time.perf_counter()
-        with paired_frames(*arguments) as frames:
+        with paired_eeg(*arguments) as paired:
             found["paired_eeg"] = time.perf_counter() - start
-            yield frames
+            yield paired
 
-    loop.fit, augmentation.paired_frames = watched_fit, watched_frames
+    loop.fit, augmentation.paired_eeg = watched_fit, watched_eeg
 
 
 if __name__ == "__main__":

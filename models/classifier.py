@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -134,7 +135,7 @@ class SpectralSASTNet(nn.Module):
         """
         return self.log_power(eeg).mean(-2)
 
-    def forward(self, x: Tensor, baseline: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, baseline: Tensor, jitter: float = 0.0) -> tuple[Tensor, Tensor]:
         """Return class scores and the feature they are computed from.
 
         Parameters
@@ -143,23 +144,23 @@ class SpectralSASTNet(nn.Module):
             EEG in µV, of one second or more.
         baseline : Tensor, (N, n_chans, n_filters)
             `level` of the baseline that belongs to each frame.
+        jitter : float
+            Standard deviation of noise that is added, in training, beside the network's own.
 
         Returns
         -------
         logits : Tensor, (N, n_classes)
         feature : Tensor, (N, n_features)
         """
-        return self.net(self._maps(self.level(x), baseline))
+        return self.net(self._maps(self.level(x), baseline, jitter))
 
     @float32
-    def _maps(self, level: Tensor, baseline: Tensor) -> Tensor:
+    def _maps(self, level: Tensor, baseline: Tensor, jitter: float = 0.0) -> Tensor:
         change = level - baseline
         local = change - change.mean(1, keepdim=True)
         maps = torch.cat([change, change.abs(), local.abs()], dim=-1)
         maps = self.norm(maps.flatten(0, 1)).view_as(maps)
         if self.training:
-            noise = draws.rows(
-                lambda n: torch.randn(n, *maps.shape[1:], device=maps.device), len(maps)
-            )
-            maps = maps + self.noise * noise
+            # Two independent noises are one, with the sum of their variances.
+            maps = maps + math.hypot(self.noise, jitter) * draws.normal_like(maps)
         return maps

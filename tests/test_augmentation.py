@@ -2,33 +2,43 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from de3dgan.base.errors import UserError
 from de3dgan.data.frames import Frames
 from de3dgan.data.ledger import Ledger
 from de3dgan.data.opening import open_store
+from de3dgan.data.splits import Split, group_names, make_split, with_few_groups
 from de3dgan.eeg.de import differential_entropy
 from de3dgan.eeg.noise import de_matched_noise
-from de3dgan.stages.augmentation import other_of_same_class, paired_frames
+from de3dgan.stages import augmentation
+from de3dgan.stages.augmentation import other_of_same_class, paired_eeg
+from tests.helpers import fake_store, one_line
 
 
 @pytest.fixture
-def run(little_store, tmp_path):
+def run(little_store, tmp_path, monkeypatch):
     """What the controls need of a run, on a store whose trials alternate between classes."""
     store = open_store(little_store)
-    train = np.arange(0, store.n_trials - 4)
+    generator = SimpleNamespace(from_content=lambda content, compute: echo)
+    monkeypatch.setattr(augmentation, "TrainedGenerator", generator)
+    last = 4 * store.n_frames  # frames that are not trained on
+    frames = np.arange(store.n_trials * store.n_frames)
     return SimpleNamespace(
         store=store,
         dir=tmp_path,
         device=torch.device("cpu"),
+        compute=None,
+        upstream={"gan": {}},
         labels=np.arange(store.n_trials) % 2,
-        config=SimpleNamespace(seed=1),
+        config=SimpleNamespace(seed=1, augmentation=None, jitter=0.5),
         ledger=Ledger(store.n_trials * store.n_frames),
-        split=SimpleNamespace(trials={"train": train}.__getitem__),
+        split=Split("trial", 0, 1, store.n_frames, frames[:-last], frames[-last:], frames[:0]),
         log=lambda message: None,
     )
 
@@ -47,12 +57,15 @@ def echo(de: np.ndarray, trials: np.ndarray, draw: int = 0) -> np.ndarray:
 
 
 def paired(run, kind: str) -> np.ndarray:
-    """Return the EEG of the training trials that `kind` gives."""
+    """Return the EEG that `kind` pairs with the training trials."""
+    run.config.augmentation = kind
     frames = Frames(run.store, run.device, waveform_baseline=False)
-    with paired_frames(run, frames, echo, kind) as paired_eeg:
-        eeg = paired_eeg.continuous(run.split.trials("train")).copy()
+    trials = run.split.trials("train")
+    with paired_eeg(run, frames) as found:
+        numbers = found.partners(0, frames.numbers(trials))
+        eeg = found.frames[numbers].unflatten(0, (len(trials), -1)).movedim(1, 2).flatten(2)
     assert list(run.dir.iterdir()) == []  # the file that held it is gone
-    return eeg
+    return eeg.numpy()
 
 
 def test_generated_eeg_is_that_of_the_same_trial(run):
@@ -71,6 +84,97 @@ def test_shuffled_eeg_is_that_of_another_training_trial_of_the_class(run):
     for trial, source in zip(trials, found, strict=True):
         assert source != trial
         assert run.labels[source] == run.labels[trial]
+
+
+def test_shuffled_eeg_keeps_the_baseline_of_its_own_trial(run):
+    """The numbers that the classifier is told are of the trial that the EEG came from."""
+    run.config.augmentation = "shuffled"
+    frames = Frames(run.store, run.device, waveform_baseline=False)
+    numbers = frames.numbers(run.split.trials("train"))
+    with paired_eeg(run, frames) as found:
+        partners = found.partners(3, numbers)
+        eeg = found.frames[partners].numpy()
+    trials = partners // run.store.n_frames
+    first = partners % run.store.n_frames == 0
+    np.testing.assert_array_equal(eeg[first, 0, 0], trials[first])  # as `echo` marks it
+    assert (trials != numbers // run.store.n_frames).all()
+    np.testing.assert_array_equal(partners % run.store.n_frames, numbers % run.store.n_frames)
+
+
+@pytest.mark.parametrize(("kind", "jitter"), [("real", 0.0), ("jitter", 0.5)])
+def test_equal_samples_are_the_same_real_frames(kind, jitter, run):
+    np.testing.assert_array_equal(paired(run, kind), run.store.eeg[run.split.trials("train")])
+    with paired_eeg(run, frames := Frames(run.store, run.device, False)) as found:
+        assert found.frames is frames
+        assert found.jitter == jitter
+
+
+@dataclass(frozen=True)
+class SomeRecipe:
+    """The values that additional people depend on."""
+
+    train_groups: int
+    more_groups: int
+    protocol: str = "subject"
+    fold: int = 1
+    fold_seed: int = 5
+    split_file: None = None
+    seed: int = 3
+
+
+def few_people(n_kept: int, n_more: int) -> SimpleNamespace:
+    """Return what additional people need of a run: 20 people of two trials, one of each class."""
+    subjects = [f"s{trial // 2:02d}" for trial in range(40)]
+    store = fake_store(n_trials=40, n_frames=3, subject=subjects)
+    labels = np.arange(40) % 2
+    config = SomeRecipe(n_kept, n_more)
+    split = with_few_groups(make_split(store, labels, "subject", 1, 5), store, labels, n_kept)
+    return SimpleNamespace(store=store, labels=labels, config=config, split=split)
+
+
+def test_additional_people_are_spare_ones_paired_by_class_and_drawn_anew_each_epoch():
+    run = few_people(4, 0)
+    split, n_frames = run.split, run.store.n_frames
+    partners = augmentation.additional_frames(run)
+    found = [partners(epoch, split.train) for epoch in (0, 1, 0)]
+    for some in found:
+        assert np.isin(some, split.spare).all()
+        np.testing.assert_array_equal(
+            run.labels[some // n_frames], run.labels[split.train // n_frames]
+        )
+    assert (found[0] != found[1]).any()
+    np.testing.assert_array_equal(found[0], found[2])
+    batch = split.train[[5, 0, 7]]
+    np.testing.assert_array_equal(partners(1, batch), found[1][[5, 0, 7]])
+
+
+def test_each_additional_frame_is_drawn_as_often_as_any_other_but_for_once():
+    run = few_people(6, 4)
+    names = group_names(run.store, "subject")[1]
+    full = make_split(run.store, run.labels, "subject", 1, 5)
+    more = with_few_groups(full, run.store, run.labels, 10)
+    added = set(names[more.trials("train")]) - set(names[run.split.trials("train")])
+    some = augmentation.additional_frames(run)(2, run.split.train)
+    # Those whom training on four more would add.
+    assert set(names[some // run.store.n_frames]) == added and len(added) == 4
+    _, counts = np.unique(some, return_counts=True)
+    assert len(counts) == 4 * 2 * run.store.n_frames and set(counts) == {1, 2}
+
+
+def test_more_people_than_there_are_is_refused():
+    with pytest.raises(UserError, match="--train-groups 4 leaves 8: give it a smaller") as error:
+        augmentation.additional_frames(few_people(4, 10))
+    assert "takes 10 groups" in one_line(error)
+    with pytest.raises(UserError, match="--train-groups 12 leaves 0"):
+        augmentation.additional_frames(few_people(12, 0))
+
+
+def test_only_what_is_generated_goes_on_from_a_generator():
+    kinds = ("generated", "none", "real", "jitter", "noise", "surrogate", "shuffled", "people")
+    assert [kind for kind in kinds if "gan" in augmentation.upstream(kind)] == [
+        "generated",
+        "shuffled",
+    ]
 
 
 def test_noise_has_the_mean_and_variance_of_its_trial_and_nothing_else(run):
@@ -109,8 +213,9 @@ def test_controls_are_the_same_every_time(run, kind):
 
 
 def test_no_augmentation_is_no_frames(run):
-    with paired_frames(run, None, echo, "none") as paired_eeg:
-        assert paired_eeg is None
+    run.config.augmentation = "none"
+    with paired_eeg(run, None) as found:
+        assert found is None
 
 
 def test_a_class_of_one_trial_is_its_own_other():

@@ -474,6 +474,6 @@ def test_a_damaged_state_is_known_before_anything_long(fold, little_store, tmp_p
         run_stage(*place, epochs=1)
     path = fold / "finetune" / "state.pt"
     path.write_bytes(path.read_bytes()[:-1])
-    monkeypatch.setattr(augmentation, "paired_frames", None)
+    monkeypatch.setattr(augmentation, "paired_eeg", None)
     with pytest.raises(UserError, match=r"finetune/state.pt is damaged.*begin anew with: python"):
         run_stage(*place, epochs=1)

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from de3dgan.data.frames import Frames, batches
 from de3dgan.data.scalers import fit_eeg_scaler
 from de3dgan.stages import classifier
+from de3dgan.stages.augmentation import PairedEEG
 from de3dgan.stages.classifier import FrameClassifier, paired_loss
 from de3dgan.training.device import Compute
 from models import SASTNet, SpectralSASTNet
@@ -94,10 +95,14 @@ class Linear:
     """Stands in for a classifier: scores and features that are known, and whose numbers it got."""
 
     def __init__(self):
-        self.numbers = []
+        self.numbers, self.jitters = [], []
 
-    def __call__(self, eeg, numbers):
+    net = torch.nn.BatchNorm1d(3)
+
+    def __call__(self, eeg, numbers, jitter=0.0):
         self.numbers.append(numbers)
+        self.jitters.append(jitter)
+        self.net(eeg.mean(-1))
         feature = eeg.mean(-1)
         return feature @ torch.tensor([[1.0, -1.0], [0.5, 0.2], [-0.3, 1.0]]), feature
 
@@ -108,12 +113,14 @@ def test_stage_3_minimises_what_its_weights_say(weights, store):
     generated = fake_store(n_trials=6, n_frames=4, seed=1)
     paired = Frames(generated, CPU, waveform_baseline=False)
     numbers, labels = np.array([3, 20, 8]), torch.tensor([0, 1, 1])
-    net = Linear()
-    terms = paired_loss(real, paired, net, *weights)(numbers, labels)
-    assert [n.tolist() for n in net.numbers] == [[3, 3, 20, 20, 8, 8]]
+    net, partners = Linear(), np.array([7, 16, 9])
+    pairs = PairedEEG(paired, lambda epoch, given: partners if epoch == 2 else given, jitter=0.5)
+    terms = paired_loss(real, pairs, net, *weights)(2, numbers, labels)
+    assert [n.tolist() for n in net.numbers] == [[3, 20, 8], [7, 16, 9]]
+    assert net.jitters == [0, 0.5]  # real frames are left alone
 
     (logits, features), (paired_logits, other) = (
-        Linear()(f[numbers], None) for f in (real, paired)
+        Linear()(f[given], None) for f, given in ((real, numbers), (paired, partners))
     )
     entropies = F.cross_entropy(logits, labels), F.cross_entropy(paired_logits, labels)
     distance = (features - other).square().mean()
@@ -125,11 +132,51 @@ def test_stage_3_minimises_what_its_weights_say(weights, store):
     torch.testing.assert_close(terms["feature_distance"], distance)
 
 
+@pytest.mark.parametrize("scale", [1.0, 100.0])
+def test_paired_eeg_does_not_change_what_real_frames_are_normalised_by(scale, store):
+    """However unlike real EEG it is, the network ends with the statistics of real frames."""
+    frames = Frames(store, CPU, waveform_baseline=False)
+    other = Frames(store, CPU, False, eeg=scale * store.eeg[::-1].copy())
+    numbers, labels = np.array([3, 20, 8]), torch.tensor([0, 1, 1])
+    statistics, entropies = [], []
+    for pairs in (None, PairedEEG(other)):
+        own = classifier_of("spectral", store)
+        own.net.train()
+        torch.manual_seed(0)
+        terms = paired_loss(frames, pairs, own, 1.0, 0.0)(0, numbers, labels)
+        entropies.append(terms["loss" if pairs is None else "cross_entropy"])
+        statistics.append((own.net.norm.running_mean, own.net.norm.running_var))
+        assert own.net.norm.momentum == 0.05
+    torch.testing.assert_close(*statistics, rtol=0, atol=0)
+    torch.testing.assert_close(*entropies, rtol=0, atol=0)
+    assert statistics[0][0].abs().max() > 0
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_jitter_is_noise_on_the_normalised_input_in_training(method, store, monkeypatch):
+    frames = Frames(store, CPU, waveform_baseline=False)
+    own, numbers, given = classifier_of(method, store), np.arange(24), []
+    forward = own.published_net.forward
+    monkeypatch.setattr(own.published_net, "forward", lambda x: given.append(x) or forward(x))
+
+    def difference(jitter: float, training: bool) -> torch.Tensor:
+        own.net.train(training)
+        for amount in (jitter, 0.0):
+            torch.manual_seed(0)
+            own(frames[numbers], numbers, amount)
+        return given[-2] - given[-1]
+
+    assert not difference(2.0, False).any()  # none in predicting
+    # Beside the noise of 1 that our network has already, with which it adds up to √(1 + 4).
+    wanted = 5**0.5 - 1 if method == "spectral" else 2
+    assert difference(2.0, True).std().item() == pytest.approx(wanted, rel=0.05)
+
+
 def test_without_paired_eeg_stage_3_goes_on_as_stage_2():
     store = fake_store()
     real = Frames(store, CPU, waveform_baseline=False)
     numbers, labels = np.array([3, 20, 8]), torch.tensor([0, 1, 1])
-    terms = paired_loss(real, None, Linear(), 1.0, 0.5)(numbers, labels)
+    terms = paired_loss(real, None, Linear(), 1.0, 0.5)(0, numbers, labels)
     assert set(terms) == {"loss"}
     wanted = F.cross_entropy(Linear()(real[numbers], None)[0], labels)
     torch.testing.assert_close(terms["loss"], wanted)

@@ -99,5 +99,13 @@ def test_values_that_cannot_be_meant_are_refused(changed, sentence):
     assert sentence in one_line(error)
 
 
+def test_additional_people_need_people_who_are_not_trained_on():
+    recipe = load_recipe(script_of("finetune"))
+    with pytest.raises(UserError, match="there are none without --train-groups") as error:
+        recipe(augmentation="people").check()
+    assert one_line(error)
+    recipe(augmentation="people", train_groups=4).check()
+
+
 def test_a_threshold_may_be_negative():
     load_recipe(script_of("classifier"))(threshold=-1.0).check()

@@ -182,7 +182,7 @@ def test_verdict_comes_first_and_sections_in_order(reported):
     assert places == sorted(places)
     assert "leaky" not in text.replace("marked as leaky", "")
     assert "Seeds 520 and 520 have 1 of 5 folds: the other groups are not tested." in text
-    assert f"Not run, or not finished, in any fold: {MODELS['finetune-noise']};" in text
+    assert f"Not run, or not finished, in any fold: {MODELS['finetune-real']};" in text
 
 
 def test_quality_and_certificate_are_those_of_the_stages(real_runs, reported):

@@ -438,22 +438,22 @@ def test_controls_of_stage_3_take_the_same_steps_in_folders_of_their_own(runs, s
     args = ["--data-dir", stores["published valence"], "--runs-dir", fold.parents[2]]
     args += ["--epochs", 1, *TINY_OF["published"]["finetune"]]
     before = contents(fold / "finetune")
-    for control in ("none", "noise", "surrogate", "shuffled"):
+    for control in ("none", "real", "jitter", "noise", "surrogate", "shuffled"):
         done = run_here(script_of("finetune"), *args, "--augmentation", control)
         assert done.returncode == 0, done.stderr
     assert contents(fold / "finetune") == before
     folders = [fold / "finetune", *sorted(fold.glob("finetune-*"))]
-    assert len(folders) == 5
+    assert len(folders) == 7
     history = [read_lines(folder / "metrics.jsonl") for folder in folders]
     assert {len(lines) for lines in history} == {1}
     losses = {
         folder.name: lines[-1]["loss"] for folder, lines in zip(folders, history, strict=True)
     }
-    assert len(set(losses.values())) == 5  # none is another one by a different name
+    assert len(set(losses.values())) == 7  # none is another one by a different name
     assert "feature_distance" not in history[[f.name for f in folders].index("finetune-none")][-1]
     assert len({read_result(folder)["split_fingerprint"] for folder in folders}) == 1
     table = describe(fold)
-    assert table.count("| control: fine-tuned with ") == 4
+    assert table.count("| control: fine-tuned with ") == 6
     for folder in folders[1:]:
         shutil.rmtree(folder)
 

@@ -31,7 +31,7 @@ import run  # noqa: E402
 import study  # noqa: E402
 
 PROFILES = ROOT / "workflow" / "profiles"
-AUGMENTATIONS = ("", "-none", "-noise", "-surrogate", "-shuffled")
+AUGMENTATIONS = ("", "-none", "-real", "-jitter", "-noise", "-surrogate", "-shuffled")
 FOLD = "folds520/seed1/valence/trial/fold0"
 #: A study that takes seconds per stage.
 SMALL = {

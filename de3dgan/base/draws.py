@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import torch
 from torch import Tensor
 
 #: Start, stop and total of this process's items of a shared batch; None if it has the whole batch.
@@ -45,3 +46,8 @@ def rows(draw: Callable[[int], Tensor], n_rows: int) -> Tensor:
     start, stop, total = _part
     per_item = n_rows // (stop - start)
     return draw(per_item * total)[per_item * start : per_item * stop]
+
+
+def normal_like(x: Tensor) -> Tensor:
+    """Return standard normal numbers, float32, in the shape of a batch of rows `x`."""
+    return rows(lambda n: torch.randn(n, *x.shape[1:], device=x.device), len(x))

@@ -102,6 +102,11 @@ class Recipe:
                 f"--class-names needs a name for each of the {self.n_classes} classes, and has "
                 f"{len(names)}."
             )
+        if getattr(self, "augmentation", None) == "people" and not self.train_groups:
+            raise UserError(
+                "--augmentation people takes groups that are not trained on, and there are none "
+                "without --train-groups: give it the number of groups to train on."
+            )
         if not re.fullmatch(r"\w[\w-]*", self.task):
             raise UserError(f"--task names a folder, and {self.task!r} is not letters and digits.")
         for name in ("seed", "fold_seed"):

@@ -131,8 +131,8 @@ def _verdict(study: Study, comparisons: Comparisons, incomparable: dict[str, str
             f"per one-second frame. {sentence(*comparisons[first])}"
         ]
     clauses = []
-    for pair in COMPARISONS[1:4]:
-        if pair in comparisons and pair[1] not in incomparable:
+    for pair in COMPARISONS[1:]:
+        if pair[1].startswith("finetune-") and pair in comparisons and pair[1] not in incomparable:
             comparison, p = comparisons[pair]
             words = {
                 "better": "better than",
@@ -162,18 +162,23 @@ def _verdict(study: Study, comparisons: Comparisons, incomparable: dict[str, str
 
 def _missing(study: Study) -> list[str]:
     """Say which stages no fold has finished."""
-    absent = [stage_name(stage) for stage in STAGES if not study.folds_with(stage)]
+    # Additional people are those that --train-groups leaves out.
+    settings = [fold.configs["classifier"]["settings"] for fold in study.every_fold()]
+    few = any(each.get("train_groups") for each in settings)
+    possible = [stage for stage in STAGES if few or stage != "finetune-people"]
+    absent = [stage_name(stage) for stage in possible if not study.folds_with(stage)]
     return [f"Not run, or not finished, in any fold: {'; '.join(absent)}."] if absent else []
 
 
 def _incomparable(study: Study) -> dict[str, str]:
     """Say which controls were fine-tuned in another way than stage 3, so that they are none."""
+    may_differ = {"augmentation", "jitter", "more_groups"}
     reasons = {}
     for fold in study.folds_with("finetune"):
         for model in fold.configs:
             if model.startswith("finetune-"):
                 ours, theirs = (fold.configs[m]["settings"] for m in ("finetune", model))
-                differing = differing_settings(ours, theirs, {"augmentation"})
+                differing = differing_settings(ours, theirs, may_differ)
                 if differing:
                     reasons[model] = (
                         f"Not comparable: {MODELS[model]} differs from stage 3 in "

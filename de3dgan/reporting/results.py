@@ -41,9 +41,12 @@ MODELS = {
     "classifier": "stage 2: SA-ST-Net on real EEG",
     "finetune": "stage 3: fine-tuned with generated EEG",
     "finetune-none": "control: fine-tuned with nothing",
+    "finetune-real": "control: fine-tuned with the same real EEG again",
+    "finetune-jitter": "control: fine-tuned with real EEG and noise on its maps",
     "finetune-noise": "control: fine-tuned with white noise",
     "finetune-surrogate": "control: fine-tuned with noise of the same DE",
     "finetune-shuffled": "control: fine-tuned with generated EEG of other trials",
+    "finetune-people": "control: fine-tuned with additional real people",
 }
 #: The stages of a fold, controls included, by their folders.
 STAGES = ("gan", *(model for model in MODELS if model not in baselines.NAMES))

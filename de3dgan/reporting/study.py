@@ -23,6 +23,8 @@ from de3dgan.reporting.results import MODELS, Fold, Predictions, read_fold
 #: generated EEG rests on.
 COMPARISONS = (
     ("finetune", "finetune-none"),
+    ("finetune", "finetune-real"),
+    ("finetune", "finetune-jitter"),
     ("finetune", "finetune-noise"),
     ("finetune", "finetune-surrogate"),
     ("finetune", "finetune-shuffled"),

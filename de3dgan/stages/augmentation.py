@@ -1,15 +1,21 @@
-"""The EEG that stage 3 pairs with real EEG: generated EEG, or a control that it has to beat.
+"""The EEG that stage 3 pairs with real frames: generated EEG, or a control that it has to beat.
 
 =============  ==================================================================================
 generated      EEG generated from the trial's own DE
 none           nothing: the classifier goes on with real EEG alone
+real           the same real frames again, each with its own dropout and its own noise on the maps
+jitter         the same real frames again, with additional noise on the network's input
 noise          white noise with the trial's mean and variance in every channel
 surrogate      noise with the trial's DE in every half-second: what needs no learning
-shuffled       generated EEG, but from the DE of another training trial of the same class
+shuffled       generated EEG, but that of another training trial of the class, with its baseline
+people         real frames of groups that are not trained on: what there is to gain
 =============  ==================================================================================
 
-A gain of *generated* over *none* is that of augmentation; over *noise* and *surrogate*, that of a
-learned generator; over *shuffled*, that of matching each trial with its own EEG.
+A gain of *generated* over *none* is that of augmentation; over *real*, that of more than as many
+samples; over *jitter*, that of more than blurring; over *noise* and *surrogate*, that of a learned
+generator; over *shuffled*, that of matching each trial with its own EEG (where a term of the loss
+compares the two; else *shuffled* differs by chance alone, and shows how much chance does).
+*people* is the positive control: where it gains nothing, no augmentation can be shown to.
 """
 
 from __future__ import annotations
@@ -17,13 +23,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
+from de3dgan.base.errors import UserError
 from de3dgan.base.files import write_errors
 from de3dgan.base.seeds import derived_rng
 from de3dgan.data.frames import Frames, chunks
 from de3dgan.data.memory_maps import open_array
+from de3dgan.data.splits import group_names, split_of
 from de3dgan.eeg.noise import matched_noise
 from de3dgan.stages.generation import TrainedGenerator
 from de3dgan.training import distributed
@@ -33,34 +43,89 @@ from de3dgan.training.run import Run
 _BATCH = 16
 
 
-@contextmanager
-def paired_frames(
-    run: Run, frames: Frames, generator: TrainedGenerator, kind: str
-) -> Iterator[Frames | None]:
-    """Generate the EEG paired with each training trial, once, and give its frames.
+#: From an epoch and numbers of real frames to the numbers of the frames that are paired with them.
+Partners = Callable[[int, np.ndarray], np.ndarray]
 
-    It lies in a temporary file of the run directory until the block ends, and is read by memory
-    map, so that memory does not grow with the number of trials. The file has a row for each trial
-    of the store; rows of trials that are not trained on are holes.
+
+@dataclass(frozen=True)
+class PairedEEG:
+    """What is set beside the real frames of a batch.
+
+    Attributes
+    ----------
+    frames : Frames
+        The EEG.
+    partners : callable
+        Returns, given an epoch and numbers of real frames, the numbers of the frames paired with
+        them. They are of the same classes, and their baselines are those of these numbers.
+    jitter : float
+        Standard deviation of noise to add to them once they are normalised.
+    """
+
+    frames: Frames
+    partners: Partners = lambda epoch, numbers: numbers
+    jitter: float = 0.0
+
+
+def upstream(kind: str) -> tuple[str, ...]:
+    """Return the stages that fine-tuning with a kind of EEG goes on from."""
+    return ("gan", "classifier") if kind in ("generated", "shuffled") else ("classifier",)
+
+
+@contextmanager
+def paired_eeg(run: Run, frames: Frames) -> Iterator[PairedEEG | None]:
+    """Give the EEG that is paired with training frames.
+
+    What has to be made is made once. It lies in a temporary file of the run directory until the
+    block ends, and is read by memory map, so that memory does not grow with the number of trials.
+
+    Parameters
+    ----------
+    run : Run
+        A fine-tuning run. Its config says which of the table above it is; of "none", None is given.
+    frames : Frames
+        Its real EEG.
+
+    Raises
+    ------
+    UserError
+        If additional people are asked for, and there are none.
+    """
+    kind = run.config.augmentation
+    if kind == "none":
+        yield None
+    elif kind == "real":
+        yield PairedEEG(frames)
+    elif kind == "jitter":
+        yield PairedEEG(frames, jitter=run.config.jitter)
+    elif kind == "people":
+        yield PairedEEG(frames, additional_frames(run))
+    else:
+        with _in_file(run, _made(run, frames)) as eeg:
+            yield PairedEEG(eeg, _shuffled(run)) if kind == "shuffled" else PairedEEG(eeg)
+
+
+@contextmanager
+def _in_file(run: Run, make: Callable[[np.ndarray], np.ndarray]) -> Iterator[Frames]:
+    """Make the EEG of all training trials, and give its frames.
 
     Parameters
     ----------
     run : Run
         A fine-tuning run.
-    frames : Frames
-        Its real EEG.
-    generator : TrainedGenerator
-        The generator of the same split.
-    kind : str
-        One of the table above; None is given for "none".
+    make : callable
+        From trials to their EEG, (n_trials, n_chans, n_times) in µV.
+
+    Notes
+    -----
+    The file has a row for each trial of the store; those of trials that are not trained on are
+    holes.
     """
-    if kind == "none":
-        yield None
-        return
-    generate = _generate_function(run, frames, generator, kind)
     path = run.dir / ".augmentation.npy.tmp"
     trials = run.split.trials("train")
-    run.log(f"Generating the EEG paired with {len(trials)} training trials ({kind}).")
+    run.log(
+        f"Making the EEG paired with {len(trials)} training trials ({run.config.augmentation})."
+    )
     try:
         shape = run.store.eeg.shape
         n_bytes = 4 * math.prod(shape[1:])  # of a trial
@@ -78,7 +143,7 @@ def paired_frames(
                 for rows in list(chunks(trials, _BATCH))[
                     distributed.rank() :: distributed.world_size()
                 ]:
-                    for row, eeg in zip(rows.tolist(), generate(rows), strict=True):
+                    for row, eeg in zip(rows.tolist(), make(rows), strict=True):
                         file.seek(start + n_bytes * row)
                         file.write(np.ascontiguousarray(eeg, "<f4").data)
             distributed.barrier()
@@ -111,21 +176,75 @@ def other_of_same_class(
     return other
 
 
-def _generate_function(
-    run: Run, frames: Frames, generator: TrainedGenerator, kind: str
-) -> Callable[[np.ndarray], np.ndarray]:
-    """Return what maps trials to their paired EEG, (n_trials, n_chans, n_times) in µV."""
-    seed = run.config.seed
-    if kind == "shuffled":
-        rng = derived_rng(seed, 0, "shuffled trials")
-        other = other_of_same_class(run.split.trials("train"), run.labels, rng)
+def additional_frames(run: Run) -> Partners:
+    """Return what pairs training frames with real frames of groups that are not trained on.
 
-    def generate(trials: np.ndarray) -> np.ndarray:
-        if kind == "generated":
+    They are those groups that training on `more_groups` more would add. Each frame gets one of its
+    own class; in each epoch they are drawn anew, each as often as any other, but for once.
+
+    Raises
+    ------
+    UserError
+        If there are not as many groups, or if they lack a class.
+    """
+    split, labels, config = run.split, run.labels, run.config
+    _, names = group_names(run.store, split.protocol)
+    n_spare, n_more = len(set(names[split.trials("spare")])), config.more_groups
+    if not n_spare or n_more > n_spare:
+        raise UserError(
+            f"--augmentation people takes {n_more or 'the'} groups that --train-groups leaves out, "
+            f"and --train-groups {config.train_groups} leaves {n_spare}: give it a smaller number."
+        )
+    spare = split.spare
+    if n_more:
+        more = split_of(
+            replace(config, train_groups=config.train_groups + n_more), run.store, labels
+        )
+        spare = np.setdiff1d(more.train, split.train)
+    of_train, of_spare = (labels[part // split.n_frames] for part in (split.train, spare))
+    missing = set(of_train.tolist()) - set(of_spare.tolist())
+    if missing:
+        raise UserError(
+            f"The groups that --augmentation people adds have no trial of class {min(missing)}: "
+            "give a larger --more-groups."
+        )
+
+    @lru_cache(maxsize=1)
+    def partner_of(epoch: int) -> np.ndarray:
+        rng = derived_rng(config.seed, epoch, "additional people")
+        partner = np.full(run.store.n_trials * split.n_frames, -1)
+        for label in np.unique(of_train):
+            wanted, there = split.train[of_train == label], spare[of_spare == label]
+            rounds = [rng.permutation(there) for _ in range(-(-len(wanted) // len(there)))]
+            partner[wanted] = rng.permutation(np.concatenate(rounds)[: len(wanted)])
+        return partner
+
+    return lambda epoch, numbers: partner_of(epoch)[numbers]
+
+
+def _shuffled(run: Run) -> Partners:
+    """Return what pairs frames with those of another trial of the class, at the same second."""
+    rng = derived_rng(run.config.seed, 0, "shuffled trials")
+    other = np.arange(run.store.n_trials)
+    for trial, partner in other_of_same_class(run.split.trials("train"), run.labels, rng).items():
+        other[trial] = partner
+
+    def partners(_: int, numbers: np.ndarray) -> np.ndarray:
+        trials, seconds = np.divmod(numbers, run.split.n_frames)
+        return other[trials] * run.split.n_frames + seconds
+
+    return partners
+
+
+def _made(run: Run, frames: Frames) -> Callable[[np.ndarray], np.ndarray]:
+    """Return what maps trials to EEG made in their place, (n_trials, n_chans, n_times) in µV."""
+    kind, seed = run.config.augmentation, run.config.seed
+    if "gan" in run.upstream:
+        generator = TrainedGenerator.from_content(run.upstream["gan"], run.compute)
+
+    def make(trials: np.ndarray) -> np.ndarray:
+        if kind in ("generated", "shuffled"):
             return generator(run.store.absolute_de(trials), trials)
-        if kind == "shuffled":
-            others = np.array([other[trial] for trial in trials.tolist()])
-            return generator(run.store.absolute_de(others), others)
         if kind == "surrogate":
             de = run.store.absolute_de(trials)
             return matched_noise(de, trials, seed, "surrogate of a trial")
@@ -134,4 +253,4 @@ def _generate_function(
         mean, std = real.mean(-1, keepdims=True), real.std(-1, keepdims=True)
         return mean + std * np.stack([rng.standard_normal(real.shape[1:]) for rng in rngs])
 
-    return generate
+    return make

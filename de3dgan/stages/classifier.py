@@ -5,21 +5,25 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from copy import copy
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
+from de3dgan.base import draws
 from de3dgan.base.files import write_csv
 from de3dgan.data.frames import Frames, chunks
 from de3dgan.data.store import Store
 from de3dgan.eeg.scaling import RobustScaler
 from de3dgan.evaluation import baselines, metrics
 from de3dgan.evaluation.leakage import certify
+from de3dgan.stages.augmentation import PairedEEG
 from de3dgan.training import checkpoints, distributed, loop
 from de3dgan.training.device import Compute
 from de3dgan.training.ema import EMA
@@ -31,8 +35,9 @@ _EVALUATION_BATCH = 512
 #: Baselines whose power is computed at a time.
 _BASELINE_BATCH = 64
 
-#: Returns the loss terms of a batch of frame numbers and labels; the first is minimised.
-BatchLoss = Callable[[np.ndarray, Tensor], dict[str, Tensor]]
+#: Returns the loss terms of a batch, given the epoch, frame numbers and labels; the first is
+#: minimised.
+BatchLoss = Callable[[int, np.ndarray, Tensor], dict[str, Tensor]]
 
 
 class FrameClassifier(ABC):
@@ -60,7 +65,9 @@ class FrameClassifier(ABC):
         self.net, self.store, self.compute, self.scaler = net, store, compute, scaler
 
     @abstractmethod
-    def __call__(self, eeg: Tensor, numbers: np.ndarray) -> tuple[Tensor, Tensor]:
+    def __call__(
+        self, eeg: Tensor, numbers: np.ndarray, jitter: float = 0.0
+    ) -> tuple[Tensor, Tensor]:
         """Return the scores and features of frames.
 
         Parameters
@@ -69,6 +76,9 @@ class FrameClassifier(ABC):
             In µV.
         numbers : array of int, (N,)
             Their numbers in the store, or those of the frames that they stand for.
+        jitter : float
+            Standard deviation of noise that is added, in training, to what the network is given,
+            once that is normalised.
 
         Returns
         -------
@@ -117,10 +127,12 @@ class SpectralClassifier(FrameClassifier):
             levels = [net.level(eeg.to(self.compute.device)) for eeg in baselines]
         self.baseline = torch.cat(levels).clone()
 
-    def __call__(self, eeg: Tensor, numbers: np.ndarray) -> tuple[Tensor, Tensor]:
+    def __call__(
+        self, eeg: Tensor, numbers: np.ndarray, jitter: float = 0.0
+    ) -> tuple[Tensor, Tensor]:
         """Return scores and features of frames and their baselines."""
         trials = self.compute.to_device(numbers // self.store.n_frames)
-        return self.net(eeg, self.baseline[self.baseline_index[trials]])
+        return self.net(eeg, self.baseline[self.baseline_index[trials]], jitter)
 
     @property
     def published_net(self) -> SASTNet:
@@ -131,9 +143,14 @@ class SpectralClassifier(FrameClassifier):
 class PublishedClassifier(FrameClassifier):
     """The paper's network: it is given normalised samples."""
 
-    def __call__(self, eeg: Tensor, numbers: np.ndarray) -> tuple[Tensor, Tensor]:
+    def __call__(
+        self, eeg: Tensor, numbers: np.ndarray, jitter: float = 0.0
+    ) -> tuple[Tensor, Tensor]:
         """Return scores and features of normalised frames."""
-        return self.net(self.scaler.normalise(eeg))
+        samples = self.scaler.normalise(eeg)
+        if jitter and self.net.training:
+            samples = samples + jitter * draws.normal_like(samples)
+        return self.net(samples)
 
     @property
     def published_net(self) -> SASTNet:
@@ -182,9 +199,9 @@ def train(
     averaged = classifier.with_net(ema.module)
     classifier.compile(run.log)
 
-    def train_step(_: int, numbers: np.ndarray) -> dict[str, Tensor]:
+    def train_step(epoch: int, numbers: np.ndarray) -> dict[str, Tensor]:
         with run.compute.autocast():
-            terms = batch_loss(numbers, device_labels[run.compute.to_device(numbers)])
+            terms = batch_loss(epoch, numbers, device_labels[run.compute.to_device(numbers)])
         loop.step(optimiser, terms["loss"], len(numbers))
         ema.update(classifier.net)
         return terms
@@ -222,7 +239,7 @@ def train(
 def cross_entropy(frames: Frames, classifier: FrameClassifier) -> BatchLoss:
     """Return stage 2's loss: cross entropy of real frames."""
 
-    def batch_loss(numbers: np.ndarray, labels: Tensor) -> dict[str, Tensor]:
+    def batch_loss(_: int, numbers: np.ndarray, labels: Tensor) -> dict[str, Tensor]:
         logits, _ = classifier(frames[numbers], numbers)
         return {"loss": F.cross_entropy(logits.float(), labels)}
 
@@ -231,7 +248,7 @@ def cross_entropy(frames: Frames, classifier: FrameClassifier) -> BatchLoss:
 
 def paired_loss(
     frames: Frames,
-    paired_eeg: Frames | None,
+    paired: PairedEEG | None,
     classifier: FrameClassifier,
     label_weight: float,
     consistency_weight: float,
@@ -242,7 +259,7 @@ def paired_loss(
     ----------
     frames : Frames
         Real EEG.
-    paired_eeg : Frames or None
+    paired : PairedEEG or None
         The EEG paired with it, which has the same labels. Without it this is `cross_entropy`.
     classifier : FrameClassifier
         What is trained.
@@ -250,17 +267,23 @@ def paired_loss(
         Weight of the cross entropy of paired frames, where that of real frames has 1.
     consistency_weight : float
         Weight of the distance between the features of real and paired frames.
+
+    Notes
+    -----
+    Batch norms normalise the paired half of a batch apart, by its own statistics; the running ones,
+    which are used on new people, are of the real half alone (the auxiliary batch norm of Xie et al.
+    2020, Adversarial Examples Improve Image Recognition, CVPR, with the statistics of the moment).
+    So no paired EEG, white noise least of all, changes what real frames look like to the network.
     """
-    if paired_eeg is None:
+    if paired is None:
         return cross_entropy(frames, classifier)
 
-    def batch_loss(numbers: np.ndarray, labels: Tensor) -> dict[str, Tensor]:
-        # Side by side, so that a process that has a share of the frames has that of the rows.
-        both = torch.stack([frames[numbers], paired_eeg[numbers]], dim=1).flatten(0, 1)
-        logits, features = (
-            x.unflatten(0, (-1, 2)).transpose(0, 1).flatten(0, 1)
-            for x in classifier(both, np.repeat(numbers, 2))
-        )
+    def batch_loss(epoch: int, numbers: np.ndarray, labels: Tensor) -> dict[str, Tensor]:
+        partners = paired.partners(epoch, numbers)
+        real = classifier(frames[numbers], numbers)
+        with _running_statistics_kept(classifier.net):
+            other = classifier(paired.frames[partners], partners, paired.jitter)
+        logits, features = (torch.cat(both) for both in zip(real, other, strict=True))
         entropy, distance = consistency_loss(logits, features, labels)
         terms = {"cross_entropy": entropy, "feature_distance": distance}
         if label_weight:
@@ -270,6 +293,20 @@ def paired_loss(
         return {"loss": entropy + consistency_weight * distance, **terms}
 
     return batch_loss
+
+
+@contextmanager
+def _running_statistics_kept(net: nn.Module) -> Iterator[None]:
+    """Have batch norms normalise in the block as ever, but keep their running statistics."""
+    norms = [module for module in net.modules() if isinstance(module, _BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
 
 
 def predict(classifier: FrameClassifier, frames: Frames, numbers: np.ndarray) -> np.ndarray:
