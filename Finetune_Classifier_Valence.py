@@ -49,7 +49,7 @@ class Config(Recipe):
     augmentation: Literal[
         *("generated", "none", "real", "jitter", "noise", "surrogate", "shuffled", "people")
     ] = "generated"
-    jitter: float = 1.0  # of "jitter": standard deviation of noise on the normalised input
+    jitter: float = 0.8  # of "jitter": noise on normalised input, as far as generated EEG is
     more_groups: int = 0  # of "people": how many that --train-groups leaves out; 0: all of them
     label_weight: float = 1.0  # weight of its cross entropy, that of real EEG being 1
     consistency_weight: float = 0.0  # weight of the features' distance

@@ -136,7 +136,7 @@ def estimate(
     """
     _check_same_groups(seeds)
     n_groups = len(seeds[0].groups)
-    weights = _bootstrap_weights(n_groups, n_draws)
+    weights = bootstrap_weights(n_groups, n_draws)
     once = [clusters.metrics(np.ones((1, n_groups))) for clusters in seeds]
     drawn = [clusters.metrics(weights) for clusters in seeds]
     out = {}
@@ -212,7 +212,7 @@ def compare(
         )
 
     once = per_seed(np.ones((1, n_groups)))[:, 0].tolist()
-    drawn = per_seed(_bootstrap_weights(n_groups, n_draws)).mean(0)
+    drawn = per_seed(bootstrap_weights(n_groups, n_draws)).mean(0)
     difference, error = _estimate(once, drawn, n_groups, pooled_folds)
     if metric == "ece":
         p = _t_test(difference.value, error, n_groups)
@@ -295,11 +295,23 @@ def _check_same_groups(sets: Sequence[Clusters]) -> None:
             raise ValueError("the sets of predictions are not of the same labels")
 
 
-def _bootstrap_weights(n_groups: int, n_draws: int) -> np.ndarray:
+def bootstrap_weights(n_groups: int, n_draws: int) -> np.ndarray:
     """Return how often each group is drawn, (n_draws, n_groups)."""
     drawn = np.random.default_rng(0).integers(n_groups, size=(n_draws, n_groups))
     cell = np.arange(n_draws)[:, None] * n_groups + drawn
     return np.bincount(cell.ravel(), minlength=n_draws * n_groups).reshape(n_draws, n_groups)
+
+
+def interval_tail(n_groups: int, pooled_folds: bool) -> float:
+    """Return the share of bootstrap draws that lie below a 95 % interval, see `estimate`."""
+    return float(
+        stats.norm.cdf(_expansion(n_groups, pooled_folds) * stats.t.ppf(_LEVEL / 2, n_groups - 1))
+    )
+
+
+def _expansion(n_groups: int, pooled_folds: bool) -> float:
+    """Return how much wider intervals are than draws of groups say."""
+    return math.sqrt(n_groups / (n_groups - 1)) * (_POOLED_FOLDS if pooled_folds else 1)
 
 
 def _estimate(
@@ -310,8 +322,8 @@ def _estimate(
     defined = draws[~np.isnan(draws)]
     if n_groups < 2 or 2 * len(defined) < len(draws):
         return Estimate(value, math.nan, math.nan, tuple(per_seed)), math.nan
-    expansion = math.sqrt(n_groups / (n_groups - 1)) * (_POOLED_FOLDS if pooled_folds else 1)
-    tail = stats.norm.cdf(expansion * stats.t.ppf(_LEVEL / 2, n_groups - 1))
+    expansion = _expansion(n_groups, pooled_folds)
+    tail = interval_tail(n_groups, pooled_folds)
     low, high = np.quantile(defined, [tail, 1 - tail])
     return (
         Estimate(value, float(low), float(high), tuple(per_seed)),
