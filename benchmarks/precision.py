@@ -20,12 +20,11 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.documents import fill_table, interval
-from benchmarks.training_size import pooled
 from de3dgan.base.cli import command_line
 from de3dgan.base.paths import from_root
 from de3dgan.base.recipe import SCRIPTS, find_scripts, load_recipe, load_script
 from de3dgan.evaluation.statistics import Clusters, compare, estimate
-from de3dgan.reporting.results import read_fold
+from de3dgan.reporting.results import Predictions, read_fold
 
 ARMS = {
     "fp32": {"precision": "fp32"},
@@ -88,7 +87,8 @@ def clusters(config: Config, arm: str) -> list[Clusters]:
     found = []
     for seed in config.seeds:
         dirs = (stage_dir(config, arm, "classifier", seed, fold).parent for fold in config.folds)
-        found.append(pooled([read_fold(path).predictions["classifier"] for path in dirs]))
+        each = [read_fold(path).predictions["classifier"] for path in dirs]
+        found.append(Clusters.of(*Predictions.pooled(each).in_unit("frame")))
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from types import SimpleNamespace
 
@@ -10,15 +11,25 @@ import pytest
 import torch
 
 from de3dgan.base.errors import UserError
+from de3dgan.base.recipe import load_recipe
 from de3dgan.data.frames import Frames
 from de3dgan.data.ledger import Ledger
 from de3dgan.data.opening import open_store
-from de3dgan.data.splits import Split, group_names, make_split, with_few_groups
+from de3dgan.data.splits import (
+    Split,
+    class_labels,
+    group_names,
+    make_split,
+    split_of,
+    with_few_groups,
+)
 from de3dgan.eeg.de import differential_entropy
 from de3dgan.eeg.noise import de_matched_noise
 from de3dgan.stages import augmentation
 from de3dgan.stages.augmentation import other_of_same_class, paired_eeg
-from tests.helpers import fake_store, one_line
+from de3dgan.training import checkpoints
+from tests.conftest import run_stage, script_of
+from tests.helpers import FOLD, fake_store, one_line
 
 
 @pytest.fixture
@@ -221,3 +232,34 @@ def test_no_augmentation_is_no_frames(run):
 def test_a_class_of_one_trial_is_its_own_other():
     rng = np.random.default_rng(0)
     assert other_of_same_class(np.array([4, 7]), np.array([0] * 7 + [1]), rng) == {4: 4, 7: 7}
+
+
+def test_additional_people_are_seen_by_the_classifier_and_need_no_generator(
+    little_store, tmp_path, no_figures
+):
+    """From the scripts to the certificate, in whose record they stand."""
+    few = {"train_groups": 8, "epochs": 1}
+    run_stage("classifier", little_store, tmp_path, **few)
+    fold = tmp_path / FOLD
+    seen = {}
+    for kind in ("none", "people"):
+        run_stage("finetune", little_store, tmp_path, **few, augmentation=kind)
+        folder = fold / f"finetune-{kind}"
+        assert json.loads((folder / "leakage.json").read_text())["leaky"] is False
+        content = checkpoints.load(folder / "model.pt", "")
+        seen[kind] = set(np.flatnonzero(content["seen"]["classifier"]).tolist())
+    assert list(content["upstream"]) == ["classifier"]
+    store = open_store(little_store)
+    recipe = load_recipe(script_of("finetune"))(**few)
+    labels = class_labels(store, recipe.ratings, recipe.threshold)
+    split = split_of(recipe, store, labels)
+    assert seen["none"] == set(split.train.tolist())
+    # There may be more spare frames than training frames to pair them with, in one epoch.
+    assert seen["none"] < seen["people"] <= seen["none"] | set(split.spare.tolist())
+    assert len(seen["people"] - seen["none"]) >= min(len(split.train), len(split.spare)) - 64
+
+
+def test_people_are_not_taken_from_those_who_are_trained_on(little_store, tmp_path, no_figures):
+    with pytest.raises(UserError, match="none without --train-groups"):
+        run_stage("finetune", little_store, tmp_path, augmentation="people")
+    assert not any(tmp_path.iterdir())
