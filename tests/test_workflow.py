@@ -375,6 +375,7 @@ def test_make_study_ends_with_the_sentence_about_a_mistake_in_the_settings():
         ({"method": "ours"}, 'no method "ours": choose from published, spectral'),
         ({"device": "tpu"}, 'no device "tpu"'),
         ({"augmentations": "mixup"}, 'no augmentation "mixup"'),
+        ({"augmentations": "none people"}, "give --train-groups in gan_flags"),
         ({"gan_epochs": 0}, "gan_epochs must be a whole number, 1 or more, and 0 is not"),
         ({"at_once": 0}, "at_once must be a whole number"),
         ({"source": "seed"}, 'no source "seed": choose from deap, eegmat'),

@@ -58,6 +58,12 @@ class Study:
         #: By stage: what its script is told beside the fold and the places.
         self.flags = {stage: self._flags(config, stage) for stage in SCRIPTS}
 
+        if "people" in self.augmentations and "--train-groups" not in self.flags["finetune"]:
+            raise UserError(
+                "The augmentation people takes people who are not trained on: give --train-groups "
+                "in gan_flags, classifier_flags and finetune_flags."
+            )
+
         self._source = config["source"]
         for source in self.sources:
             _one_of("source", source, sources.names())
