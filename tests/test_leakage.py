@@ -21,10 +21,9 @@ from de3dgan.data.frames import Frames
 from de3dgan.data.ledger import Ledger
 from de3dgan.data.opening import open_store
 from de3dgan.data.scalers import DE_SCALER, EEG_SCALER, fit_de_scaler, fit_eeg_scaler
-from de3dgan.data.splits import make_split
-from de3dgan.data.store import Store
-from de3dgan.evaluation import leakage
-from de3dgan.evaluation.leakage import certificate, probe
+from de3dgan.data.splits import Split, make_split
+from de3dgan.data.store import ARRAYS, Store
+from de3dgan.evaluation.leakage import certificate
 from de3dgan.reporting.summary import describe
 from de3dgan.stages import classifier, generators, published_generator, spectral_generator
 from de3dgan.stages import trials as trials_module
@@ -320,7 +319,7 @@ def test_a_checkpoint_is_not_believed_without_evidence(
     labels = (store.rating("valence") > 5).astype(int)
     split = make_split(store, labels, "trial", 0, 520)
     frames = Frames(store, torch.device("cpu"), waveform_baseline=False)
-    found = certificate(frames, split, labels, split.test, {stage: checkpoints.load(path, "")})
+    found = certificate(frames, split, split.test, {stage: checkpoints.load(path, "")})
     assert found["leaky"]
     assert len(found["reasons"]) == 1
     assert reason in found["reasons"][0]
@@ -339,60 +338,94 @@ def test_figures_of_a_leaky_run_say_so_in_name_heading_and_metadata(
         assert b"LEAKY" in title
 
 
-# --- the probe
+# --- copies
 
 
-def fingerprinted(store: Store, strength: float) -> Store:
-    """Add to the DE of each trial an offset of its own, which carries no class."""
-    offset = np.random.default_rng(1).normal(size=(store.n_trials, *store.baseline_de.shape[1:]))
-    return replace(store, de=store.de + strength * offset[:, :, None].astype(np.float32))
+def people(n: int, n_trials: int = 4, **columns: list) -> Store:
+    """Return a store of `n` people with `n_trials` trials of 12 s, and a baseline each."""
+    who, what = np.divmod(np.arange(n * n_trials), n_trials)
+    own = {"subject": [f"s{k:02d}" for k in who], "stimulus": [f"v{k}" for k in what]}
+    return fake_store(n * n_trials, 12, ("FP1", "CZ", "O2", "PZ"), **{**own, **columns})
 
 
-def study(seed: int = 0, strength: float = 1.0) -> tuple[Store, np.ndarray]:
-    """Return 8 people who saw the same 8 videos, half of them of either class for each."""
-    subject, stimulus = np.divmod(np.arange(64), 8)
-    columns = {"subject": [f"s{k}" for k in subject], "stimulus": [f"v{k}" for k in stimulus]}
-    store = fake_store(64, 8, ("FP1", "CZ", "O2", "PZ", "F3"), seed, **columns)
-    odd = np.random.default_rng(seed).permutation(np.arange(8) % 2)
-    return fingerprinted(store, strength), (odd[subject] + stimulus) % 2
+def certified(store: Store, protocol: str) -> tuple[dict, Split]:
+    """Return the certificate of a classifier that has seen what it may, and its split."""
+    labels = np.arange(store.n_trials) % 2
+    split = make_split(store, labels, protocol, 0, 520)
+    frames = Frames(store, CPU, waveform_baseline=False)
+    for artefact, numbers in (("classifier", split.train), ("chosen epoch", split.val)):
+        with frames.ledger.reading_for(artefact):
+            frames[numbers]
+    content = {"stage": "classifier", "module": "", "seen": frames.ledger.content()}
+    return certificate(frames, split, split.test, {"classifier": content}), split
 
 
-def test_the_probe_finds_trials_that_are_known_again():
-    store, labels = study()
-    found = probe(store, make_split(store, labels, "random-frame", 0, 520), labels)
-    assert found["n_permutations"] >= 20
-    assert found["low"] > 0.6
-    assert not found["covers_chance"]
+def test_copies_of_people_under_new_names_are_found_and_named(tmp_path):
+    path = write_store(tmp_path / "store", 10)
+    n = 20  # the trials of five people, and again those of five
+    for name in ARRAYS:
+        array = np.load(path / f"{name}.npy")
+        array[n:] = array[:n]
+        np.save(path / f"{name}.npy", array)
+    folder = run_once("classifier", path, tmp_path, protocol="subject")
+    found, _ = read(folder)
+    assert found["leaky"] and not overlaps(found)
+    subjects = open_store(path).columns["subject"]
+    trials = {trial for trials in found["test_groups"].values() for trial in trials}
+    trials = {trial for trial in trials if (trial + n) % 40 not in trials}
+    by_recording = {"trial": set(), "baseline": set()}
+    for copy in found["copies"]:
+        by_recording[copy["recording"]].add(copy["tested"])
+        assert copy["seen"] == (copy["tested"] + n) % 40
+        assert (copy["correlation"], copy["shift"]) == (1, 0)
+        assert copy["tested_subject"] == subjects[copy["tested"]]
+        assert copy["seen_subject"] == subjects[copy["seen"]]
+    assert by_recording == {"trial": trials, "baseline": trials}
+    assert len(found["reasons"]) == 2 * len(trials) // 4
+    for trial in trials:
+        tested, seen = subjects[trial], subjects[(trial + n) % 40]
+        reason = f"Of {tested} 4 trials tested on are copies of what was seen of {seen}: "
+        assert any(reason in text for text in found["reasons"])
 
 
-def test_the_probe_finds_a_single_trial_on_both_sides():
-    store, labels = study(strength=5.0)
-    split = make_split(store, labels, "trial", 0, 520)
-    both = split.trials("test")
-    leaky = replace(split, train=np.union1d(split.train, both[:, None] * 8 + np.arange(4)))
-    assert probe(store, split, labels)["covers_chance"]
-    assert not probe(store, leaky, labels)["covers_chance"]
+@pytest.mark.parametrize("protocol", ["trial", "subject"])
+def test_a_near_copy_in_another_trial_is_found(protocol):
+    """It comes a second later, half as loud, and the other way round."""
+    store = people(10)
+    honest, split = certified(store, protocol)
+    assert not honest["leaky"] and honest["copies"] == []
+    tested, seen = split.trials("test")[1], split.trials("val")[0]
+    store.eeg[tested, :, 128:] = -0.5 * store.eeg[seen, :, :-128]
+    found, _ = certified(store, protocol)
+    assert found["leaky"] and len(found["reasons"]) == 1
+    (copy,) = found["copies"]
+    assert (copy["tested"], copy["seen"], copy["recording"]) == (tested, seen, "trial")
+    assert copy["correlation"] < -0.9
+    assert (copy["shift"], copy["seconds"]) == (-1, 11)
 
 
-@pytest.mark.parametrize("protocol", ["trial", "video", "subject"])
-def test_the_probe_seldom_suspects_an_honest_split(protocol, monkeypatch):
-    """Its interval being one of 99.9 %; with an effect or without."""
-    monkeypatch.setattr(leakage, "N_PERMUTATIONS", 24)
-    suspected = 0
-    for seed in range(12):
-        store, labels = study(seed)
-        effect = np.float32(seed % 2) * (labels[:, None, None, None] - np.float32(0.5))
-        store = replace(store, de=store.de + effect)
-        found = probe(store, make_split(store, labels, protocol, seed % 5, seed), labels)
-        assert found["low"] <= found["balanced_accuracy"] <= found["high"]
-        suspected += not found["covers_chance"]
-    assert suspected <= 1
+def test_new_people_have_new_baselines_and_the_same_people_may_share_theirs():
+    shared = people(10, baseline=np.arange(40) // 4)
+    shared.columns["stimulus"] = [f"v{k // 2 % 10}" for k in range(40)]
+    for protocol in ("trial", "video", "subject"):
+        assert not certified(shared, protocol)[0]["leaky"]
+    _, split = certified(shared, "subject")
+    ours, theirs = (shared.baseline_index[split.trials(part)[0]] for part in ("test", "train"))
+    shared.baseline[ours] = 2 * shared.baseline[theirs]
+    found, _ = certified(shared, "subject")
+    assert [copy["recording"] for copy in found["copies"]] == ["baseline"]
+    assert (found["copies"][0]["tested"], found["copies"][0]["seen"]) == (ours, theirs)
+    assert f"baseline {ours} is baseline {theirs}" in found["reasons"][0]
 
 
-def test_the_probe_of_four_classes_has_its_own_chance():
-    store, _ = study()
-    labels = np.arange(64) % 4
-    assert probe(store, make_split(store, labels, "trial", 0, 1), labels)["chance"] == 0.25
+def test_pieces_of_a_recording_that_share_a_rating_are_never_parted():
+    pieces = people(10, 8, stimulus=[f"v{k % 8 // 2}" for k in range(80)])
+    found, split = certified(pieces, "trial")
+    assert not found["leaky"]
+    assert all(len(trials) == 2 for trials in found["test_groups"].values())
+    rated = list(zip(pieces.columns["subject"], pieces.columns["stimulus"], strict=True))
+    parts = [{rated[trial] for trial in split.trials(part)} for part in ("train", "val", "test")]
+    assert sum(map(len, parts)) == len(set(rated)) == 40
 
 
 # --- the ledger
@@ -411,8 +444,7 @@ def test_the_certificate_looks_groups_up_in_the_store_not_in_the_split():
         frames[split.train]
     content = {"stage": "gan", "module": "Generator", "seen": frames.ledger.content()}
     content |= {name: vars(scaler) for name, scaler in scalers.items()}
-    labels = np.array([0, 1, 0, 1, 0, 1])
-    found = certificate(frames, split, labels, split.test, {"gan": content})
+    found = certificate(frames, split, split.test, {"gan": content})
     assert found["test_groups"] == {"c": [4]}
     assert [set(groups) for groups in overlaps(found).values()] == 5 * [{"c"}]
 

@@ -172,7 +172,7 @@ def test_verdict_comes_first_and_sections_in_order(reported):
         "Per one-second frame:",
         "Per trial, whose prediction",
         "Balanced accuracy per frame of the first model",
-        "Probe: balanced accuracy",
+        "copies of one that was seen: none",
         "EEG generated from the DE of test trials",
         "Four seconds of real and of generated EEG",
         "All settings.",
@@ -418,7 +418,7 @@ def test_leaky_runs_are_marked_everywhere(little_store, tmp_path, undrawn):
         tmp_path / "out" / "tables" / "valence-random-frame-models-per-frame-leaky.tex"
     ).read_text()
     assert tex.count(r"\textbf{(leaky)}") == 6
-    assert "does NOT cover chance" in page.text
+    assert "groups (trial) tested on." in page.text
 
 
 def test_only_what_is_leaky_is_marked(finished_runs, tmp_path, undrawn):

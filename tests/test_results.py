@@ -213,7 +213,7 @@ WRONG = [
     ("finetune/config.json", "settings", 3, "settings is 3"),
     ("finetune/config.json", "environment", ["torch"], "environment is"),
     ("finetune/config.json", "upstream", {"gan": 1}, "upstream.gan is 1"),
-    ("finetune/leakage.json", "probe", {}, "probe.balanced_accuracy is missing"),
+    ("finetune/leakage.json", "copies", [{"tested": 1}], "copies.0.recording is missing"),
     ("finetune/leakage.json", "artefacts", [{"stage": "x"}], 'artefacts.0.stage is "x"'),
     ("finetune/leakage.json", "test_groups", {"s01": ["0"]}, "test_groups.s01 is"),
     ("finetune/leakage.json", "reasons", [None], "reasons.0 is null"),

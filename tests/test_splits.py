@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from de3dgan.base.errors import UserError
-from de3dgan.data.splits import class_labels, make_split, read_split, with_few_groups
+from de3dgan.data.splits import class_labels, group_names, make_split, read_split, with_few_groups
 from tests.helpers import fake_store, one_line
 
 GROUPED = ("trial", "video", "subject")
@@ -37,7 +37,7 @@ def study(n_subjects: int, n_videos: int, n_classes: int = 2, n_frames: int = 2,
 def group_of(store, protocol: str) -> np.ndarray:
     """Return the group of each trial, by the definition of the protocol."""
     subjects, stimuli = store.columns["subject"], store.columns["stimulus"]
-    trials = [str(trial) for trial in range(store.n_trials)]
+    trials = [f"{subject} {stimulus}" for subject, stimulus in zip(subjects, stimuli, strict=True)]
     return np.array({"trial": trials, "video": stimuli, "subject": subjects}[protocol])
 
 
@@ -162,6 +162,18 @@ def test_the_fingerprint_follows_whatever_shapes_the_split():
     assert again.fingerprint == prints[0]
     for one, other in zip(parts(again), parts(make_split(*base)), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_trials_of_one_person_and_stimulus_are_one_group_called_by_the_first():
+    store = fake_store(5, subject=list("aabba"), stimulus=list("xyxxx"))
+    what, names = group_names(store, "trial")
+    assert what == "trial" and names.tolist() == ["0", "1", "2", "2", "0"]
+    assert group_names(store, "random-frame")[1].tolist() == names.tolist()
+    # DEAP and EEGMAT, where each person sees a stimulus once, have a group for each trial.
+    deap, _ = study(32, 40)
+    assert group_names(deap, "trial")[1].tolist() == deap.columns["trial"]
+    for protocol, letters in (("subject", "aabba"), ("video", "xyxxx")):
+        assert group_names(store, protocol)[1].tolist() == list(letters)
 
 
 def test_another_seed_draws_other_trials():

@@ -4,7 +4,7 @@
 
     check(
         content,
-        {"fold": whole(0, 4), "probe.chance": number(0, 1), "artefacts.*.stage": TEXT},
+        {"fold": whole(0, 4), "copies.*.seconds": number(0), "artefacts.*.stage": TEXT},
         where="runs/…/leakage.json",
         remedy="rerun the stage with --restart.",
     )

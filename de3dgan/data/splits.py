@@ -238,6 +238,9 @@ def with_few_groups(split: Split, store: Store, labels: np.ndarray, n_groups: in
 def group_names(store: Store, protocol: str) -> tuple[str, np.ndarray]:
     """Return what a group is in `protocol`, and the group of each trial.
 
+    Trials of one person and stimulus share a rating, or may: they are pieces of one recording, or
+    repeat it. So they are one group of protocol ``trial``, which has the first one's number.
+
     The ``random-frame`` protocol knows no groups; its figures are judged by trial.
 
     Returns
@@ -246,8 +249,12 @@ def group_names(store: Store, protocol: str) -> tuple[str, np.ndarray]:
         "subject", "stimulus" or "trial".
     names : array of str, (n_trials,)
     """
-    column = {"subject": "subject", "video": "stimulus"}.get(protocol, "trial")
-    return column, np.array(store.columns[column])
+    columns = store.columns
+    if column := {"subject": "subject", "video": "stimulus"}.get(protocol):
+        return column, np.array(columns[column])
+    first: dict[tuple[str, str], str] = {}
+    rated = zip(columns["subject"], columns["stimulus"], columns["trial"], strict=True)
+    return "trial", np.array([first.setdefault((who, what), trial) for who, what, trial in rated])
 
 
 def class_labels(store: Store, ratings: Sequence[str], threshold: float) -> np.ndarray:

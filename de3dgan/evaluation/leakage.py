@@ -7,32 +7,25 @@ It consists of three independent checks. None of them relies on the configuratio
   the groups tested on.
 - **Recomputation.** The statistics of scalers are computed anew from the frames that they are
   recorded to come from. (Weights cannot be: for them there is the record alone.)
-- **Probe.** A linear model is trained and tested on the same split with the classes of trials
-  permuted. Then there is no class to find, so that finding one is a leak.
+- **Copies.** The recordings tested on are compared with those that were seen
+  (`de3dgan.evaluation.copies`): names do not say that two trials are not the same one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from de3dgan.base.files import write_json
-from de3dgan.base.seeds import derived_rng
 from de3dgan.data.frames import Frames
 from de3dgan.data.scalers import STATISTICS, same_statistics
 from de3dgan.data.splits import Split, group_names
 from de3dgan.data.store import Store
-from de3dgan.evaluation.baselines import frame_de
-from de3dgan.evaluation.metrics import balanced_accuracy
+from de3dgan.evaluation.copies import find_copies
 from de3dgan.training.run import Run
 from de3dgan.training.upstream import expected_artefacts
-
-#: Permutations of the probe, and the level of its interval: a fold has up to six certificates, and
-#: chance should hardly ever raise suspicion of an honest one.
-N_PERMUTATIONS = 100
-_CONFIDENCE = 0.999
 
 
 def certify(run: Run, content: dict[str, Any], frames: Frames, tested: np.ndarray) -> None:
@@ -50,7 +43,7 @@ def certify(run: Run, content: dict[str, Any], frames: Frames, tested: np.ndarra
         The frames that are predicted, or measured.
     """
     chain = {**run.upstream, run.stage: content}
-    found = certificate(frames, run.split, run.labels, tested, chain)
+    found = certificate(frames, run.split, tested, chain)
     write_json(run.dir / "leakage.json", found)
     run.certificate.update(found)
     for reason in found["reasons"]:
@@ -60,7 +53,6 @@ def certify(run: Run, content: dict[str, Any], frames: Frames, tested: np.ndarra
 def certificate(
     frames: Frames,
     split: Split,
-    labels: np.ndarray,
     tested: np.ndarray,
     chain: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
@@ -71,9 +63,7 @@ def certificate(
     frames : Frames
         The real EEG and its store.
     split : Split
-        What the probe is trained and tested on.
-    labels : array of int, (n_trials,)
-        Class of each trial, for the probe.
+        Its protocol says what a group is.
     tested : array of int
         Frames that are predicted, or measured.
     chain : dict
@@ -85,18 +75,19 @@ def certificate(
         ``group``: what a group is. ``test_groups``: the tested trials of each group.
         ``artefacts``: a list with the ``stage``, the ``artefact``, the ``groups`` it saw, their
         ``overlap`` with the test groups, and for scalers whether recomputation gave the same,
-        ``recomputed``. ``probe``: what `probe` returns. ``reasons``: a sentence for each leak.
-        ``leaky``: whether there is one.
+        ``recomputed``. ``copies``: a list of what `copies_seen` returns. ``reasons``: a sentence
+        for each leak. ``leaky``: whether there is one.
     """
     group, names = group_names(frames.store, split.protocol)
     test_groups: dict[str, list[int]] = {}
     for trial in np.unique(tested // frames.n_frames).tolist():
         test_groups.setdefault(str(names[trial]), []).append(trial)
-    artefacts, reasons = [], []
+    artefacts, reasons, seen_by_any = [], [], set()
     for stage, content in chain.items():
         for artefact, seen in content["seen"].items():
             trials = np.unique(np.flatnonzero(seen) // frames.n_frames)
             groups = set(names[trials])
+            seen_by_any.update(trials.tolist())
             entry = {
                 "stage": stage,
                 "artefact": artefact,
@@ -126,85 +117,78 @@ def certificate(
             f"Nothing is known of what the {artefact} of the {stage} stage saw."
             for artefact in missing
         ]
-    found = probe(frames.store, split, labels)
-    if not found["covers_chance"]:
-        reasons.append(
-            "A linear model finds the classes of trials even if they are permuted: balanced "
-            f"accuracy {found['balanced_accuracy']:.3f}, chance {found['chance']:.3f}."
-        )
+    copies = copies_seen(
+        frames.store, split.protocol, tested // frames.n_frames, np.array(sorted(seen_by_any), int)
+    )
+    reasons += _of_copies(copies)
     return {
         "protocol": split.protocol,
         "group": group,
         "test_groups": test_groups,
         "artefacts": artefacts,
-        "probe": found,
+        "copies": copies,
         "reasons": reasons,
         "leaky": bool(reasons),
     }
 
 
-def probe(store: Store, split: Split, labels: np.ndarray) -> dict[str, Any]:
-    """Train and test a linear model on a split, with the classes of trials permuted.
+def copies_seen(
+    store: Store, protocol: str, tested: np.ndarray, seen: np.ndarray
+) -> list[dict[str, Any]]:
+    """Return the recordings tested on that are copies of others, which were seen.
 
-    Classes are permuted among the trials tested on, and among the others, so that each part keeps
-    its balance of classes, and chance is exactly one in the number of classes. A trial on both
-    sides of the split has the same class on both: a model that recognises the trial is found out.
+    Of new people, baselines must be new as well. In other protocols they may be shared.
 
     Parameters
     ----------
     store : Store
         The data.
-    split : Split
-        Training and validation frames are trained on, test frames tested.
-    labels : array of int, (n_trials,)
-        Class of each trial.
+    protocol : str
+        That of the split.
+    tested, seen : array of int
+        Trials. Those of both are left out: they need no comparison.
 
     Returns
     -------
-    dict
-        ``n_permutations``; the mean ``balanced_accuracy`` per frame over permutations, its 99.9 %
-        interval ``low`` to ``high``, ``chance``, and whether it ``covers_chance``.
-
-    Notes
-    -----
-    The model is ridge regression onto indicators of the classes, which fits all permutations at
-    once. It predicts the class whose indicator is furthest above its mean in training.
+    list of dict
+        For each that is one, the fields of `de3dgan.evaluation.copies.Copy`; ``recording``: whether
+        it is a "trial" or a "baseline"; ``tested_subject`` and ``seen_subject``: whose it is.
     """
-    from scipy import stats  # imported here, as they take 1 s and training does without
-    from sklearn.linear_model import Ridge
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
+    tested, seen = np.unique(tested), np.setdiff1d(seen, tested)
+    recordings = {"trial": (store.eeg, np.arange(store.n_trials))}
+    if protocol == "subject":
+        recordings["baseline"] = (store.baseline, store.baseline_index)
+    subjects, found = np.array(store.columns["subject"]), []
+    for recording, (eeg, row_of) in recordings.items():
+        ours, theirs = (
+            dict(zip(row_of[trials].tolist(), subjects[trials].tolist(), strict=True))
+            for trials in (tested, seen)
+        )
+        found += [
+            {
+                "recording": recording,
+                **vars(copy),
+                "tested_subject": ours[copy.tested],
+                "seen_subject": theirs[copy.seen],
+            }
+            for copy in find_copies(eeg, np.array(list(ours)), np.array(list(theirs)))
+        ]
+    return found
 
-    rng = derived_rng(split.seed, split.fold, "permuted classes")
-    known, tested = np.concatenate([split.train, split.val]), split.test
-    trained_on = np.isin(np.arange(store.n_trials), known // split.n_frames)
-    tested_on = np.isin(np.arange(store.n_trials), tested // split.n_frames)
-    strata = trained_on + 2 * tested_on
-    permuted = np.tile(labels, (N_PERMUTATIONS, 1))
-    for stratum in np.unique(strata):
-        rows = np.flatnonzero(strata == stratum)
-        permuted[:, rows] = rng.permuted(permuted[:, rows], axis=1)
 
-    n_classes = int(labels.max()) + 1
-    indicators = np.eye(n_classes)[permuted[:, known // split.n_frames]]  # (n, n_known, n_classes)
-    targets = indicators.swapaxes(0, 1).reshape(len(known), -1)
-    model = make_pipeline(StandardScaler(), Ridge(alpha=1.0))
-    model.fit(frame_de(store, known), targets)
-    excess = model.predict(frame_de(store, tested)) - targets.mean(0)
-    predicted = excess.reshape(len(tested), N_PERMUTATIONS, n_classes).argmax(-1).T
-    truth = permuted[:, tested // split.n_frames]
-    scores = [balanced_accuracy(*pair) for pair in zip(truth, predicted, strict=True)]
-    mean, chance = float(np.mean(scores)), 1 / n_classes
-    quantile = stats.t.ppf((1 + _CONFIDENCE) / 2, N_PERMUTATIONS - 1)
-    half = float(quantile * np.std(scores, ddof=1) / np.sqrt(N_PERMUTATIONS))
-    return {
-        "n_permutations": N_PERMUTATIONS,
-        "balanced_accuracy": mean,
-        "low": mean - half,
-        "high": mean + half,
-        "chance": chance,
-        "covers_chance": bool(abs(mean - chance) <= half + 1e-9),
-    }
+def _of_copies(copies: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return a sentence for each two people of whom one has copies of the other's recordings."""
+    of_people: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
+    for copy in copies:
+        key = (copy["recording"], copy["tested_subject"], copy["seen_subject"])
+        of_people.setdefault(key, []).append(copy)
+    return [
+        f"Of {tested} {len(some)} {recording}{'s' * (len(some) > 1)} tested on "
+        f"{'are copies' if len(some) > 1 else 'is a copy'} of what was seen of {seen}: "
+        f"{recording} {some[0]['tested']} is {recording} {some[0]['seen']} (correlation "
+        f"{some[0]['correlation']:.2f} over {some[0]['seconds']:.1f} s)."
+        for (recording, tested, seen), some in of_people.items()
+    ]
 
 
 def _listed(names: np.ndarray, groups: set[str]) -> list[str]:

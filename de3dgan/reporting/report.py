@@ -205,17 +205,9 @@ def _comparisons(study: Study, comparisons: Comparisons) -> Section | None:
 
 
 def _certificate(study: Study) -> Section:
-    probe_texts, reasons, groups = {}, {}, {}
-    accuracies, n_covering = [], 0
+    reasons, groups, copies = {}, {}, set()
     for fold in study.every_fold():
-        name, probe = study.fold_name(fold), fold.certificates["classifier"]["probe"]
-        accuracies.append(probe["balanced_accuracy"])
-        n_covering += probe["covers_chance"]
-        says = "covers chance." if probe["covers_chance"] else "does NOT cover chance, a leak."
-        probe_texts[name] = (
-            f"{number(probe['balanced_accuracy'])}, 99.9 % interval {number(probe['low'])} to "
-            f"{number(probe['high'])}, chance {number(probe['chance'])}: {says}"
-        )
+        name = study.fold_name(fold)
         # Later stages repeat the reasons of those that they rest on.
         found = dict.fromkeys(
             reason
@@ -225,22 +217,23 @@ def _certificate(study: Study) -> Section:
         if found:
             reasons[name] = " ".join(found)
         groups |= _groups(name, fold)
-    ends = dict.fromkeys(number(end) for end in (min(accuracies), max(accuracies)))
+        copies |= {
+            (name, copy["recording"], copy["tested"])
+            for certificate in fold.certificates.values()
+            for copy in certificate["copies"]
+        }
     return Section(
         "leakage",
         "Leakage certificate",
         [
             "Has anything that the figures rest on seen the groups that are tested on? "
             "Each checkpoint records the data that shaped it; the statistics of scalers are "
-            "computed anew; and a probe, a linear model trained on the same split with the classes "
-            "of trials permuted, must find nothing.",
-            f"Probe: balanced accuracy {' to '.join(ends)} (chance {number(probe['chance'])}); "
-            f"the 99.9 % interval covers chance in {n_covering} of "
-            f"{count(len(accuracies), 'fold')}.",
+            "computed anew; and the recordings tested on are compared with those that were seen, "
+            "at any gain and shift.",
+            f"Recordings tested on that are copies of one that was seen: {len(copies) or 'none'}.",
         ],
         [leakage_table(study)],
         lists={
-            "The probe, fold by fold": probe_texts,
             **({"Why it is leaky": reasons} if reasons else {}),
             f"All groups ({study.group})": groups,
         },

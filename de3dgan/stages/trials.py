@@ -56,7 +56,8 @@ class Trials:
         self.scalers["eeg_scaler"] = fit_eeg_scaler(self.frames, self.split)
 
     def de(self, trials: np.ndarray) -> Tensor:
-        """Return `Store.absolute_de` of `trials` on the device."""
+        """Return `Store.absolute_de` of `trials` on the device, noting that they are read."""
+        self.frames.ledger.note(self.frames.numbers(trials))
         baselines = self.frames.store.baseline_index[trials]
         return add_baseline(self._de[trials], self._baseline_de[baselines])
 
@@ -86,7 +87,6 @@ class Trials:
         """
         numbers = self.frames.numbers(trials)
         kept = np.flatnonzero(self.trained_on[numbers])
-        self.frames.ledger.note(numbers)  # of DE, which is read past the frames
         real = self.scalers["eeg_scaler"].normalise(self.frames[numbers[kept]])
         de = self.scalers["de_scaler"].normalise(self.de(trials))
         return de, real, to_device(torch.from_numpy(kept), self.frames.device)
