@@ -55,7 +55,7 @@ class Config:
     data_dir: Path = Path("DE_feature/eegmat")  # store that preprocess_de.py made of EEGMAT
     runs_dir: Path = Path("runs/worth_in_people")  # where runs are kept
     sizes: tuple[int, ...] = (4, 8, 12, 16, 0)  # people trained on, of the learning curve; 0: all
-    measured: tuple[int, ...] = (8, 16)  # those of them where EEG is generated
+    measured: tuple[int, ...] = (8,)  # those of them where EEG is generated
     more: tuple[int, ...] = (2, 4)  # additional people of the positive control
     folds: tuple[int, ...] = (0, 1, 2, 3, 4)  # which fifths are tested on
     fold_seeds: tuple[int, ...] = (520,)  # each draws folds and people anew

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from benchmarks import worth_in_people
 from de3dgan.evaluation.worth import people_worth, slopes, worth
 
 SIZES = (4, 8, 12, 16, 23)
@@ -80,3 +81,50 @@ def test_pooled_folds_are_less_certain():
     accuracies = np.broadcast_to(curve(np.array(SIZES)), (401, len(SIZES)))
     one, pooled = (worth(gains, SIZES, accuracies, 8, 20, several) for several in (False, True))
     assert pooled.low < one.low < one.value < one.high < pooled.high
+
+
+def test_the_benchmark_reads_gains_and_worth_off_predictions(tmp_path, monkeypatch):
+    """Of 20 people with ten trials of each class, some of which are recognised."""
+    monkeypatch.setattr(worth_in_people, "people", lambda *_: 16)
+    config = worth_in_people.Config(
+        runs_dir=tmp_path, sizes=(4, 8, 0), measured=(8,), more=(4,), folds=(0, 1)
+    )
+
+    def write(size: int, stage: str, right: int, k: int = 0) -> None:
+        for fold in config.folds:
+            where = worth_in_people.place(config, size, 520, k)
+            folder = worth_in_people.fold_dir(where, fold) / stage
+            folder.mkdir(parents=True)
+            groups = np.repeat([f"s{fold}{person}" for person in range(10)], 20)
+            labels = np.tile(np.arange(20) % 2, 10)
+            wrong = np.tile(np.arange(20) // 2 >= right, 10)
+            np.savez(
+                folder / "predictions.npz",
+                trials=np.arange(200) + 200 * fold,
+                groups=groups,
+                labels=labels,
+                probabilities=np.eye(2)[labels ^ wrong],
+            )
+
+    for size, right in ((4, 5), (8, 6), (0, 7)):  # a tenth more for twice as many people
+        for stage in ("classifier", "finetune-none"):
+            write(size, stage, right)
+    write(8, "finetune", 7)
+    write(8, "finetune-real", 5)
+    write(8, "finetune-people", 8, k=4)
+    drawn = {unit: worth_in_people.Drawn(config, unit) for unit in worth_in_people.UNITS}
+    assert drawn["frame"].sizes == [4, 8, 16]
+    curve_text = "\n".join(worth_in_people.curve_lines(config, drawn))
+    assert "per frame +10.0 points for twice as many people (at most 0.0" in curve_text
+    rows = [
+        line.split(" | ") for line in worth_in_people.arm_lines(config, 8, drawn) if "|" in line
+    ]
+    cells = {row[0].strip("| "): row[1:] for row in rows}
+    assert cells["generated EEG"][0] == "+10.0 (+10.0 to +10.0)"
+    assert cells["generated EEG"][2] == "+8.0 (+8.0 to +8.0)"
+    assert cells["the same real EEG again"][2] == "-4.0 (-4.0 to -4.0)"
+    assert cells["4 additional people"][2] == "more than +8 (more than +8 to more than +8)"
+    assert cells["4 additional people"][3] == "+5.8"  # log2(12 / 8) tenths
+    assert "4 more people gain +20.0 (+20.0 to +20.0) points per frame" in (
+        worth_in_people.verdicts(config, 8, drawn)[0].lower()
+    )
