@@ -43,8 +43,9 @@ from de3dgan.data.splits import Split, class_labels, group_names, make_split
 from de3dgan.data.store import Store
 from de3dgan.data.synthetic import write_deap
 from de3dgan.eeg.de import differential_entropy
-from de3dgan.evaluation import baselines
+from de3dgan.evaluation.features import frame_de
 from de3dgan.evaluation.statistics import Clusters, estimate
+from de3dgan.evaluation.tuning import linear_model
 from de3dgan.stages import classifier
 from de3dgan.training import loop
 from de3dgan.training.device import Compute
@@ -165,7 +166,9 @@ def linear(
     store: Store, published: bool, split: Split, labels: np.ndarray, config: Config
 ) -> np.ndarray:
     """Predict by logistic regression on the store's DE, whichever baseline removal it is of."""
-    return baselines.linear_probabilities(store, split, labels, split.test)
+    known = np.concatenate([split.train, split.val])
+    model = linear_model().fit(frame_de(store, known), labels[known // split.n_frames])
+    return model.predict_proba(frame_de(store, split.test))
 
 
 def network(

@@ -125,6 +125,9 @@ class LogPower(nn.Module):
         n_tapers: int = 3,
     ):
         super().__init__()
+        steps = [i / max(n_filters - 1, 1) for i in range(n_filters)]
+        #: Centres of the bands in Hz.
+        self.centres = [lowest * (highest / lowest) ** step for step in steps]
         order = torch.arange(1, n_tapers + 1)[:, None]
         time = torch.arange(1, FRAME + 1)
         tapers = (2 / (FRAME + 1)) ** 0.5 * torch.sin(math.pi * order * time / (FRAME + 1))

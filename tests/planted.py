@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from de3dgan.base.files import write_csv
-from de3dgan.evaluation.baselines import NAMES as BASELINES
+from de3dgan.evaluation.names import NAMES as BASELINES
 
 DONE = ("classifier", "finetune", "finetune-none")
-RATES = {**dict.fromkeys(BASELINES, 0.5), "linear": 0.7, "classifier": 0.7, "finetune": 0.7}
+RATES = {**dict.fromkeys(BASELINES, 0.5), "best": 0.7, "classifier": 0.7, "finetune": 0.7}
 N_FRAMES = 12
 
 

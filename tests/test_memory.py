@@ -20,15 +20,19 @@ from de3dgan.data.synthetic import write_store
 from de3dgan.eeg.montage import DEAP_CHANNELS
 from tests.conftest import TINY, run_script, script_of
 
-#: Runs a script with limits that are reached with little data: of memory, and of the frames of the
-#: support vector machine, which takes more of it up to its own limit.
-_LIMITED = (
-    "import runpy, sys; "
-    "from de3dgan.evaluation import baselines; from de3dgan.data import memory_maps; "
-    "memory_maps._KEPT, baselines._N_SVM_FRAMES = 0, 500; "
-    "sys.argv[:1] = []; "
-    "runpy.run_path(sys.argv[0], run_name='__main__')"
-)
+#: Runs a script with limits that are reached with little data: of memory, and of the frames of
+#: baselines, which take more of it up to their own limits.
+_LIMITED = """
+import runpy, sys
+from dataclasses import replace
+from de3dgan.data import memory_maps
+from de3dgan.evaluation import baselines
+memory_maps._KEPT = 0
+for name in ("LOGISTIC", "SVM"):
+    setattr(baselines, name, replace(getattr(baselines, name), n_frames=500, n_tuning=300))
+sys.argv[:1] = []
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
 #: Reads a store's EEG in batches of frames, and of trials, and prints by how many KiB memory grew.
 _READING = """
 import sys

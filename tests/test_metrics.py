@@ -1,4 +1,4 @@
-"""Metrics against scikit-learn and by hand, and the baselines."""
+"""Metrics against scikit-learn and by hand."""
 
 from __future__ import annotations
 
@@ -10,15 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as reference
 
-from de3dgan.data.splits import make_split
 from de3dgan.evaluation import metrics
-from de3dgan.evaluation.baselines import (
-    frame_de,
-    linear_probabilities,
-    random_probabilities,
-    svm_probabilities,
-)
-from tests.helpers import fake_store
 
 
 def certain(predicted: list[int], n_classes: int, p: float = 0.8) -> np.ndarray:
@@ -139,99 +131,3 @@ def test_a_trials_score_is_the_mean_of_its_frames():
 def test_confusion_has_true_classes_in_rows():
     counts = metrics.confusion(np.array([0, 0, 1, 3]), certain([0, 1, 1, 0], 4))
     np.testing.assert_array_equal(counts, [[1, 1, 0, 0], [0, 1, 0, 0], [0] * 4, [1, 0, 0, 0]])
-
-
-# --- The linear baseline -----------------------------------------------------------------------
-
-
-def test_frame_de_is_the_mean_of_the_two_half_seconds():
-    store = fake_store(n_trials=3, n_frames=4)
-    features = frame_de(store, np.array([0, 5, 11]))
-    for row, (trial, frame) in zip(features, [(0, 0), (1, 1), (2, 3)], strict=True):
-        halves = store.de[trial][:, [2 * frame, 2 * frame + 1]]
-        np.testing.assert_allclose(row.reshape(4, 3), halves.mean(1), atol=1e-6)
-
-
-@pytest.mark.parametrize("effect", [0.0, 0.6])
-def test_the_linear_baseline_finds_an_effect_where_there_is_one_only(effect):
-    store = fake_store(n_trials=200, n_frames=2)
-    labels = np.random.default_rng(3).permutation(np.arange(200) % 2)
-    store.de[labels == 1, 1] += effect  # alpha, all electrodes
-    accuracies = []
-    for fold in range(5):
-        split = make_split(store, labels, "trial", fold, 520)
-        p = linear_probabilities(store, split, labels, split.test)
-        assert p.shape == (len(split.test), 2)
-        np.testing.assert_allclose(p.sum(1), 1)
-        trials = split.test // store.n_frames
-        scores = metrics.frame_and_trial(trials, labels[trials], p)
-        accuracies.append(scores["trial"]["balanced_accuracy"])
-    if effect:
-        assert min(accuracies) > 0.8
-    else:
-        assert 0.35 < np.mean(accuracies) < 0.65  # 200 trials: chance is 0.5 ± 0.035
-
-
-@pytest.mark.parametrize("probabilities", [linear_probabilities, svm_probabilities])
-def test_baselines_never_see_the_test_part(probabilities):
-    store = fake_store(n_trials=40, n_frames=2)
-    labels = np.arange(40) % 2
-    split = make_split(store, labels, "trial", 0, 520)
-    test = split.trials("test")
-    asked = split.train[:10]
-    before = probabilities(store, split, labels, asked)
-    store.de[test] = 1e6
-    labels = labels.copy()
-    labels[test] = 1 - labels[test]
-    np.testing.assert_array_equal(probabilities(store, split, labels, asked), before)
-
-
-def test_the_svm_finds_what_no_line_can():
-    """Both ends of a scale are one class, its middle the other."""
-    store = fake_store(n_trials=200, n_frames=2)
-    labels = np.arange(200) % 2
-    shift = np.where(np.arange(200) % 4 < 2, -3.0, 3.0)
-    store.de[labels == 1, 1] += shift[labels == 1, None, None]
-    split = make_split(store, labels, "trial", 0, 520)
-    true = labels[split.test // store.n_frames]
-    curved = svm_probabilities(store, split, labels, split.test)
-    straight = linear_probabilities(store, split, labels, split.test)
-    np.testing.assert_allclose(curved.sum(1), 1)
-    assert (curved.argmax(1) == true).mean() > 0.9 > 0.7 > (straight.argmax(1) == true).mean()
-
-
-def test_baseline_removal_is_what_sets_the_two_linear_models_apart():
-    """Subjects that differ by more than classes do hide the classes in absolute DE."""
-    store = fake_store(n_trials=200, n_frames=2)
-    labels = np.random.default_rng(3).permutation(np.arange(200) % 2)
-    store.de[labels == 1, 1] += 0.6
-    store.baseline_de[:] = np.random.default_rng(4).normal(scale=10, size=store.baseline_de.shape)
-    split = make_split(store, labels, "trial", 0, 520)
-    true = labels[split.test // store.n_frames]
-    accuracy = [
-        (linear_probabilities(store, split, labels, split.test, absolute).argmax(1) == true).mean()
-        for absolute in (False, True)
-    ]
-    assert accuracy[0] > 0.8 > accuracy[1]
-
-
-def test_the_random_baseline_guesses_as_often_as_classes_occur():
-    store = fake_store(n_trials=200, n_frames=10)
-    labels = (np.arange(200) % 4 == 0).astype(int)
-    split = make_split(store, labels, "trial", 0, 520)
-    p = random_probabilities(split, labels, split.test)
-    assert set(np.unique(p)) == {0.0, 1.0}
-    assert p[:, 1].mean() == pytest.approx(0.25, abs=0.08)
-    true = labels[split.test // store.n_frames]
-    assert abs(np.corrcoef(p[:, 1], true)[0, 1]) < 0.15
-
-
-def test_the_linear_baseline_gives_a_column_to_a_class_that_nobody_has():
-    """Four classes of which class 2 does not occur: column 3 must be that of class 3."""
-    store = fake_store(n_trials=60, n_frames=1)
-    labels = np.array([0, 1, 3])[np.arange(60) % 3]
-    store.de[labels == 3] += 3
-    store.de[labels == 1] -= 3
-    split = make_split(store, labels, "trial", 0, 520)
-    p = linear_probabilities(store, split, labels, split.test)
-    np.testing.assert_array_equal(p.argmax(1), labels[split.test])

@@ -18,7 +18,7 @@ from matplotlib import image
 from sklearn import metrics
 
 from de3dgan.base.recipe import command_words, find_scripts, load_recipe
-from de3dgan.evaluation.baselines import NAMES as BASELINES
+from de3dgan.evaluation.names import NAMES as BASELINES
 from de3dgan.figures import style
 from de3dgan.reporting.commands import wrapped
 from de3dgan.reporting.formats import Cell, Table, latex, latex_text
@@ -344,9 +344,10 @@ def test_verdict_is_that_of_planted_predictions(rate, kind, says, finished_runs,
     assert f"verdict {kind}" in [attributes.get("class") for attributes in page.all("div")]
     headline = {"helped": "▲ Generated EEG helped", "hurt": "▼ Generated EEG hurt"}
     assert headline.get(kind, "○ No evidence that generated EEG") in page.text
-    assert "Stage 2 beats the linear model on DE: balanced accuracy is" in page.text
-    beats = {"helped": "Stage 3 beats", "hurt": "Stage 3 does not beat the linear model on DE, but"}
-    assert beats.get(kind, "Stage 3 does not beat the linear model on DE") in page.text
+    assert "Stage 2 beats the best baseline: balanced accuracy is" in page.text
+    assert "Stage 2 beats what knows no emotion: balanced accuracy is" in page.text
+    beats = {"helped": "Stage 3 beats", "hurt": "Stage 3 does not beat the best baseline, but"}
+    assert beats.get(kind, "Stage 3 does not beat the best baseline") in page.text
     rows = table(runs / "report", "valence-subject-comparisons")
     assert [(row["model"], row["against"]) for row in rows] == [
         pair for pair in COMPARISONS if set(pair) <= {*BASELINES, *DONE}
@@ -407,9 +408,9 @@ def test_leaky_runs_are_marked_everywhere(little_store, tmp_path, undrawn):
     for model in ("classifier", *BASELINES):
         rows = page.rows(MODELS[model])
         assert len(rows) >= 2 and all("⚠ leaky" in row[0] for row in rows)
-    (row,) = page.rows("stage 2 against linear model on DE")
+    (row,) = page.rows("stage 2 against best baseline, as chosen on validation")
     assert "⚠ leaky" in row[0]
-    assert page.text.count("⚠ leaky") >= len(page.all("img")) + 2 * 6 + 1
+    assert page.text.count("⚠ leaky") >= len(page.all("img")) + 2 * 15 + 2
     names = sorted(path.name for path in (tmp_path / "out" / "tables").iterdir())
     assert names and all("-leaky." in name for name in names)
     rows = table(tmp_path / "out", "valence-random-frame-models-per-frame-leaky")
@@ -417,7 +418,7 @@ def test_leaky_runs_are_marked_everywhere(little_store, tmp_path, undrawn):
     tex = (
         tmp_path / "out" / "tables" / "valence-random-frame-models-per-frame-leaky.tex"
     ).read_text()
-    assert tex.count(r"\textbf{(leaky)}") == 6
+    assert tex.count(r"\textbf{(leaky)}") == 15
     assert "groups (trial) tested on." in page.text
 
 
@@ -429,7 +430,7 @@ def test_only_what_is_leaky_is_marked(finished_runs, tmp_path, undrawn):
     assert "Leaky are: stage 3." in page.text and "It has seen p01." in page.text
     assert all("⚠ leaky" in row[0] for row in page.rows(MODELS["finetune"]))
     assert "⚠ leaky" in page.rows("stage 3 against control: nothing")[0][0]
-    stage_2 = "stage 2 against linear model on DE"
+    stage_2 = "stage 2 against best baseline, as chosen on validation"
     for name in (MODELS["classifier"], MODELS["finetune-none"], stage_2):
         assert page.rows(name) and all("leaky" not in row[0] for row in page.rows(name))
 

@@ -422,9 +422,9 @@ def test_the_summary_prints_a_table_of_what_the_stages_reported(runs):
         ]
     for baseline in (
         "random, classes as in training",
-        "linear model on DE",
-        "linear model on DE, no baseline removal",
-        "support vector machine on DE",
+        "logistic regression on DE",
+        "support vector machine on the network's maps",
+        "best baseline, as chosen on validation",
     ):
         assert all(0 <= float(cell) <= 1 for cell in rows[baseline])
     pngs = {path.name for path in folder.rglob("*.png")}

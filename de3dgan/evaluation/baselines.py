@@ -1,207 +1,237 @@
 """What a network has to beat, on the same split and by the same metrics.
 
-Baselines have no epoch to choose, so they are trained on the validation part as well. DE is
-z-scored with the statistics of the frames they are trained on; a feature that does not vary becomes
-0.
+======================  ============================================================================
+what                    models
+======================  ============================================================================
+no EEG at all           majority class, random
+EEG                     logistic regression and support vector machine, each on DE and on the maps
+                        that our network is given; covariances of bands in tangent space
+no emotion              which recording it is, muscles, who it is, which stimulus it was
+======================  ============================================================================
 
-With too little to be trained on (a single class; for the support vector machine, fewer than five
-frames of a class), a model predicts the frequencies of the classes, with a warning.
+Regularisation and kernel widths are chosen by inner cross-validation on the training split, see
+`de3dgan.evaluation.tuning`. Trained on the training split alone, the models predict the validation
+split, which says which is the **best** of those on EEG, and which the strongest of those that know
+no emotion. Then all are trained on both, since they have no epoch to choose, and predict the test
+split.
+
+With too little to be trained on, a model predicts the frequencies of the classes, with a warning.
 """
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from sklearn.base import BaseEstimator
-from sklearn.calibration import CalibratedClassifierCV
-from sklearn.dummy import DummyClassifier
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
-from sklearn.svm import SVC
 
 from de3dgan.base.seeds import derived_rng
-from de3dgan.data.splits import Split
-from de3dgan.data.store import Store
-from de3dgan.eeg.de import add_baseline
+from de3dgan.data.frames import Frames, chunks
+from de3dgan.data.splits import Split, group_names
+from de3dgan.evaluation import artefacts
+from de3dgan.evaluation.features import frame_de, frame_maps
 from de3dgan.evaluation.metrics import balanced_accuracy
+from de3dgan.evaluation.names import CHOSEN, NAMES
+from de3dgan.evaluation.tangent import tangent_space
+from de3dgan.evaluation.tuning import LOGISTIC, SVM, Family, trained, tuned
+from models.classifier import PowerMaps
 
-#: What each baseline is called in tables.
-NAMES = {
-    "majority": "majority class",
-    "random": "random, classes as in training",
-    "linear": "linear model on DE",
-    "linear_absolute": "linear model on DE, no baseline removal",
-    "svm": "support vector machine on DE",
-}
-#: Frames that the support vector machine is trained on, at most: its time grows with the square.
-_N_SVM_FRAMES = 6000
-#: Parts of these that its probabilities are calibrated on in turn; each needs all classes.
-_N_SVM_PARTS = 5
+#: Frames that are predicted at a time.
+_BATCH = 1024
+
+#: Maps frame numbers (n,) to features (n, n_features).
+Features = Callable[[np.ndarray], np.ndarray]
 
 
-def frame_de(store: Store, frames: np.ndarray, absolute: bool = False) -> np.ndarray:
-    """Return the DE of frames, the mean over their two windows.
+@dataclass(frozen=True)
+class Data:
+    """What baselines are trained on and asked about.
 
-    Parameters
+    Attributes
     ----------
-    store : Store
-        The data.
-    frames : array of int
-        Frame numbers.
-    absolute : bool
-        Without baseline removal.
-
-    Returns
-    -------
-    array, (len(frames), n_bands · n_chans)
-        In nats.
+    frames : Frames
+        The EEG.
+    split : Split
+        Who is trained on.
+    labels : array of int, (n_trials,)
+        Class of each trial.
+    asked : array of int
+        Frames to predict.
+    maps : PowerMaps
+        Of the network that is compared.
     """
-    trial, frame = np.divmod(frames, store.n_frames)
-    de = (store.de[trial, :, 2 * frame] + store.de[trial, :, 2 * frame + 1]) / 2
-    if absolute:
-        de = add_baseline(de[:, :, None], store.baseline_de[store.baseline_index[trial]])
-    return de.reshape(len(frames), -1)
+
+    frames: Frames
+    split: Split
+    labels: np.ndarray
+    asked: np.ndarray
+    maps: PowerMaps
+
+    def classes(self, numbers: np.ndarray) -> np.ndarray:
+        """Return the class of frames by number."""
+        return self.labels[numbers // self.split.n_frames]
+
+    def groups(self, numbers: np.ndarray) -> np.ndarray | None:
+        """Return the group of frames, which inner folds keep together, if they have one."""
+        if self.split.protocol == "random-frame":
+            return None
+        _, names = group_names(self.frames.store, self.split.protocol)
+        return names[numbers // self.split.n_frames]
+
+    def columns(self, found: np.ndarray, classes: np.ndarray) -> np.ndarray:
+        """Return probabilities of `classes` with a column for every class, also those not seen."""
+        out = np.zeros((len(found), self.labels.max() + 1))
+        out[:, classes] = found
+        return out
 
 
 def predictions(
-    store: Store,
+    frames: Frames,
     split: Split,
     labels: np.ndarray,
-    frames: np.ndarray,
+    asked: np.ndarray,
+    maps: PowerMaps | None = None,
     names: Iterable[str] = tuple(NAMES),
-) -> dict[str, np.ndarray]:
-    """Return what each of `names` (all) predicts for `frames`, (len(frames), n_classes)."""
-    known = labels[split.trials("train")]
-    data = (store, split, labels, frames)
-    models = {
-        "majority": lambda: majority_probabilities(known, len(frames), labels.max() + 1),
-        "random": lambda: random_probabilities(split, labels, frames),
-        "linear": lambda: linear_probabilities(*data),
-        "linear_absolute": lambda: linear_probabilities(*data, absolute=True),
-        "svm": lambda: svm_probabilities(*data),
-    }
-    return {name: models[name]() for name in names}
-
-
-def majority_probabilities(labels: np.ndarray, n: int, n_classes: int) -> np.ndarray:
-    """Return the class frequencies of training `labels`, `n` times: (n, n_classes)."""
-    return np.tile(np.bincount(labels, minlength=n_classes) / len(labels), (n, 1))
-
-
-def linear_model() -> Pipeline:
-    """Return the linear model, untrained: z-scores, then logistic regression with C = 0.01."""
-    return make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=1000))
-
-
-def fitted(
-    model: BaseEstimator, features: np.ndarray, classes: np.ndarray, at_least: int = 1
-) -> BaseEstimator:
-    """Return `model`, trained; or, with too little to be trained on, one of class frequencies.
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Return what baselines predict, and which were chosen on validation.
 
     Parameters
     ----------
-    model : estimator
-        A classifier of scikit-learn's, untrained.
-    features : array, (n, n_features)
-        What it is trained on.
-    classes : array of int, (n,)
-        Their classes.
-    at_least : int
-        Examples of each class that it needs. With fewer, or with a single class, there is a
-        `UserWarning`, and what is returned predicts how frequent each class is in `classes`.
-    """
-    present, counts = np.unique(classes, return_counts=True)
-    if len(present) < 2 or counts.min() < at_least:
-        found = ", ".join(f"{n} of class {c}" for c, n in zip(present, counts, strict=True))
-        warnings.warn(
-            f"A baseline is trained on {found}, which is too little: it predicts how frequent the "
-            "classes are.",
-            stacklevel=2,
-        )
-        model = DummyClassifier(strategy="prior")
-    return model.fit(features, classes)
-
-
-def linear_score(
-    train: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray]
-) -> float:
-    """Return the balanced accuracy of the linear baseline (`linear_model`).
-
-    Trained on a single class it always predicts that one, see `fitted`.
-
-    Parameters
-    ----------
-    train, test : (features, classes)
-        Arrays (n, n_features) and (n,).
-    """
-    return balanced_accuracy(test[1], fitted(linear_model(), *train).predict(test[0]))
-
-
-def linear_probabilities(
-    store: Store, split: Split, labels: np.ndarray, frames: np.ndarray, absolute: bool = False
-) -> np.ndarray:
-    """Return the predictions of `linear_model` on DE for `frames`.
-
-    Parameters
-    ----------
-    store, split, labels
-        The data, who is trained on, and the class of each trial.
-    frames : array of int
+    frames : Frames
+        The EEG.
+    split : Split
+        Who is trained on, and who chooses.
+    labels : array of int, (n_trials,)
+        Class of each trial.
+    asked : array of int
         Frames to predict.
-    absolute : bool
-        Without baseline removal.
+    maps : PowerMaps, optional
+        Of the network that is compared, if not those of our network as it is.
+    names : iterable of str
+        Which of `NAMES`.
 
     Returns
     -------
-    array, (len(frames), n_classes)
+    probabilities : dict of str to array, (len(asked), n_classes)
+        By name.
+    chosen : dict of str to str
+        For each name of `CHOSEN` that is asked for, which baseline it is in this fold.
     """
+    data = Data(frames, split, labels, asked, maps or PowerMaps())
+    names, models = list(names), _models(data)
+    wanted = {model for name in names for model in CHOSEN.get(name, (name,))}
+    found = {name: models[name](data) for name in NAMES if name in wanted}
+    chosen = {
+        name: max(CHOSEN[name], key=lambda candidate: found[candidate].on_validation)
+        for name in CHOSEN
+        if name in names
+    }
+    return {name: found[chosen.get(name, name)].probabilities for name in names}, chosen
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a baseline predicts for the frames asked about, and how well it does on validation.
+
+    Attributes
+    ----------
+    probabilities : array, (n_asked, n_classes)
+        Trained on training and validation.
+    on_validation : float
+        Balanced accuracy per frame of the same, trained on the training split.
+    """
+
+    probabilities: np.ndarray
+    on_validation: float = 0.0
+
+
+def _models(data: Data) -> Mapping[str, Callable[[Data], Found]]:
+    """Return what makes each baseline's predictions."""
+    frames, store = data.frames, data.frames.store
+
+    def from_de(numbers: np.ndarray) -> np.ndarray:
+        return frame_de(store, numbers)
+
+    def from_absolute_de(numbers: np.ndarray) -> np.ndarray:
+        return frame_de(store, numbers, absolute=True)
+
+    def from_maps(numbers: np.ndarray) -> np.ndarray:
+        return frame_maps(frames, numbers, data.maps)
+
+    def in_tangent_space(data: Data) -> Found:
+        return _learnt(data, tangent_space(frames, data.split.trials("train")), LOGISTIC)
+
+    def learnt(features: Features, family: Family) -> Callable[[Data], Found]:
+        return lambda data: _learnt(data, features, family)
+
+    return {
+        "majority": _majority,
+        "random": _random,
+        "linear": learnt(from_de, LOGISTIC),
+        "linear_absolute": learnt(from_absolute_de, LOGISTIC),
+        "svm": learnt(from_de, SVM),
+        "linear_maps": learnt(from_maps, LOGISTIC),
+        "svm_maps": learnt(from_maps, SVM),
+        "tangent": in_tangent_space,
+        "null_space": learnt(lambda numbers: artefacts.null_space(frames, numbers), LOGISTIC),
+        "above_46_hz": learnt(lambda numbers: artefacts.above_46_hz(frames, numbers), SVM),
+        "person": lambda data: _frequencies(data, "subject"),
+        "stimulus": lambda data: _frequencies(data, "stimulus"),
+    }
+
+
+def _learnt(data: Data, features: Features, family: Family) -> Found:
+    """Tune a model on the training split, ask it about validation, train it on both, predict."""
+    split = data.split
+
+    def finite(numbers: np.ndarray) -> np.ndarray:
+        found = features(numbers)
+        if not np.isfinite(found).all():
+            trials = np.unique(numbers // split.n_frames)
+            data.frames.store.refuse_non_finite_eeg(trials.tolist())
+        return found
+
+    def predict(model: BaseEstimator, numbers: np.ndarray) -> np.ndarray:
+        parts = [model.predict_proba(finite(some)) for some in chunks(numbers, _BATCH)]
+        return data.columns(np.concatenate(parts), model.classes_)
+
+    def few(numbers: np.ndarray, n: int, purpose: str) -> np.ndarray:
+        rng = derived_rng(split.seed, split.fold, purpose)
+        return numbers if len(numbers) <= n else np.sort(rng.choice(numbers, n, replace=False))
+
+    def examples(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        return finite(numbers), data.classes(numbers), data.groups(numbers)
+
+    tuning = few(split.train, family.n_tuning, "frames that baselines are tuned on")
     known = np.concatenate([split.train, split.val])
-    model = fitted(
-        linear_model(), frame_de(store, known, absolute), labels[known // split.n_frames]
+    known = few(known, family.n_frames, "frames that baselines are trained on")
+    model = tuned(family, *examples(tuning))
+    answers = np.concatenate([model.predict(finite(some)) for some in chunks(split.val, _BATCH)])
+    on_validation = balanced_accuracy(data.classes(split.val), answers)
+    return Found(predict(trained(model, *examples(known)), data.asked), on_validation)
+
+
+def _frequencies(data: Data, column: str) -> Found:
+    """Predict the frequencies of classes of whoever, or whatever, a column of trials.csv names."""
+    split, names = data.split, np.array(data.frames.store.columns[column])
+    train, val, asked = (part // split.n_frames for part in (split.train, split.val, data.asked))
+    on_validation = artefacts.class_frequencies(names, data.labels, train, val).argmax(1)
+    return Found(
+        artefacts.class_frequencies(names, data.labels, np.concatenate([train, val]), asked),
+        balanced_accuracy(data.labels[val], on_validation),
     )
-    return _columns(model, labels, frame_de(store, frames, absolute))
 
 
-def svm_probabilities(
-    store: Store, split: Split, labels: np.ndarray, frames: np.ndarray
-) -> np.ndarray:
-    """Return the predictions of a support vector machine (RBF kernel, C = 1) on DE for `frames`.
-
-    It is trained on 6,000 random frames if there are more. Platt's method, on training frames,
-    turns its scores into probabilities.
-
-    Returns
-    -------
-    array, (len(frames), n_classes)
-    """
-    known = np.concatenate([split.train, split.val])
-    if len(known) > _N_SVM_FRAMES:
-        rng = derived_rng(split.seed, split.fold, "frames of the support vector machine")
-        known = rng.choice(known, _N_SVM_FRAMES, replace=False)
-    calibrated = CalibratedClassifierCV(SVC(), cv=_N_SVM_PARTS, ensemble=False)
-    model = make_pipeline(StandardScaler(), calibrated)
-    classes = labels[known // split.n_frames]
-    model = fitted(model, frame_de(store, known), classes, at_least=_N_SVM_PARTS)
-    return _columns(model, labels, frame_de(store, frames))
+def _majority(data: Data) -> Found:
+    """Predict the frequencies of classes over training trials."""
+    known = data.labels[data.split.trials("train")]
+    frequencies = np.bincount(known, minlength=data.labels.max() + 1) / len(known)
+    return Found(np.tile(frequencies, (len(data.asked), 1)))
 
 
-def random_probabilities(split: Split, labels: np.ndarray, frames: np.ndarray) -> np.ndarray:
-    """Return random predictions, each certain, with classes as frequent as in training.
-
-    Returns
-    -------
-    array, (len(frames), n_classes)
-    """
-    known = labels[split.trials("train")]
-    rng = derived_rng(split.seed, split.fold, "random baseline")
-    return np.eye(labels.max() + 1)[rng.choice(known, len(frames))]
-
-
-def _columns(model: object, labels: np.ndarray, features: np.ndarray) -> np.ndarray:
-    """Return a model's predictions with a column for every class, also those it has not seen."""
-    out = np.zeros((len(features), labels.max() + 1))
-    out[:, model.classes_] = model.predict_proba(features)
-    return out
+def _random(data: Data) -> Found:
+    """Predict at random, with certainty, classes as frequent as over training trials."""
+    known = data.labels[data.split.trials("train")]
+    rng = derived_rng(data.split.seed, data.split.fold, "random baseline")
+    return Found(np.eye(data.labels.max() + 1)[rng.choice(known, len(data.asked))])

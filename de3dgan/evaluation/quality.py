@@ -40,7 +40,6 @@ from de3dgan.data.splits import Split
 from de3dgan.data.store import Store
 from de3dgan.eeg import noise
 from de3dgan.eeg.de import trial_de
-from de3dgan.evaluation.baselines import linear_score
 from de3dgan.evaluation.measures import (
     channel_correlations,
     correlation,
@@ -53,6 +52,7 @@ from de3dgan.evaluation.measures import (
     seam_ratio,
     unit_length,
 )
+from de3dgan.evaluation.tuning import linear_score
 
 #: A source of EEG: from trials and the number of the draw, 0 or 1, to (len(trials), n_chans,
 #: n_times) in µV. Both draws of a trial are of the same DE.

@@ -165,7 +165,7 @@ def forest(
         title,
         "Markers are the test figures, lines their 95 % intervals: how much other groups from the "
         "same population would change them. Look for: orange intervals to the right of chance and "
-        "of the linear model. Intervals overlap even where models differ, since all models are "
+        "of the best baseline. Intervals overlap even where models differ, since all models are "
         "asked the same: the table of comparisons says which differ. Ticks below a line are seeds.",
     )
     legend_above(axes[0, 0], len(_KINDS) + 1)

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from de3dgan.base.errors import UserError
 from de3dgan.base.paths import display_path
 from de3dgan.evaluation import metrics
-from de3dgan.evaluation.baselines import NAMES as BASELINES
+from de3dgan.evaluation.names import NAMES as BASELINES
 from de3dgan.evaluation.statistics import Estimate
 from de3dgan.figures import curves, scores, style
 from de3dgan.reporting.page import Picture

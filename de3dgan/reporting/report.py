@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 from typing import Any
@@ -146,14 +147,15 @@ def _verdict(study: Study, comparisons: Comparisons, incomparable: dict[str, str
             )
     if clauses:
         sentences.append(f"Generated EEG against its other controls: {'; '.join(clauses)}.")
-    for model in ("classifier", "finetune"):
-        if (model, "linear") in comparisons:
-            comparison, p = comparisons[model, "linear"]
+    of_baselines = {"best": "the best baseline", "artefact": "what knows no emotion"}
+    for model, baseline in itertools.product(("classifier", "finetune"), of_baselines):
+        if (model, baseline) in comparisons:
+            comparison, p = comparisons[model, baseline]
             says = {
-                "better": "beats the linear model on DE",
-                "worse": "does not beat the linear model on DE, but is worse",
-                "no evidence": "does not beat the linear model on DE, as far as this sample size "
-                "shows",
+                "better": f"beats {of_baselines[baseline]}",
+                "worse": f"does not beat {of_baselines[baseline]}, but is worse",
+                "no evidence": f"does not beat {of_baselines[baseline]}, as far as this sample "
+                "size shows",
             }[better_or_worse(comparison, p)]
             _, _, numbers = sentence(comparison, p).partition(": ")
             sentences.append(f"{short_name(model).capitalize()} {says}: {numbers}")

@@ -32,12 +32,12 @@ from de3dgan.base.schema import (
     whole,
 )
 from de3dgan.data.splits import PROTOCOLS
-from de3dgan.evaluation import baselines
 from de3dgan.evaluation.metrics import by_trial, frame_and_trial
+from de3dgan.evaluation.names import CHOSEN, NAMES
 
 #: What each model is called in tables, by the folder of its stage or its name in baselines.csv.
 MODELS = {
-    **baselines.NAMES,
+    **NAMES,
     "classifier": "stage 2: SA-ST-Net on real EEG",
     "finetune": "stage 3: fine-tuned with generated EEG",
     "finetune-none": "control: fine-tuned with nothing",
@@ -49,7 +49,7 @@ MODELS = {
     "finetune-people": "control: fine-tuned with additional real people",
 }
 #: The stages of a fold, controls included, by their folders.
-STAGES = ("gan", *(model for model in MODELS if model not in baselines.NAMES))
+STAGES = ("gan", *(model for model in MODELS if model not in NAMES))
 #: What predictions are counted in.
 UNITS = ("frame", "trial")
 
@@ -129,6 +129,10 @@ _GENERATOR_FIELDS = {
             for name in ("correlation", "mae", "bias")
         },
     },
+}
+#: What the classifiers' files have as well.
+_CLASSIFIER_FIELDS = {
+    "result.json": {f"{name}_baseline": one_of(*few) for name, few in CHOSEN.items()}
 }
 #: How far the probabilities of a row, which are rounded, may be from adding up to 1.
 _ROUNDING = 1e-4
@@ -263,8 +267,8 @@ def _read(path: Path) -> dict[str, Any]:
     content = read_json(path)
     check(content, _FIELDS[path.name], path, remedy)
     check_finite(content, path, remedy)
-    if path.parent.name == "gan":
-        check(content, _GENERATOR_FIELDS.get(path.name, {}), path, remedy)
+    own = _GENERATOR_FIELDS if path.parent.name == "gan" else _CLASSIFIER_FIELDS
+    check(content, own.get(path.name, {}), path, remedy)
     return content
 
 
@@ -314,7 +318,7 @@ def _read_predictions(
     )
     p = np.stack(p, axis=1)
     group = np.array([group_of_trial[trial] for trial in trials.tolist()])
-    wanted = list(baselines.NAMES) if path.name == "baselines.csv" else [""]
+    wanted = list(NAMES) if path.name == "baselines.csv" else [""]
     models = np.array(table.get("model", [""] * len(p)))
     found = {
         model: Predictions(trials[rows], frames[rows], labels[rows], p[rows], group[rows])

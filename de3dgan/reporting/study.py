@@ -29,8 +29,10 @@ COMPARISONS = (
     ("finetune", "finetune-surrogate"),
     ("finetune", "finetune-shuffled"),
     ("finetune", "classifier"),
-    ("classifier", "linear"),
-    ("finetune", "linear"),
+    ("classifier", "best"),
+    ("finetune", "best"),
+    ("classifier", "artefact"),
+    ("finetune", "artefact"),
 )
 #: The metric of comparisons and the unit it is counted in, chosen before any result was seen: for
 #: it chance is the same with any share of classes, and frames are what the networks are trained on.

@@ -60,7 +60,7 @@ def describe(fold_dir: Path) -> str:
         "",
         "A frame is one second of EEG; a trial's prediction is the mean of its frames'. Baselines "
         "have no epoch to choose and are trained on the validation trials as well.",
-        *_not_better_than_linear(fold),
+        *_not_better_than_baselines(fold),
         "",
         *_leakage(fold),
         "",
@@ -87,21 +87,20 @@ def _scores(fold: Fold) -> list[str]:
     return lines
 
 
-def _not_better_than_linear(fold: Fold) -> list[str]:
-    """Return a sentence on the networks that do not beat the linear model."""
+def _not_better_than_baselines(fold: Fold) -> list[str]:
+    """Return a sentence on the networks that do not beat the baselines chosen on validation."""
     metric, unit = PRIMARY
-    networks, linear = ("classifier", "finetune"), fold.predictions["linear"]
-    worse = [
-        short_name(model)
-        for model in networks
-        if fold.predictions[model].scores()[unit][metric] <= linear.scores()[unit][metric]
-    ]
-    if not worse:
-        return []
-    return [
-        f"The network of {' and of '.join(worse)} does not beat the linear model on DE (balanced "
-        "accuracy per frame)."
-    ]
+    scores = {model: found.scores()[unit][metric] for model, found in fold.predictions.items()}
+    result, lines = fold.results["classifier"], []
+    for chosen, what in (("best", "best baseline"), ("artefact", "strongest artefact")):
+        networks = ("classifier", "finetune")
+        worse = [short_name(model) for model in networks if scores[model] <= scores[chosen]]
+        if worse:
+            lines.append(
+                f"The network of {' and of '.join(worse)} does not beat the {what}, "
+                f"{MODELS[result[f'{chosen}_baseline']]} (balanced accuracy per frame)."
+            )
+    return lines
 
 
 def _leakage(fold: Fold) -> list[str]:

@@ -17,12 +17,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
 from de3dgan.base import draws
-from de3dgan.base.files import write_csv
+from de3dgan.base.files import read_json, write_csv
+from de3dgan.base.schema import OBJECT, check, number, one_of
 from de3dgan.data.frames import Frames, chunks
 from de3dgan.data.store import Store
 from de3dgan.eeg.scaling import RobustScaler
 from de3dgan.evaluation import baselines, metrics
 from de3dgan.evaluation.leakage import certify
+from de3dgan.evaluation.names import CHOSEN, NAMES
 from de3dgan.stages.augmentation import PairedEEG
 from de3dgan.training import checkpoints, distributed, loop
 from de3dgan.training.device import Compute
@@ -34,6 +36,17 @@ from models import SASTNet, SpectralSASTNet
 _EVALUATION_BATCH = 512
 #: Baselines whose power is computed at a time.
 _BASELINE_BATCH = 64
+
+#: What ``result.json`` holds of baselines, see `evaluate`.
+_OF_BASELINES = {
+    **dict.fromkeys(("majority", *CHOSEN), OBJECT),
+    **{f"{name}_baseline": one_of(*candidates) for name, candidates in CHOSEN.items()},
+}
+_SCORE = {
+    f"{name}.{unit}.balanced_accuracy": number(0, 1)
+    for name in CHOSEN
+    for unit in ("frame", "trial")
+}
 
 #: Returns the loss terms of a batch, given the epoch, frame numbers and labels; the first is
 #: minimised.
@@ -333,8 +346,10 @@ def evaluate(
     Returns
     -------
     result : dict
-        What ``result.json`` holds of it: ``best_epoch``, and the scores of the network (``test``)
-        and of the majority class (``majority``), per frame and per trial.
+        What ``result.json`` holds of it: ``best_epoch``, and per frame and per trial the scores of
+        the network (``test``), of the majority class (``majority``), and of the best baseline and
+        the strongest artefact as chosen on validation (``best``, ``artefact``), with the names of
+        these two (``best_baseline``, ``artefact_baseline``).
     probabilities : array, (n_test_frames, n_classes)
         What was predicted.
     """
@@ -348,23 +363,49 @@ def evaluate(
     probabilities = predict(classifier, frames, numbers)
     test = metrics.frame_and_trial(trials, labels, probabilities)  # refuses what is no probability
     write_csv(run.dir / "predictions.csv", _rows(run, probabilities))
-    data = (run.store, run.split, run.labels, numbers)
-    # They are the same for all classifiers of a fold: the first writes them all.
-    first = run.stage == "classifier"
-    simple = baselines.predictions(*data, baselines.NAMES if first else ("majority", "linear"))
-    if first:
-        rows = ({"model": model, **row} for model, p in simple.items() for row in _rows(run, p))
-        write_csv(run.dir / "baselines.csv", rows)
-    majority, linear = (
-        metrics.frame_and_trial(trials, labels, simple[name]) for name in ("majority", "linear")
-    )
-    ours, theirs = (scores["frame"]["balanced_accuracy"] for scores in (test, linear))
-    verdict = "" if ours > theirs else ", which the network does not beat per frame"
+    simple = _baselines(run, frames, classifier)
     run.log(
-        f"Balanced accuracy on the test split of {run.title}: {_brief(test)}; a linear model on DE "
-        f"has {_brief(linear)}{verdict}."
+        f"Balanced accuracy on the test split of {run.title}: {_brief(test)}. The best baseline, "
+        f"{NAMES[simple['best_baseline']]}, has {_brief(simple['best'])}; of those that "
+        f"know no emotion, {NAMES[simple['artefact_baseline']]} has "
+        f"{_brief(simple['artefact'])}.{_verdict(test, simple)}"
     )
-    return {"best_epoch": best_epoch, "test": test, "majority": majority}, probabilities
+    return {"best_epoch": best_epoch, "test": test, **simple}, probabilities
+
+
+def _baselines(run: Run, frames: Frames, classifier: FrameClassifier) -> dict[str, Any]:
+    """Return what ``result.json`` holds of baselines, which are the same for a fold's classifiers.
+
+    Stage 2 writes all their predictions to ``baselines.csv``; what goes on from it reads its
+    figures.
+    """
+    done = run.dir.parent / "classifier" / "result.json"
+    if run.stage != "classifier" and done.is_file():
+        result = read_json(done)
+        remedy = "rerun the classifier stage of this fold with --restart."
+        check(result, _OF_BASELINES | _SCORE, done, remedy)
+        return {name: result[name] for name in _OF_BASELINES}
+    tested = run.split.test
+    maps = classifier.net.maps if isinstance(classifier.net, SpectralSASTNet) else None
+    found, chosen = baselines.predictions(frames, run.split, run.labels, tested, maps)
+    if run.stage == "classifier":
+        rows = ({"model": model, **row} for model, p in found.items() for row in _rows(run, p))
+        write_csv(run.dir / "baselines.csv", rows)
+    trials = tested // run.split.n_frames
+    scores = {
+        name: metrics.frame_and_trial(trials, run.labels[trials], found[name])
+        for name in ("majority", *chosen)
+    }
+    return {**scores, **{f"{name}_baseline": model for name, model in chosen.items()}}
+
+
+def _verdict(test: Mapping[str, Any], simple: Mapping[str, Any]) -> str:
+    """Return a sentence on what the network does not beat per frame, if there is anything."""
+    ours = test["frame"]["balanced_accuracy"]
+    beats = {name: ours > simple[name]["frame"]["balanced_accuracy"] for name in CHOSEN}
+    if not beats["artefact"]:
+        return " The network does not beat what knows no emotion, so it is not shown to know one."
+    return "" if beats["best"] else " The network does not beat the best baseline."
 
 
 def _brief(scores: dict[str, dict[str, float | None]]) -> str:
