@@ -5,8 +5,9 @@
 The learning curve is the accuracy of a classifier that has gone through stages 2 and 3 on real EEG
 alone, against the number of people trained on. At some of these numbers, stage 3 is also run with
 generated EEG, with its controls, and with additional real people, whom the classifier has not seen:
-the positive control. People validated and tested on are those of the full fold. Each stage takes as
-many steps as with all people, since else fewer people would also mean less training.
+the positive control. People validated and tested on are those of the full fold. Classifiers take as
+many steps as with all people, since else fewer people would also mean less training. (The generator
+of few people is that of an early epoch anyway: more steps make it worse on validation.)
 
 The stages are those of the scripts, without baselines, figures and judges. Runs are kept, and go on
 where they stopped. Fills in the tables of benchmarks/WORTH_IN_PEOPLE.md.
@@ -94,8 +95,9 @@ def train(config: Config, size: int, fold_seed: int, fold: int) -> None:
 
     def run(stage: str, runs_dir: Path, **settings: Any) -> None:
         script = load_script(ROOT / "Workload-main" / f"{SCRIPTS[stage]}_Workload.py")
-        epochs = round(script.Config.epochs * n_all / n)
-        script.main(script.Config(**common, epochs=epochs, runs_dir=runs_dir, **settings))
+        if stage != "gan":
+            settings["epochs"] = round(script.Config.epochs * n_all / n)
+        script.main(script.Config(**common, runs_dir=runs_dir, **settings))
 
     with stages_alone():
         here = place(config, size, fold_seed)
