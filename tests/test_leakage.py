@@ -18,14 +18,20 @@ from hypothesis import strategies as st
 from de3dgan.base.errors import UserError
 from de3dgan.data import scalers
 from de3dgan.data.frames import Frames
-from de3dgan.data.ledger import Ledger
+from de3dgan.data.ledger import PAIRED, Ledger
 from de3dgan.data.opening import open_store
 from de3dgan.data.scalers import DE_SCALER, EEG_SCALER, fit_de_scaler, fit_eeg_scaler
 from de3dgan.data.splits import Split, make_split
 from de3dgan.data.store import ARRAYS, Store
 from de3dgan.evaluation.leakage import certificate
 from de3dgan.reporting.summary import describe
-from de3dgan.stages import classifier, generators, published_generator, spectral_generator
+from de3dgan.stages import (
+    augmentation,
+    classifier,
+    generators,
+    published_generator,
+    spectral_generator,
+)
 from de3dgan.stages import trials as trials_module
 from de3dgan.stages.trials import Trials
 from de3dgan.training import checkpoints, loop
@@ -41,12 +47,12 @@ OWN = {
     "spectral": {
         "gan": {"generator", "chosen epoch"},
         "classifier": AVERAGED,
-        "finetune": AVERAGED,
+        "finetune": AVERAGED | {PAIRED},
     },
     "published": {
         "gan": {DE_SCALER, EEG_SCALER, "generator", "critic", "chosen epoch"},
         "classifier": AVERAGED | {EEG_SCALER},
-        "finetune": AVERAGED,
+        "finetune": AVERAGED | {PAIRED},
     },
 }
 #: What is shown the same batches.
@@ -220,6 +226,14 @@ def plant(patch: pytest.MonkeyPatch, stage: str, artefact: str, split) -> None:
             patch.setattr(Trials, "whole", whole)
 
         patch.setattr(spectral_generator, "calibrate", calibrate)
+    elif artefact == PAIRED:
+        own_eeg = augmentation._made
+
+        def of_test_de(run, frames):
+            make, first = own_eeg(run, frames), run.split.trials("train")[0]
+            return lambda trials: make(np.where(trials == first, trial, trials))
+
+        patch.setattr(augmentation, "_made", of_test_de)
     elif stage == "gan":
         for module in (spectral_generator, published_generator):
             patch.setattr(module, "spread", also_spread(trials_module.N_VAL_TRIALS, trial))
@@ -264,6 +278,50 @@ def test_a_planted_leak_is_found_and_marks_everything_made_from_it(
     if stage != "finetune":
         later, _ = read(run_once("finetune", little_store, runs, method, restart=True))
         assert overlaps(later) == overlaps(found)
+
+
+@pytest.mark.parametrize("kind", ["surrogate", "noise"])
+def test_what_controls_are_made_from_is_found_too(
+    kind, finished_of, little_store, tmp_path, monkeypatch
+):
+    runs = tmp_path / "runs"
+    shutil.copytree(finished_of("spectral"), runs)
+    store = open_store(little_store)
+    split = make_split(store, (store.rating("valence") > 5).astype(int), "trial", 0, 520)
+    plant(monkeypatch, "finetune", PAIRED, split)
+    folder = run_once("finetune", little_store, runs, augmentation=kind)
+    found, _ = read(folder.with_name(f"finetune-{kind}"))
+    assert overlaps(found) == {("finetune", PAIRED): [str(split.trials("test")[0])]}
+
+
+def test_paired_eeg_of_which_nothing_is_known_is_no_proof(finished_of, little_store):
+    content = checkpoints.load(fold_of(finished_of("spectral")) / "finetune" / "model.pt", "")
+    store = open_store(little_store)
+    split = make_split(store, (store.rating("valence") > 5).astype(int), "trial", 0, 520)
+    frames = Frames(store, CPU, waveform_baseline=False)
+    del content["seen"][PAIRED]
+    found = certificate(frames, split, split.test, {"finetune": content})
+    assert found["reasons"] == [f"Nothing is known of what the {PAIRED} of the finetune stage saw."]
+
+
+def test_a_baseline_that_is_read_of_a_test_trial_is_found(
+    finished_of, little_store, tmp_path, monkeypatch
+):
+    """The EEG is of training trials, and only its baseline is not."""
+    runs = tmp_path / "runs"
+    shutil.copytree(finished_of("spectral"), runs)
+    store = open_store(little_store)
+    split = make_split(store, (store.rating("valence") > 5).astype(int), "trial", 0, 520)
+    call = classifier.SpectralClassifier.__call__
+
+    def of_a_test_trial(self, eeg, numbers, *args):
+        if self.net.training:
+            numbers = np.append(numbers[:-1], split.test[0])
+        return call(self, eeg, numbers, *args)
+
+    monkeypatch.setattr(classifier.SpectralClassifier, "__call__", of_a_test_trial)
+    found, _ = read(run_once("finetune", little_store, runs, restart=True))
+    assert overlaps(found) == {("finetune", "classifier"): [str(split.trials("test")[0])]}
 
 
 def edit(path: Path, change) -> None:

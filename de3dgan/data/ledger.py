@@ -9,13 +9,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
+#: What is called the EEG that fine-tuning makes in the place of training trials.
+PAIRED = "paired EEG"
+
 
 class Ledger:
     """The frames that each artefact of a run was fitted on.
 
-    An artefact is anything that is estimated from data: the statistics of a scaler, the weights of
-    a network, the chosen epoch. Frames are noted when they are read inside `reading_for`. What is
-    read outside, to test or to plot, fits nothing and is not noted.
+    An artefact is anything that is estimated or made from data: the statistics of a scaler, the
+    weights of a network, the chosen epoch, the EEG paired with real EEG. Frames are noted when
+    they, or the DE or the baseline of their trial, are read inside `reading_for`. What is read
+    outside, to test or to plot, fits nothing and is not noted.
+
+    A baseline counts as the frames that it is read for: trials may share it, see the protocols.
 
     Parameters
     ----------

@@ -32,6 +32,7 @@ from de3dgan.base.errors import UserError
 from de3dgan.base.files import write_errors
 from de3dgan.base.seeds import derived_rng
 from de3dgan.data.frames import Frames, chunks
+from de3dgan.data.ledger import PAIRED
 from de3dgan.data.memory_maps import open_array
 from de3dgan.data.splits import group_names, split_of
 from de3dgan.eeg.noise import matched_noise
@@ -143,7 +144,9 @@ def _in_file(run: Run, make: Callable[[np.ndarray], np.ndarray]) -> Iterator[Fra
                 for rows in list(chunks(trials, _BATCH))[
                     distributed.rank() :: distributed.world_size()
                 ]:
-                    for row, eeg in zip(rows.tolist(), make(rows), strict=True):
+                    with run.ledger.reading_for(PAIRED):
+                        made = make(rows)
+                    for row, eeg in zip(rows.tolist(), made, strict=True):
                         file.seek(start + n_bytes * row)
                         file.write(np.ascontiguousarray(eeg, "<f4").data)
             distributed.barrier()
@@ -244,10 +247,9 @@ def _made(run: Run, frames: Frames) -> Callable[[np.ndarray], np.ndarray]:
 
     def make(trials: np.ndarray) -> np.ndarray:
         if kind in ("generated", "shuffled"):
-            return generator(run.store.absolute_de(trials), trials)
+            return generator(frames.absolute_de(trials), trials)
         if kind == "surrogate":
-            de = run.store.absolute_de(trials)
-            return matched_noise(de, trials, seed, "surrogate of a trial")
+            return matched_noise(frames.absolute_de(trials), trials, seed, "surrogate of a trial")
         rngs = [derived_rng(seed, trial, "noise of a trial") for trial in trials.tolist()]
         real = frames.continuous(trials)
         mean, std = real.mean(-1, keepdims=True), real.std(-1, keepdims=True)

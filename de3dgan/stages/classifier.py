@@ -20,6 +20,7 @@ from de3dgan.base import draws
 from de3dgan.base.files import read_json, write_csv
 from de3dgan.base.schema import OBJECT, check, number, one_of
 from de3dgan.data.frames import Frames, chunks
+from de3dgan.data.ledger import Ledger
 from de3dgan.data.store import Store
 from de3dgan.eeg.scaling import RobustScaler
 from de3dgan.evaluation import baselines, metrics
@@ -66,6 +67,11 @@ class FrameClassifier(ABC):
         How it computes.
     scaler : RobustScaler, optional
         The normalisation of the published network; ours takes µV.
+
+    Attributes
+    ----------
+    ledger : Ledger
+        Where reading baselines is noted: in training, that of the run.
     """
 
     def __init__(
@@ -76,6 +82,7 @@ class FrameClassifier(ABC):
         scaler: RobustScaler | None = None,
     ):
         self.net, self.store, self.compute, self.scaler = net, store, compute, scaler
+        self.ledger = Ledger(store.n_trials * store.n_frames)
 
     @abstractmethod
     def __call__(
@@ -144,6 +151,7 @@ class SpectralClassifier(FrameClassifier):
         self, eeg: Tensor, numbers: np.ndarray, jitter: float = 0.0
     ) -> tuple[Tensor, Tensor]:
         """Return scores and features of frames and their baselines."""
+        self.ledger.note(numbers)  # of baselines, which are read past the frames
         trials = self.compute.to_device(numbers // self.store.n_frames)
         return self.net(eeg, self.baseline[self.baseline_index[trials]], jitter)
 
@@ -208,6 +216,7 @@ def train(
     split = run.split
     labels = np.repeat(run.labels, split.n_frames)
     device_labels = torch.from_numpy(labels).to(run.device)
+    classifier.ledger = run.ledger
     ema = EMA(classifier.net, run.config.ema_decay)
     averaged = classifier.with_net(ema.module)
     classifier.compile(run.log)

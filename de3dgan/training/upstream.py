@@ -15,6 +15,7 @@ from de3dgan.base.files import differences, read_object, sha256
 from de3dgan.base.paths import display_path
 from de3dgan.base.recipe import SHARED_BY_FOLD
 from de3dgan.data.frames import Frames
+from de3dgan.data.ledger import PAIRED
 from de3dgan.data.scalers import STATISTICS, same_statistics
 from de3dgan.data.splits import Split
 from de3dgan.data.store import Store
@@ -163,7 +164,13 @@ def expected_artefacts(content: Mapping[str, Any]) -> set[str]:
         networks.add("critic")
     # Fine-tuning goes on with the scaler of the classifier, which has the record.
     scalers = {artefact for artefact, (key, _) in STATISTICS.items() if key in content}
-    return networks | {"chosen epoch"} | (scalers if content["stage"] != "finetune" else set())
+    more = scalers if content["stage"] != "finetune" else _made(content["settings"])
+    return networks | {"chosen epoch"} | more
+
+
+def _made(settings: Mapping[str, Any]) -> set[str]:
+    """Return what fine-tuning makes from data: its paired EEG, unless that is real."""
+    return set() if settings["augmentation"] in ("none", "real", "jitter", "people") else {PAIRED}
 
 
 def _parts(trials: Mapping[str, Iterable[int]]) -> dict[int, str]:
