@@ -71,7 +71,7 @@ class FrameClassifier(ABC):
     Attributes
     ----------
     ledger : Ledger
-        Where reading baselines is noted: in training, that of the run.
+        Where reading baselines is noted: in training, that of the frames.
     """
 
     def __init__(
@@ -216,7 +216,7 @@ def train(
     split = run.split
     labels = np.repeat(run.labels, split.n_frames)
     device_labels = torch.from_numpy(labels).to(run.device)
-    classifier.ledger = run.ledger
+    classifier.ledger = frames.ledger
     ema = EMA(classifier.net, run.config.ema_decay)
     averaged = classifier.with_net(ema.module)
     classifier.compile(run.log)
