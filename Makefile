@@ -7,6 +7,7 @@
 #              make study METHOD=published GAN_EPOCHS=30 ..., the paper's method, for fewer epochs
 #              make study PROFILE=slurm, on a cluster
 #              make study SNAKEMAKE=--dry-run, what would be done; any options of Snakemake
+# make braindecode   what --network needs to train networks of braindecode
 # Each sets up .venv first if that is needed. What is finished is not done again.
 
 PYTHON ?= python3
@@ -26,7 +27,7 @@ PROFILE ?= default
 REASON := .venv/reason-$(shell echo $$PPID)
 END = $(if $(1),$(error $(1)))
 
-.PHONY: demo study studied test test-all lint .venv
+.PHONY: demo braindecode study studied test test-all lint .venv
 
 demo: .venv/installed
 	$(RUN) preprocess_de.py --source eegmat
@@ -54,6 +55,10 @@ lint: .venv/installed
 	.venv/bin/ruff format --check .
 
 .venv: .venv/installed
+
+braindecode: .venv/installed
+	.venv/bin/pip install --quiet --disable-pip-version-check --no-deps \
+		-r requirements-braindecode.txt
 
 .venv/installed: requirements.txt
 	$(PYTHON) -m venv .venv

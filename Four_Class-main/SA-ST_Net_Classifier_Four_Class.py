@@ -6,6 +6,10 @@ Writes  runs/four_class/<protocol>/fold<k>/classifier/  model.pt, result.json, p
 
 Expect chance, about 0.3, to a little above it per trial when no trial is on both sides of the
 split; accuracies near 1 belong to the leaky random-frame protocol.
+
+Other networks: --network EEGNet, or any other of braindecode's (make braindecode). They are given
+samples and learn more slowly: --lr 1e-3 --epochs 20 suit the small ones. Values of the network
+below are SA-ST-Net's. Give each network its own --runs-dir.
 """
 
 from __future__ import annotations
@@ -40,6 +44,7 @@ class Config(Recipe):
     data_dir: Path = Path("DE_feature/deap")  # store that preprocess_de.py made
 
     # --- the network
+    network: str = "SASTNet"  # or one of braindecode's by name, given normalised samples
     widths: tuple[int, int, int, int, int] = (32, 32, 32, 32, 16)  # feature maps of the trunk
     n_features: int = 128  # length of the feature before the classes
     dropout: float = 0.7  # share of the trunk's output dropped in training
@@ -77,8 +82,10 @@ def main(config: Config) -> None:
     from de3dgan.figures.stages import draw_classifier
     from de3dgan.stages import classifier
     from de3dgan.training.run import Run
-    from models import SASTNet, SpectralSASTNet
+    from models import BraindecodeNet, SASTNet, SpectralSASTNet
 
+    if config.network != "SASTNet":  # is there such a network? Known before anything is written
+        BraindecodeNet(config.network, n_classes=config.n_classes)
     with Run.open(config, "classifier") as run:
         if run.finished:
             return
@@ -89,18 +96,19 @@ def main(config: Config) -> None:
             "n_features": config.n_features,
             "dropout": config.dropout,
         }
-        if config.method == "spectral":
+        if config.network != "SASTNet":
+            net = BraindecodeNet(config.network, *electrodes_and_classes)
+        elif config.method == "spectral":
             net = SpectralSASTNet(*electrodes_and_classes, noise=config.noise, **shape)
-            optimiser_class, scaler = AdamW, None
         else:
             net = SASTNet(*electrodes_and_classes, **shape)
-            optimiser_class, scaler = Adam, fit_eeg_scaler(frames, run.split)
+        ours = isinstance(net, SpectralSASTNet)  # which is given µV
+        scaler = None if ours else fit_eeg_scaler(frames, run.split)
+        optimiser_class = AdamW if config.method == "spectral" else Adam
         optimiser = optimiser_class(
             net.parameters(), config.lr, weight_decay=config.weight_decay, fused=True
         )
-        trained = classifier.CLASSIFIERS[config.method](
-            net.to(run.device), run.store, run.compute, scaler
-        )
+        trained = classifier.classifier_of(net.to(run.device), run.store, run.compute, scaler)
         loss = classifier.cross_entropy(frames, trained)
         trained, history, best_epoch = classifier.train(
             run, frames, trained, optimiser, loss, config.choose_by

@@ -8,6 +8,7 @@ module                 holds
 =====================  =============================================================================
 blocks                 what networks are built from: electrode grid, U-Net, trunk, attention
 classifier             SA-ST-Net, as published and on log power
+decoders               other networks for the same, those of braindecode, which is optional
 discriminator          the published critic
 generator              the published U-Net
 spectral_generator     our generator
@@ -18,8 +19,16 @@ coherence              correlations between electrodes, predicted from DE
 """
 
 from models.classifier import SASTNet, SpectralSASTNet
+from models.decoders import BraindecodeNet
 from models.discriminator import Discriminator
 from models.generator import Generator
 from models.spectral_generator import SpectralGenerator
 
-__all__ = ["Discriminator", "Generator", "SASTNet", "SpectralGenerator", "SpectralSASTNet"]
+__all__ = [
+    "BraindecodeNet",
+    "Discriminator",
+    "Generator",
+    "SASTNet",
+    "SpectralGenerator",
+    "SpectralSASTNet",
+]

@@ -41,7 +41,7 @@ def classifier_of(method: str, store) -> FrameClassifier:
             fit_eeg_scaler(frames, split_by_trial(store, val=1, test=4)),
         )
     net.eval()
-    return classifier.CLASSIFIERS[method](net, store, Compute(CPU), scaler)
+    return classifier.classifier_of(net, store, Compute(CPU), scaler)
 
 
 def test_each_frame_is_seen_against_the_baseline_of_its_own_trial(store):

@@ -17,6 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
 from de3dgan.base import draws
+from de3dgan.base.errors import UserError
 from de3dgan.base.files import read_json, write_csv
 from de3dgan.base.schema import OBJECT, check, number, one_of
 from de3dgan.data.frames import Frames, chunks
@@ -32,7 +33,7 @@ from de3dgan.training.device import Compute
 from de3dgan.training.ema import EMA
 from de3dgan.training.losses import consistency_loss
 from de3dgan.training.run import Run
-from models import SASTNet, SpectralSASTNet
+from models import BraindecodeNet, SASTNet, SpectralSASTNet
 
 _EVALUATION_BATCH = 512
 #: Baselines whose power is computed at a time.
@@ -59,7 +60,7 @@ class FrameClassifier(ABC):
 
     Parameters
     ----------
-    net : SASTNet or SpectralSASTNet
+    net : SASTNet, SpectralSASTNet or BraindecodeNet
         The network.
     store : Store
         Where the frames' baselines are.
@@ -133,7 +134,7 @@ class FrameClassifier(ABC):
         """Rebuild it from a checkpoint's content."""
         scaler = RobustScaler(**content["eeg_scaler"]) if "eeg_scaler" in content else None
         net = checkpoints.rebuild(content, compute.device)
-        return CLASSIFIERS[content["settings"]["method"]](net, store, compute, scaler)
+        return classifier_of(net, store, compute, scaler)
 
 
 class SpectralClassifier(FrameClassifier):
@@ -179,8 +180,31 @@ class PublishedClassifier(FrameClassifier):
         return self.net
 
 
-#: What classifies frames, by method.
-CLASSIFIERS = {"spectral": SpectralClassifier, "published": PublishedClassifier}
+class BraindecodeClassifier(PublishedClassifier):
+    """A network of braindecode's: it is given normalised samples, too."""
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        if distributed.world_size() > 1:  # what it drops, and its batch norms, are of a whole batch
+            raise UserError(
+                "Networks of braindecode are trained by one process: start the script with python, "
+                "not with torchrun."
+            )
+
+    def compile(self, log: Callable[[str], None]) -> None:
+        """Say that it is not compiled, if that is asked for."""
+        if self.compute.compile == "on":
+            log("Networks of braindecode are not compiled: training goes on without.")
+
+
+def classifier_of(net: nn.Module, *args: Any) -> FrameClassifier:
+    """Return the classifier of frames that a network belongs to; see `FrameClassifier`."""
+    classes = {
+        SpectralSASTNet: SpectralClassifier,
+        SASTNet: PublishedClassifier,
+        BraindecodeNet: BraindecodeClassifier,
+    }
+    return classes[type(net)](net, *args)
 
 
 def train(

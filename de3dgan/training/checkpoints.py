@@ -101,6 +101,8 @@ def load_model(path: Path, stage: str, remedy: str) -> dict[str, Any]:
         try:
             with torch.device("meta"):  # where weights take no memory, however many are asked for
                 _filled(content, assign=True)
+        except models.decoders.NotInstalled:
+            raise
         except Exception as error:  # whatever wrong arguments lead to
             problem = str(error).strip().rpartition("\n")[2].strip()[:160]
             raise UserError(
