@@ -261,7 +261,7 @@ def curve_lines(config: Config, drawn: dict[str, Drawn]) -> list[str]:
         fit = np.polyval(np.polyfit(x, each.accuracies[0], 1), x)
         far = np.abs(fit - each.accuracies[0]).max()
         fitted.append(
-            f"per {unit} {100 * twice:+.1f} points for twice as many people (at most "
+            f"per {unit} {points(twice)} points for twice as many people (at most "
             f"{100 * far:.1f} points from the figures)"
         )
     seeds = ", ".join(map(str, config.fold_seeds))
@@ -287,7 +287,7 @@ def arm_lines(config: Config, size: int, drawn: dict[str, Drawn]) -> list[str]:
         for each in drawn.values():
             gain, people_ = each.gain(size, stage, k)
             cells += [interval(gain.difference, "+.1f", 100), f"{gain.p:.2g}", in_people(people_)]
-            cells += [f"{100 * each.curve_gain(size, k):+.1f}" if k else "–"]
+            cells += [points(each.curve_gain(size, k)) if k else "–"]
         rows.append(cells)
     columns = [
         f"{name}, per {unit}"
@@ -313,6 +313,11 @@ def verdicts(config: Config, size: int, drawn: dict[str, Drawn]) -> list[str]:
             "augmentation of that worth could be shown to help."
         )
     return [" ".join(sentence[0].upper() + sentence[1:] for sentence in sentences)]
+
+
+def points(difference: float) -> str:
+    """Return a difference of accuracy as text, without a sign if it rounds to zero."""
+    return f"{100 * difference:+.1f}".replace("-0.0", "0.0").replace("+0.0", "0.0")
 
 
 def in_people(found: Worth) -> str:
