@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from scipy.signal import butter, sosfiltfilt
 
+from benchmarks.copies import cut, delayed, filtered, noisy
 from de3dgan.evaluation import copies
 from de3dgan.evaluation.copies import find_copies
 
@@ -35,28 +35,6 @@ def recordings(n: int, seed: int = 0, n_times: int = N_TIMES, n_chans: int = N_C
         for start in rng.integers(0, n_times - 40, 8):
             one[: n_chans // 2, start : start + 40] += 100 * np.hanning(40)
     return eeg.astype(np.float32)
-
-
-def filtered(x: np.ndarray, low: float, high: float) -> np.ndarray:
-    return sosfiltfilt(butter(3, [low, high], "bandpass", fs=128, output="sos"), x)
-
-
-def delayed(x: np.ndarray, samples: float) -> np.ndarray:
-    """Return `x` later by a number of samples that need not be whole."""
-    n_times = x.shape[-1]
-    turn = np.exp(-2j * np.pi * np.fft.rfftfreq(n_times) * samples)
-    return np.fft.irfft(np.fft.rfft(x) * turn, n_times)
-
-
-def cut(x: np.ndarray, other: np.ndarray, share: float) -> np.ndarray:
-    """Return a later cut: the last `share` of `x`, and then something else."""
-    n = round(share * N_TIMES)
-    return np.concatenate([x[:, -n:], other[:, n:]], -1)
-
-
-def noisy(x: np.ndarray, level: float) -> np.ndarray:
-    noise = np.random.default_rng(5).normal(size=x.shape)
-    return x + level * x.std(-1, keepdims=True) * noise
 
 
 #: What is done to a recording, with another one at hand; the share in common, and the shift in s.

@@ -113,7 +113,7 @@ def _suspicious(eeg: np.ndarray, tested: np.ndarray, seen: np.ndarray) -> dict[i
     limit = max(SUSPICIOUS, _limit(n_chans, seconds))
     # The sum of k recordings correlates with another one by √k as much by chance.
     pool_size = max(1, int((limit / _limit(n_chans, seconds)) ** 2))
-    ours = np.concatenate([_spectra(eeg, rows) for rows in chunks(tested, 32)])
+    ours = np.concatenate([_spectra(eeg, rows) for rows in chunks(tested, pool_size)])
     step = max(1, _CACHED // ours[0].size)
     best = dict.fromkeys(tested.tolist(), (limit, -1))
     for pool in chunks(seen, pool_size):
