@@ -13,25 +13,29 @@ from scipy import signal
 from de3dgan.data.splits import Split
 from de3dgan.data.store import Store
 from de3dgan.eeg.de import BANDS, trial_de
+from de3dgan.evaluation import network_judge
 from de3dgan.evaluation import quality as module
+from de3dgan.evaluation.copying import figures, likeness, sought
+from de3dgan.evaluation.judges import JUDGES, ask, strongest
 from de3dgan.evaluation.measures import (
+    across_halves,
     channel_correlations,
-    discriminative_score,
+    halves,
     log_spectra,
     mean_by_band,
-    passed_frames,
     seam_ratio,
 )
+from de3dgan.evaluation.membership import left_out, membership
 from de3dgan.evaluation.quality import matched_noise, quality
+from de3dgan.evaluation.segments import LENGTHS, describe
+from de3dgan.evaluation.transfer import Lesson, tangent_space
 from tests.helpers import fake_store
 
 FIGURES = set(
-    "de_round_trip log_spectrum_distance channel_correlation_error seam_ratio amplitude_uv "
-    "discriminative_score tstr draws_correlation nearest_training".split()
+    "judged de_round_trip log_spectrum_distance channel_correlation_error seam_ratio amplitude_uv "
+    "tstr copying".split()
 )
 N_TRIALS, N_FRAMES = 24, 12
-#: Frames of each trial that the network which tells generated from real EEG is asked about.
-N_JUDGED = 60
 LABELS = np.arange(N_TRIALS) % 2
 
 
@@ -71,12 +75,20 @@ def eeg_with_classes() -> np.ndarray:
     return eeg.astype(np.float32)
 
 
-def flat(figures: dict, prefix: str = "") -> dict[str, float]:
+def flat(row: dict, prefix: str = "") -> dict[str, float]:
     out = {}
-    for key, value in figures.items():
+    for key, value in row.items():
         nested = isinstance(value, dict)
         out.update(flat(value, f"{prefix}{key}.") if nested else {prefix + key: value})
     return out
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_steps():
+    """Networks take few steps here, but where they are asked what they tell."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(network_judge, "_STEPS", 10)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -85,139 +97,146 @@ def world() -> Store:
 
 
 @pytest.fixture(scope="module")
-def measured(world) -> dict:
-    """The figures of samplers that are good or bad in a known way."""
-    split = split_by_hand()
-    train = split.trials("train")
-    # What stands for a trial of class 0 is as often of class 1, and the other way round.
-    shuffled = train.copy()
-    shuffled[0::4], shuffled[1::4] = train[1::4], train[0::4]
-    other = dict(zip(train.tolist(), shuffled.tolist(), strict=True))
+def said() -> list[str]:
+    """What `measured` logs."""
+    return []
 
-    def white(trials, draw):
-        return noise(len(trials), 4, N_FRAMES * 128, seed=draw).astype(np.float32)
+
+@pytest.fixture(scope="module")
+def measured(world, said) -> dict:
+    """What is found of samplers that are good or bad in a known way."""
+    train = split_by_hand().trials("train")
+
+    def shifted_copy(trials, draw):
+        return 0.3 * np.roll(world.eeg[train[(trials + 3) % len(train)]], 37, axis=-1)
 
     samplers = {
         "itself": lambda trials, draw: world.eeg[trials],
-        "half": lambda trials, draw: world.eeg[trials] / 2,
-        "copy": lambda trials, draw: world.eeg[train[trials % len(train)]],
-        "shuffled": lambda trials, draw: world.eeg[[other.get(t, t) for t in trials.tolist()]],
+        "copy": shifted_copy,
         "noise": matched_noise(world, 1),
-        "white": white,
         "silence": lambda trials, draw: np.zeros_like(world.eeg[trials]),
     }
-    return quality(world, split, LABELS, lambda trials: world.eeg[trials], samplers)
+    learners = {"constant": lambda known, asked: np.zeros(len(asked.classes), int)}
+    fits = {"noise": lambda trials: {"nothing": np.zeros(len(trials))}}
+    arguments = (world, split_by_hand(), LABELS, lambda trials: world.eeg[trials], samplers)
+    return quality(*arguments, learners, fits, said.append)
 
 
-def test_every_row_has_the_same_finite_figures(measured):
-    assert list(measured) == "real itself half copy shuffled noise white silence".split()
-    for row in measured.values():
+@pytest.fixture(scope="module")
+def rows(measured) -> dict:
+    return measured["quality"]
+
+
+def test_every_row_has_the_same_finite_figures(measured, rows):
+    assert list(rows) == "real itself copy noise silence".split()
+    for name, row in rows.items():
         assert set(row) == FIGURES
         assert set(row["de_round_trip"]) == set(row["channel_correlation_error"]) == set(BANDS)
-        assert all(type(value) is float and math.isfinite(value) for value in flat(row).values())
+        assert set(row["tstr"]) == {"tangent space", "constant"}
+        assert row["tstr"]["constant"] == 0.5
+        assert set(row["judged"]) == {"1 s", "trial"}
+        values = flat(row)
+        for unit in row["judged"]:
+            assert values.pop(f"judged.{unit}.judge") in JUDGES
+        assert all(type(value) is float and math.isfinite(value) for value in values.values())
+        kinds = {"training DE", "test DE", "new draws"}
+        assert set(row["copying"]) == (kinds - {"new draws"} if name == "real" else kinds)
+        assert set(measured["judges"][name]) == {*LENGTHS, "trial"}
+        assert all(set(found) == set(JUDGES) for found in measured["judges"][name].values())
+    assert set(measured["membership"]) == {"noise"}
     assert json.loads(json.dumps(measured)) == measured
 
 
-def test_real_eeg_in_the_place_of_generated_eeg_is_perfect(measured, world):
-    itself, real = measured["itself"], measured["real"]
-    for figures in itself["de_round_trip"].values():
-        assert figures == pytest.approx({"correlation": 1.0, "mae": 0.0, "bias": 0.0}, abs=1e-5)
-    assert itself["log_spectrum_distance"] == 0
-    assert set(itself["channel_correlation_error"].values()) == {0.0}
-    for same in ("de_round_trip", "seam_ratio", "discriminative_score", "tstr", "nearest_training"):
-        assert itself[same] == real[same]
+def test_real_eeg_in_the_place_of_generated_eeg_gets_what_the_row_of_real_eeg_says(rows, world):
+    itself, real = rows["itself"], rows["real"]
+    for kept in itself["de_round_trip"].values():
+        assert kept == pytest.approx({"correlation": 1.0, "mae": 0.0, "bias": 0.0}, abs=1e-5)
+    for same in FIGURES - {"copying"}:
+        assert itself[same] == real[same], same
+    assert real["log_spectrum_distance"] > 0.1
     amplitude = np.mean([world.eeg[trial].std() for trial in range(N_TRIALS - 8, N_TRIALS)])
     assert real["amplitude_uv"] == pytest.approx(amplitude, rel=1e-5)
 
 
-def test_real_halves_differ_and_noise_without_the_spectrum_differs_more(measured):
-    assert 0 < measured["real"]["log_spectrum_distance"] < 0.7
-    assert measured["white"]["log_spectrum_distance"] > 1.2
-    for band, floor in measured["real"]["channel_correlation_error"].items():
+def test_the_strongest_judge_tells_noise_and_no_real_eeg(measured, rows):
+    for unit in ("1 s", "trial"):
+        verdict = rows["noise"]["judged"][unit]
+        assert verdict["auc"] > 0.9 and verdict["low"] > 0.8
+        known = measured["judges"]["noise"][unit]
+        best = max(known.values(), key=lambda judge: judge["validation_auc"])
+        assert known[verdict["judge"]]["validation_auc"] == best["validation_auc"]
+    real = rows["real"]["judged"]["1 s"]
+    assert 0.35 < real["auc"] < 0.65
+    assert real["low"] < 0.5 < real["high"]
+
+
+def test_noise_has_the_de_and_little_else(rows):
+    for kept in rows["noise"]["de_round_trip"].values():
+        assert kept["correlation"] > 0.95
+        assert kept["mae"] < 0.06
+    for band, floor in rows["real"]["channel_correlation_error"].items():
         assert 0 < floor < 0.2
         # The electrodes share half their variance, those of the noise nothing.
-        assert measured["noise"]["channel_correlation_error"][band] > 0.35
+        assert rows["noise"]["channel_correlation_error"][band] > 0.35
 
 
-def test_half_the_amplitude_is_a_bias_of_minus_ln_two(measured):
-    half = measured["half"]
-    for figures in half["de_round_trip"].values():
-        assert figures["correlation"] == pytest.approx(1, abs=1e-5)
-        assert figures["bias"] == pytest.approx(-math.log(2), abs=1e-5)
-        assert figures["mae"] == pytest.approx(math.log(2), abs=1e-5)
-    assert half["log_spectrum_distance"] == pytest.approx(2 * math.log(2), abs=1e-4)
-    assert half["amplitude_uv"] == pytest.approx(measured["real"]["amplitude_uv"] / 2)
-    assert max(half["channel_correlation_error"].values()) < 1e-6
+def test_copies_of_training_eeg_are_found_whatever_their_shift_and_gain(rows):
+    for kind in ("training DE", "test DE", "new draws"):
+        assert rows["copy"]["copying"][kind]["waveform"] > 0.9
+        assert rows["copy"]["copying"][kind]["copied"] > 0.9
+        assert rows["noise"]["copying"][kind]["copied"] == 0
+        assert rows["silence"]["copying"][kind]["waveform"] == 0
+    for kind in ("training DE", "test DE"):
+        assert rows["real"]["copying"][kind]["copied"] == 0
+        assert rows["real"]["copying"][kind]["waveform"] < 0.5
+    assert rows["itself"]["copying"]["training DE"]["copied"] == 1
+    assert rows["itself"]["copying"]["test DE"] == rows["real"]["copying"]["test DE"]
 
 
-def test_noise_has_the_de_and_little_else(measured):
-    for figures in measured["noise"]["de_round_trip"].values():
-        assert figures["correlation"] > 0.95
-        assert figures["mae"] < 0.06
-    assert measured["noise"]["tstr"] > 0.8
-    assert measured["noise"]["nearest_training"] > measured["real"]["nearest_training"]
-
-
-def test_copies_of_training_eeg_are_found(measured):
-    assert measured["copy"]["nearest_training"] == pytest.approx(0, abs=1e-5)
-    assert measured["real"]["nearest_training"] > 0.4
-    assert measured["silence"]["nearest_training"] == 1
-
-
-def test_draws_correlate_if_there_is_no_chance_in_them(measured):
+def test_draws_without_chance_are_warned_of(rows, said):
+    text = " ".join(said)
     for name in ("itself", "copy"):
-        assert measured[name]["draws_correlation"] == pytest.approx(1, abs=1e-6)
-    for name in ("real", "noise", "white", "silence"):
-        assert abs(measured[name]["draws_correlation"]) < 0.1
+        assert f"two draws of {name} EEG from the same DE correlate at 1.00" in text
+    assert len(said) == 2
 
 
-def test_a_class_is_learnt_from_generated_eeg_that_has_it(measured):
-    assert measured["real"]["tstr"] > 0.85
-    assert 0.3 < measured["shuffled"]["tstr"] < 0.7
-    assert measured["silence"]["tstr"] == 0.5
-
-
-def test_silence_is_silent(measured):
-    silence = measured["silence"]
-    for figures in silence["de_round_trip"].values():
-        assert figures["correlation"] == 0.0
-        assert figures["bias"] < -10
+def test_silence_is_silent(rows):
+    silence = rows["silence"]
+    for kept in silence["de_round_trip"].values():
+        assert kept["correlation"] == 0.0
+        assert kept["bias"] < -10
     assert silence["seam_ratio"] == 1.0
     assert silence["amplitude_uv"] == 0.0
-    assert silence["discriminative_score"] > 0.95
+    assert silence["judged"]["1 s"]["auc"] > 0.95
 
 
 def test_silent_real_eeg_is_measured_too():
     store = store_with(np.zeros((N_TRIALS, 2, N_FRAMES * 128)))
-    samplers = {
-        "silence": lambda trials, draw: store.eeg[trials],
-        "loud": lambda trials, draw: noise(*store.eeg[trials].shape, seed=draw),
-    }
-    rows = quality(store, split_by_hand(), LABELS, lambda trials: store.eeg[trials], samplers)
-    for row in rows.values():
-        assert all(math.isfinite(value) for value in flat(row).values())
-    for name in ("real", "silence"):
-        assert rows[name]["discriminative_score"] == 0.5
-        assert rows[name]["log_spectrum_distance"] == 0
-    assert rows["loud"]["discriminative_score"] > 0.95
+    samplers = {"silence": lambda trials, draw: store.eeg[trials]}
+    arguments = (store, split_by_hand(), LABELS, lambda trials: store.eeg[trials], samplers)
+    found = quality(*arguments, log=lambda message: None)
+    for row in found["quality"].values():
+        assert row["judged"]["1 s"]["auc"] == 0.5
+        assert row["log_spectrum_distance"] == 0
+    json.dumps(found, allow_nan=False)
 
 
 def test_the_same_seed_gives_the_same_figures_and_leaves_pytorchs_alone(world):
-    def rows() -> dict:
-        samplers = {"noise": matched_noise(world, 1)}
-        return quality(world, split_by_hand(), LABELS, lambda trials: world.eeg[trials], samplers)
+    def found() -> dict:
+        arguments = (world, split_by_hand(), LABELS, lambda trials: world.eeg[trials], {})
+        return quality(*arguments)
 
     torch.manual_seed(3)
-    first, state = rows(), torch.get_rng_state()
+    first, state = found(), torch.get_rng_state()
     torch.manual_seed(3)
     assert torch.equal(torch.get_rng_state(), state)
     torch.manual_seed(4)
-    assert rows() == first
+    assert found() == first
 
 
 def test_only_so_many_trials_are_generated_and_only_of_their_part(world, monkeypatch):
-    monkeypatch.setattr(module, "_N_TRIALS", 6)
-    monkeypatch.setattr(module, "_N_QUERIES", 5)
+    monkeypatch.setattr(module, "N_TRIALS", {"train": 6, "val": 1, "test": 5})
+    monkeypatch.setattr(module, "_N_REDRAWN", 2)
     split, asked, read = split_by_hand(), [], []
 
     def sample(trials, draw):
@@ -228,62 +247,310 @@ def test_only_so_many_trials_are_generated_and_only_of_their_part(world, monkeyp
         read.append(trials)
         return world.eeg[trials]
 
-    quality(world, split, LABELS, real, {"generated": sample})
-    tests, trains = (
-        [
-            (trials, draw)
-            for trials, draw in asked
-            if set(trials) <= set(split.trials(part).tolist())
-        ]
-        for part in ("test", "train")
-    )
-    assert [draw for _, draw in tests] == [0, 1]
-    assert [draw for _, draw in trains] == [0]
-    assert len(asked) == 3
-    assert all(len(trials) == 6 and trials == sorted(trials) for trials, _ in asked)
+    arguments = (world, split, LABELS, real, {"generated": sample})
+    quality(*arguments, log=lambda message: None)
+    parts = {part: set(split.trials(part).tolist()) for part in ("train", "val", "test")}
+    sizes = {(part, draw): len(t) for part in parts for t, draw in asked if set(t) <= parts[part]}
+    assert sizes == {("train", 0): 6, ("val", 0): 1, ("test", 0): 5, ("train", 1): 2}
+    assert len(asked) == 4
     assert max(map(len, read)) <= 8
-    # Training trials are all searched for copies; those of the validation part are not read.
-    assert set(np.concatenate(read)) >= set(split.trials("train"))
-    assert not set(np.concatenate(read)) & set(split.trials("val"))
+    # Copies are sought in all training trials.
+    assert set(np.concatenate(read)) >= parts["train"]
 
 
-def test_in_the_leaky_protocol_test_frames_are_not_their_own_training_frames(world):
+def test_in_the_leaky_protocol_whole_segments_of_a_part_are_asked_about(world):
     frames = np.random.default_rng(0).permutation(N_TRIALS * N_FRAMES)
     train, val, test = map(np.sort, np.split(frames, [200, 240]))
     split = Split("random-frame", 0, 520, N_FRAMES, train, val, test)
-    rows = quality(world, split, LABELS, lambda trials: world.eeg[trials], {})
-    assert rows["real"]["nearest_training"] > 0.3
-    assert rows["real"]["tstr"] > 0.85
+    arguments = (world, split, LABELS, lambda trials: world.eeg[trials], {})
+    found = quality(*arguments)
+    assert set(found["judges"]["real"]) == {"1 s", "trial"}
+    assert found["quality"]["real"]["tstr"]["tangent space"] > 0.7
 
 
-# --- Single figures ----------------------------------------------------------------------------
+# --- Judges --------------------------------------------------------------------------------------
+
+N_TIMES = 24 * 128
 
 
-@pytest.mark.parametrize(
-    ("kind", "low", "high"),
-    [("real", 0.42, 0.58), ("white", 0.95, 1), ("louder", 0.65, 1), ("uncorrelated", 0.85, 1)],
-)
-def test_the_judge_tells_what_differs_and_nothing_else(kind, low, high):
-    """600 frames are asked: by chance the score is 0.5 ± 0.02."""
+def mixed(*shape: int, seed: int) -> np.ndarray:
+    """Return four electrodes' EEG of five sources, (n_trials, 4, N_TIMES)."""
+    mixing = np.random.default_rng(99).normal(size=(4, 5)) + 2 * np.eye(4, 5)
+    return mixing @ brownish(*shape, 5, N_TIMES, seed=seed)
 
-    def frames(seed: int) -> tuple[np.ndarray, np.ndarray]:
-        def real(seed: int) -> np.ndarray:
-            return brownish(10, 3, N_JUDGED * 128, seed=seed) + brownish(
-                10, 1, 60 * 128, seed=seed + 10
-            )
 
-        generated = {
-            "real": lambda: real(seed + 1),
-            "white": lambda: noise(10, 3, N_JUDGED * 128, seed=seed),
-            "louder": lambda: 1.2 * real(seed + 1),
-            "uncorrelated": lambda: 2**0.5 * brownish(10, 3, N_JUDGED * 128, seed=seed + 1),
-        }[kind]()
-        every_frame = np.ones((10, N_JUDGED), bool)
-        return module._mixed(passed_frames(real(seed)), passed_frames(generated), every_frame)
+def of_low_rank(eeg: np.ndarray, seed: int) -> np.ndarray:
+    """Return EEG of three sources, mixed in another way for each person."""
+    sources = eeg[:, :3] / eeg[:, :3].std(-1, keepdims=True)
+    return 10 * np.random.default_rng(seed).normal(size=(len(eeg), 4, 3)) @ sources
 
-    train, test = frames(100), frames(200)
-    assert train[1].mean() == 0.5
-    assert low <= discriminative_score(train, test, seed=0) <= high
+
+def of_full_rank(eeg: np.ndarray, seed: int) -> np.ndarray:
+    """Return the same with a little noise on each electrode."""
+    return of_low_rank(eeg, seed) + noise(*eeg.shape, seed=seed, scale=2)
+
+
+def with_bursts(eeg: np.ndarray, seed: int) -> np.ndarray:
+    """Return EEG with moments of a fifth of a second that are five times as loud as others."""
+    loud = noise(len(eeg), 1, N_TIMES // 25 + 1, seed=seed, scale=1) > 1.2
+    return eeg * np.where(np.repeat(loud, 25, axis=-1)[..., :N_TIMES], 5, 1)
+
+
+def with_waves(eeg: np.ndarray, seed: int, steady: bool) -> np.ndarray:
+    """Return EEG with a wave of 10 Hz whose phase goes on, or jumps every quarter of a second."""
+    t = np.arange(N_TIMES) / 128
+    n_phases = 1 if steady else N_TIMES // 32
+    phases = 2 * np.pi * np.random.default_rng(seed).uniform(size=(len(eeg), 4, n_phases))
+    wave = np.sin(2 * np.pi * 10 * t + np.repeat(phases, N_TIMES // n_phases, axis=-1))
+    return eeg + 25 * wave
+
+
+def coupled(eeg: np.ndarray, seed: int, together: bool) -> np.ndarray:
+    """Return EEG with waves of 5 Hz, and of 38 Hz whose amplitude follows their phase, or not."""
+    t = np.arange(N_TIMES) / 128
+    slow = np.sin(2 * np.pi * 5 * t)
+    follows = slow if together else np.sin(2 * np.pi * 3.3 * t + seed)
+    return eeg + 20 * slow + 10 * (1 + follows) * np.sin(2 * np.pi * 38 * t)
+
+
+def in_another_order(eeg: np.ndarray, seed: int) -> np.ndarray:
+    order = np.random.default_rng(seed).permutation(N_TIMES // 128)
+    frames = eeg.reshape(*eeg.shape[:2], -1, 128)[:, :, order]
+    return frames.reshape(eeg.shape)
+
+
+#: What each judge is for: real EEG, and what it has to tell from it.
+TOLD = {
+    "network": (lambda e, s: e, lambda e, s: noise(*e.shape, seed=s)),
+    "eigenvalues": (of_low_rank, of_full_rank),
+    "tangent space": (lambda e, s: e, lambda e, s: e * np.array([1, -1, 1, 1])[:, None]),
+    "marginals": (with_bursts, lambda e, s: e * 2.2),
+    "phase memory": (
+        lambda e, s: with_waves(e, s, True),
+        lambda e, s: with_waves(e, s, False),
+    ),
+    "coupling": (lambda e, s: coupled(e, s, True), lambda e, s: coupled(e, s, False)),
+    "steps": (lambda e, s: e, in_another_order),
+    "spectra": (lambda e, s: e, lambda e, s: with_waves(e, s, True)),
+}
+
+
+def asked(real, other, names, n_people: int = 12, seed: int = 0) -> dict:
+    """Return `ask` about EEG of people of one trial each; half of them are trained on."""
+    base = [mixed(n_people, seed=seed + side) for side in (1, 2)]
+    eeg = [real(base[0], seed), other(base[1], seed)]
+    trials = np.arange(n_people)
+    parts = []
+    for rows in np.split(trials, [n_people // 2, 2 * n_people // 3]):
+        wanted = np.ones((len(rows), N_TIMES // 128), bool)
+        pair = [describe(e[rows], rows, wanted, side, 400, 0) for side, e in enumerate(eeg)]
+        parts.append(tuple(pair))
+    return ask(*parts, np.array([f"s{t:02d}" for t in trials]), 0, names)
+
+
+@pytest.mark.parametrize("name", JUDGES)
+def test_each_judge_tells_what_it_is_for(name, monkeypatch):
+    monkeypatch.setattr(network_judge, "_STEPS", 120)
+    found = asked(*TOLD[name], [name])
+    longest = max(found[length][name]["auc"] for length in ("1 s", "4 s"))
+    assert longest > 0.9, found
+    assert found["trial"][name]["auc"] > 0.9
+    assert set(found) == {*LENGTHS, "trial"}
+
+
+def test_no_judge_tells_eeg_of_the_same_kind():
+    found = asked(lambda e, s: e, lambda e, s: e, tuple(JUDGES), n_people=18, seed=7)
+    for name, verdict in found["1 s"].items():
+        assert 0.36 < verdict["auc"] < 0.64, name
+
+
+def test_full_rank_is_told_where_a_small_network_does_not():
+    """The finding that made this battery: a judge that tells little is no proof of likeness."""
+    found = asked(*TOLD["eigenvalues"], ("network", "eigenvalues"))["1 s"]
+    assert found["eigenvalues"]["auc"] > 0.95
+    best = strongest({"1 s": found})["1 s"]
+    assert best["judge"] == "eigenvalues" and best["auc"] == found["eigenvalues"]["auc"]
+
+
+def test_the_strongest_judge_is_chosen_on_validation_people():
+    def verdict(auc: float, validation_auc: float, **more: str) -> dict:
+        return {"auc": auc, "validation_auc": validation_auc, **more}
+
+    found = {
+        "1 s": {"steps": verdict(0.99, 0.6), "spectra": verdict(0.7, 0.8)},
+        "trial": {
+            "steps": verdict(1.0, 1.0, of="1 s"),
+            "spectra": verdict(0.8, 1.0, of="1 s"),  # a tie: it tells segments better
+        },
+    }
+    best = strongest(found)
+    assert (best["1 s"]["judge"], best["1 s"]["auc"]) == ("spectra", 0.7)
+    assert (best["trial"]["judge"], best["trial"]["auc"]) == ("spectra", 0.8)
+
+
+def test_no_second_of_a_trial_is_on_both_sides():
+    eeg, trials = mixed(6, seed=3), np.arange(6)
+    wanted = np.ones((6, N_TIMES // 128), bool)
+    wanted[0, 3] = False
+    even, odd = (describe(eeg, trials, wanted, side, 1000, 0) for side in (False, True))
+    for length, n_times in LENGTHS.items():
+        sides = [side[length].features["samples"] for side in (even, odd)]
+        assert all(side.shape[1:] == (4, n_times) for side in sides)
+        rows = {segment.tobytes() for side in sides for segment in side}
+        n = 6 * (N_TIMES // n_times)
+        assert len(rows) == sum(map(len, sides)) == n - 1  # one of them is not wanted
+    first = [even["12 s"].trials.tolist(), odd["12 s"].trials.tolist()]
+    assert sorted(sum(first, [])) == sorted([*trials.tolist(), *range(1, 6)])
+
+
+def test_the_number_of_segments_is_capped():
+    eeg, trials = mixed(6, seed=3), np.arange(6)
+    found = describe(eeg, trials, np.ones((6, 24), bool), False, 30, 0)
+    assert len(found["1 s"].trials) == 30
+    assert np.bincount(found["1 s"].trials).tolist() == [5] * 6
+
+
+# --- Copying, membership, lessons ----------------------------------------------------------------
+
+
+def found_alike(eeg: np.ndarray, library: np.ndarray, itself: bool = False) -> dict:
+    every = np.ones((len(eeg), N_TIMES // 128), bool)
+    kinds = {"x": sought(eeg, np.arange(len(eeg)), every, 0, itself)}
+    recordings = [(i, trial, every[0]) for i, trial in enumerate(library)]
+    return likeness(kinds, recordings)["x"]
+
+
+def test_waveforms_are_sought_at_any_shift_gain_and_sign():
+    library = mixed(3, seed=5)
+    real = found_alike(library, library, itself=True)
+    assert real["waveform"].max() < 0.6
+    for copy in (library, -3 * np.roll(library, 101, axis=-1)):
+        found = found_alike(copy[:, :, :N_TIMES], library)
+        assert np.median(found["waveform"]) > 0.99
+        assert figures(found, real)["copied"] > 0.8
+    other = found_alike(mixed(3, seed=6), library)
+    assert figures(other, real)["copied"] < 0.2
+
+
+def test_likeness_of_a_waveform_is_that_of_a_search_by_hand():
+    library, eeg = mixed(1, seed=5), mixed(1, seed=6)
+    kind = sought(eeg, np.arange(1), np.ones((1, 24), bool), 0)
+    found = found_alike(eeg, library)["waveform"][0]
+    from de3dgan.evaluation.segments import passed
+
+    recording, segment = passed(library[0]), kind.waveforms[0]
+    windows = np.lib.stride_tricks.sliding_window_view(recording, segment.shape[-1], axis=-1)
+    by_hand = np.einsum("cst,ct->s", windows, segment)
+    by_hand /= np.sqrt(np.square(windows).sum((0, 2)) * np.square(segment).sum())
+    assert found == pytest.approx(np.abs(by_hand).max(), abs=1e-4)
+
+
+def test_spectra_and_covariances_of_copies_are_alike_whatever_the_gain():
+    library = mixed(3, seed=5) * np.array([1, 2, 3, 4])[:, None]
+    copies = found_alike(7 * library, library)
+    others = found_alike(mixed(3, seed=6), library)
+    for way in ("spectrum", "covariance"):
+        assert copies[way].min() > 0.999
+        assert others[way].max() < copies[way].min()
+
+
+def people(n_members: int, n_others: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return names of people with two trials each, and who is a member."""
+    n = n_members + n_others
+    return np.repeat([f"s{i:02d}" for i in range(n)], 2), np.repeat(np.arange(n) < n_members, 2)
+
+
+def test_a_generator_that_remembers_its_people_gives_them_away():
+    groups, members = people(14, 8)
+    rng = np.random.default_rng(0)
+    near = rng.normal(size=len(groups)) - 3 * members
+    found = membership({"near": near, "nothing": rng.normal(size=len(groups))}, groups, members)
+    assert found["auc"] > 0.95 and found["low"] > 0.8 and found["balanced_accuracy"] > 0.85
+    assert (found["members"], found["others"]) == (14, 8)
+
+
+def test_who_is_a_member_is_not_told_from_what_says_nothing():
+    groups, members = people(20, 10)
+    rng = np.random.default_rng(1)
+    aucs = []
+    for _ in range(12):
+        scores = {name: rng.normal(size=len(groups)) for name in "abc"}
+        aucs.append(membership(scores, groups, members)["auc"])
+    assert 0.38 < np.mean(aucs) < 0.56
+    x = np.arange(6.0)[:, None]
+    assert left_out(x, x[:, 0] > 2, np.array(list("abcdef"))).argmax() == 5
+
+
+def test_membership_of_too_few_or_of_both_is_not_asked():
+    groups, members = people(5, 2)
+    assert membership({"a": np.arange(14.0)}, groups, members) is None
+    groups, members = people(5, 5)
+    members[1] = False  # one trial of the first is trained on, the other tested
+    assert membership({"a": np.arange(20.0)}, groups, members) is None
+
+
+def test_membership_of_generated_eeg_is_that_of_training_trials(world):
+    """A sampler that gives training trials their own EEG back, and others noise."""
+    split = split_by_hand()
+    train, sample = set(split.trials("train").tolist()), matched_noise(world, 1)
+
+    def remembering(trials, draw):
+        own = np.isin(trials, list(train))[:, None, None]
+        return np.where(own, world.eeg[trials], sample(trials, draw))
+
+    arguments = (world, split, LABELS, lambda t: world.eeg[t], {"generated": remembering})
+    found = quality(*arguments, fits={"generated": lambda t: {}}, log=lambda message: None)
+    told = found["membership"]["generated"]
+    assert told["auc"] > 0.9 and (told["members"], told["others"]) == (14, 8)
+
+
+def test_a_class_is_learnt_from_eeg_that_has_it(world):
+    wanted = np.ones((12, N_FRAMES), bool)
+    train, test = np.arange(12), np.arange(12, 24)
+    asked = Lesson(world.eeg[test], test, wanted, LABELS[test])
+    learn = tangent_space(world)
+    known = Lesson(world.eeg[train], train, wanted, LABELS[train])
+    assert (learn(known, asked) == asked.classes).mean() > 0.85
+    shuffled = Lesson(world.eeg[train], train, wanted, LABELS[train] ^ (train // 2 % 2))
+    assert 0.25 < (learn(shuffled, asked) == asked.classes).mean() < 0.75
+
+
+def test_lessons_have_the_frames_that_are_wanted(world):
+    wanted = np.zeros((2, N_FRAMES), bool)
+    wanted[0, 3] = wanted[1, 0] = True
+    lesson = Lesson(world.eeg[[5, 8]], np.array([5, 8]), wanted, np.array([1, 0]))
+    assert lesson.numbers.tolist() == [5 * N_FRAMES + 3, 8 * N_FRAMES]
+    assert lesson.classes.tolist() == [1, 0]
+    np.testing.assert_array_equal(lesson.frames[0], world.eeg[5, :, 3 * 128 : 4 * 128])
+
+
+# --- Single figures ------------------------------------------------------------------------------
+
+
+def test_halves_take_turns():
+    found = halves(np.arange(20.0 * 128))
+    assert found.shape == (2, 2, 640)
+    assert found[:, :, 0].tolist() == [[0, 1280], [640, 1920]]
+
+
+def test_a_trial_that_changes_slowly_is_not_taken_for_two():
+    """Its first half differs from its second by much; its interleaved halves do not."""
+    eeg = brownish(4, 2, 60 * 128) * np.linspace(1, 4, 60 * 128)
+    spectra = log_spectra(eeg)
+    interleaved = across_halves(spectra, spectra).mean()
+    first, second = log_spectra(eeg[..., : 30 * 128]), log_spectra(eeg[..., 30 * 128 :])
+    assert np.abs(first - second).mean() > 1.5 * interleaved
+
+
+def test_half_the_amplitude_is_a_bias_of_minus_ln_two(world):
+    from de3dgan.evaluation.measures import de_round_trip
+
+    trials = np.arange(8)
+    found = de_round_trip(trial_de(world.eeg[trials] / 2), world.absolute_de(trials))
+    for kept in found.values():
+        assert kept["correlation"] == pytest.approx(1, abs=1e-5)
+        assert kept["bias"] == pytest.approx(-math.log(2), abs=1e-5)
+        assert kept["mae"] == pytest.approx(math.log(2), abs=1e-5)
 
 
 def test_seams_show_where_frames_do_not_continue_each_other():
@@ -315,19 +582,19 @@ def test_spectra_are_compared_between_4_and_46_hz():
 
 
 def test_correlations_between_electrodes_are_found_in_the_band_where_they_are():
-    """Electrode 1 is electrode 0 in the first half and its opposite in the second; 2 is alone.
+    """Electrode 1 is electrode 0 in every other 5 s and its opposite in between; 2 is alone.
 
     Electrode 3 shares with electrode 0 what both have in alpha.
     """
     eeg = noise(1, 4, 60 * 128)
-    sign = np.repeat([1, -1], 30 * 128)
+    sign = np.tile(np.repeat([1, -1], 5 * 128), 6)
     eeg[0, 1] = sign * eeg[0, 0]
     sos = signal.butter(8, (7, 15), "bandpass", fs=128, output="sos")
     eeg[0, 3] += signal.sosfiltfilt(sos, eeg[0, 0] - eeg[0, 3])
     (found,) = channel_correlations(eeg)
     assert found.shape == (2, 4, 4, 4)
-    np.testing.assert_allclose(found[0, :, 0, 1], 1, atol=0.02)
-    np.testing.assert_allclose(found[1, :, 0, 1], -1, atol=0.02)
+    np.testing.assert_allclose(found[0, :, 0, 1], 1, atol=0.05)
+    np.testing.assert_allclose(found[1, :, 0, 1], -1, atol=0.05)
     assert np.abs(found[:, :, 0, 2]).max() < 0.25
     theta, alpha, beta, gamma = found[:, :, 0, 3].mean(0)
     assert alpha > 0.9

@@ -1,33 +1,39 @@
-"""How similar generated EEG is to real EEG of the same test trials.
+"""How similar generated EEG is to real EEG of the same people.
 
 There is a row of figures per sampler of EEG, and a row "real" that says what a perfect sampler
-would get: real EEG is measured as if it were generated, or one half of a real trial against its
-other half.
+would get: real EEG is measured as if it were generated, or one half of a real trial against the
+other, the halves taking turns every 5 s. Generated EEG is compared with the other half, too.
 
 =========================  =========================================================================
 figure                     what it measures
 =========================  =========================================================================
-de_round_trip              DE of the generated EEG against the DE that it was generated from
-log_spectrum_distance      power spectra; "real": one half of a trial against the other
-channel_correlation_error  correlations between electrodes; "real": likewise
+judged                     how well the strongest of a battery of judges tells generated from real
+                           EEG of new people, AUC (`judges`); 0.5: not at all
+de_round_trip              DE of the generated EEG against the DE that it was generated from: noise
+                           of the same DE shows that this alone says little
+log_spectrum_distance      power spectra of the halves of trials
+channel_correlation_error  correlations between electrodes, likewise
 seam_ratio                 steps between samples across borders of frames over steps inside frames
 amplitude_uv               standard deviation in µV
-discriminative_score       how well a small network tells generated from real EEG; 0.5: not at all
-tstr                       train on synthetic, test on real: accuracy on real EEG of a linear model
-                           that has learnt the classes from generated EEG
-draws_correlation          two draws from the same DE; "real": the two halves of a trial
-nearest_training           distance of generated frames to the most similar training frame; far
-                           below "real", training frames are being copied
+tstr                       train on synthetic, test on real: balanced accuracy per frame of real
+                           EEG, of models that have learnt from generated EEG (`transfer`)
+copying                    likeness to the EEG that the generator was trained on (`copying`), of EEG
+                           made from training DE, of another draw of that, and of test DE
 =========================  =========================================================================
 
-All figures are finite. Silence has a DE of -20 nats and correlates with nothing. A class that is
-missing in the trials cannot be learnt: `tstr` is then that of always predicting the other. With a
-single electrode ``channel_correlation_error`` is None.
+Beside the rows there are all judges, and whether members of the training set are told from others
+(`membership`). Two draws from the same DE must differ; it is said if they do not.
+
+All figures are finite, or None where there is nothing to be measured: the correlations of a single
+electrode, judges of 12 s where a part has single seconds only. Silence has a DE of -20 nats and
+correlates with nothing. A class that is missing in the trials cannot be learnt: `tstr` is then that
+of always predicting the other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -36,35 +42,76 @@ from de3dgan.base.errors import UserError
 from de3dgan.base.schema import non_finite
 from de3dgan.base.seeds import derived_rng
 from de3dgan.data.frames import chunks
-from de3dgan.data.splits import Split
+from de3dgan.data.splits import Split, group_names
 from de3dgan.data.store import Store
 from de3dgan.eeg import noise
 from de3dgan.eeg.de import trial_de
+from de3dgan.evaluation import judges
+from de3dgan.evaluation.copying import figures as copying_figures
+from de3dgan.evaluation.copying import likeness, sought
 from de3dgan.evaluation.measures import (
+    across_halves,
     channel_correlations,
     correlation,
     de_round_trip,
-    discriminative_score,
-    halves,
     log_spectra,
     mean_by_band,
-    passed_frames,
     seam_ratio,
-    unit_length,
 )
-from de3dgan.evaluation.tuning import linear_score
+from de3dgan.evaluation.membership import membership, nearness
+from de3dgan.evaluation.metrics import balanced_accuracy
+from de3dgan.evaluation.segments import describe
+from de3dgan.evaluation.transfer import Learner, Lesson, tangent_space
 
 #: A source of EEG: from trials and the number of the draw, 0 or 1, to (len(trials), n_chans,
 #: n_times) in µV. Both draws of a trial are of the same DE.
 Sampler = Callable[[np.ndarray, int], np.ndarray]
+#: From trials to what else says how well a generator fits each, name to (len(trials),).
+Fit = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 
-#: Training trials, and test trials, that are measured, at most: memory and time stay the same
-#: however large the store. (`nearest_training` goes through all training trials, a few at a time.)
-_N_TRIALS = 64
-#: Test frames for which the most similar training frame is searched, at most.
-_N_QUERIES = 256
+#: Trials of each part that are measured, at most: memory and time stay the same however large the
+#: store. (Copies are sought in all training trials, a few at a time.)
+N_TRIALS = {"train": 64, "val": 32, "test": 64}
+#: Segments of each kind and length that judges learn from, choose by and are asked about, at most.
+N_SEGMENTS = {"train": 400, "val": 200, "test": 400}
+#: Trials that models of classes learn from and are asked about, at most; of every other second.
+_N_LESSONS = 32
+#: Training trials of which a second EEG is drawn.
+_N_REDRAWN = 16
+#: Correlation of two draws from which on they are the same but for some noise.
+_ALIKE = 0.5
 #: µV that no EEG reaches; powers of much more do not fit into 32-bit numbers.
 _LOUDEST = 1e12
+
+
+@dataclass(frozen=True)
+class Part:
+    """The trials of a part of the split that are measured, and which of their frames are in it.
+
+    In the leaky protocol each part has some frames of a trial; else all of them or none.
+
+    Attributes
+    ----------
+    trials : array of int, (n_trials,)
+    wanted : array of bool, (n_trials, n_frames)
+    """
+
+    trials: np.ndarray
+    wanted: np.ndarray
+
+    @classmethod
+    def of(cls, split: Split, part: str, n_trials: int | None = None) -> Part:
+        """Return all trials of a part ("train", "val" or "test"), or a random `n_trials` of it."""
+        trials = split.trials(part)
+        if n_trials is not None:
+            rng = derived_rng(split.seed, 0, f"{part} trials of quality")
+            trials = np.sort(rng.permutation(trials)[:n_trials])
+        numbers = trials[:, None] * split.n_frames + np.arange(split.n_frames)
+        return cls(trials, np.isin(numbers, getattr(split, part)))
+
+    def few(self, n: int) -> Part:
+        """Return the first `n` of its trials."""
+        return Part(self.trials[:n], self.wanted[:n])
 
 
 def quality(
@@ -73,7 +120,10 @@ def quality(
     labels: np.ndarray,
     real: Callable[[np.ndarray], np.ndarray],
     samplers: Mapping[str, Sampler],
-) -> dict[str, dict[str, Any]]:
+    learners: Mapping[str, Learner] | None = None,
+    fits: Mapping[str, Fit] | None = None,
+    log: Callable[[str], None] = print,
+) -> dict[str, Any]:
     """Measure generated EEG, and real EEG in its place.
 
     Parameters
@@ -84,79 +134,123 @@ def quality(
         From trials to their EEG, (len(trials), n_chans, n_times) in µV; 12 s or more.
     samplers : dict of str to callable
         See `Sampler`.
+    learners : dict of str to callable, optional
+        Models that learn the classes from generated EEG, beside one on tangent space.
+    fits : dict of str to callable, optional
+        See `Fit`; by name of those samplers that were trained. Of them membership is inferred.
+    log : callable
+        Told if draws are alike.
 
     Returns
     -------
-    dict of str to dict
-        For "real" and each of `samplers` the figures of the module's table, means over at most 64
-        test trials. They are numbers; ``de_round_trip`` and ``channel_correlation_error`` have them
-        per band.
+    dict
+        ``quality``: for "real" and each of `samplers` the figures of the module's table, of at most
+        64 test trials; ``judges``: likewise, all of `judges.ask`; ``membership``: per sampler of
+        `fits`.
 
     Raises
     ------
     UserError
         If EEG is not finite or above any amplitude that EEG has, naming the sampler and the trial.
     """
-    train, test = (_some_trials(split, part) for part in ("train", "test"))
-    in_train, in_test = _in_part(split, "train", train), _in_part(split, "test", test)
-    rng = derived_rng(split.seed, 0, "queries of quality")
-    queries = tuple(rng.permutation(np.argwhere(in_test))[:_N_QUERIES].T)
-
-    real = _checked(real, "real", store)
+    parts = {name: Part.of(split, name, n) for name, n in N_TRIALS.items()}
+    train, test = parts["train"], parts["test"]
+    redrawn = train.few(_N_REDRAWN)
+    groups = group_names(store, split.protocol)[1]
+    learners = {"tangent space": tangent_space(store), **(learners or {})}
+    fits = fits or {}
+    read = _checked(real, "real", store)
     samplers = {name: _checked(sample, name, store) for name, sample in samplers.items()}
-    real_eeg = real(test)
-    spectra, correlations = log_spectra(real_eeg), channel_correlations(real_eeg)
-    real_train, real_test = passed_frames(real(train)), passed_frames(real_eeg)
 
-    def measured(name: str, sample: Callable[..., np.ndarray]) -> tuple[dict, np.ndarray]:
-        """Return the figures of a sampler, and those of its frames that are searched for.
+    def described(name: str, eeg: np.ndarray, odd: bool) -> dict:
+        part = parts[name]
+        return describe(eeg, part.trials, part.wanted, odd, N_SEGMENTS[name], split.seed)
+
+    def found_in(eeg: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return log_spectra(eeg), channel_correlations(eeg)
+
+    real_eeg = {name: read(part.trials) for name, part in parts.items()}
+    real_segments = {name: described(name, eeg, odd=False) for name, eeg in real_eeg.items()}
+    real_test = found_in(real_eeg["test"])
+
+    def lesson(part: str, eeg: np.ndarray) -> Lesson:
+        few = parts[part].few(_N_LESSONS)
+        wanted = few.wanted & (np.arange(few.wanted.shape[1]) % 2 == 0)
+        return Lesson(eeg[: len(few.trials)], few.trials, wanted, labels[few.trials])
+
+    asked = lesson("test", real_eeg["test"])
+    queries = {}
+
+    def measured(name: str, sample: Callable[..., np.ndarray]) -> tuple[dict, dict, dict | None]:
+        """Return a sampler's figures, what the judges say, and who is told to be a member.
 
         A function, so that its EEG is released before the next sampler's is generated.
         """
-        eeg, train_eeg = sample(test, 0), sample(train, 0)
-        train_de = trial_de(train_eeg) - store.baseline_de[store.baseline_index[train]][:, :, None]
-        train_frames, test_frames = passed_frames(train_eeg), passed_frames(eeg)
-        del train_eeg
-        # Generated EEG is compared with real EEG half by half, so that its spectra and correlations
-        # are as noisy as those of the halves of a real trial, which are compared with each other.
-        order = slice(None, None, -1 if name == "real" else 1)
-        figures = {
-            "de_round_trip": de_round_trip(trial_de(eeg), store.absolute_de(test)),
-            "log_spectrum_distance": float(np.abs(log_spectra(eeg) - spectra[:, order]).mean()),
-            "channel_correlation_error": mean_by_band(
-                np.abs(channel_correlations(eeg) - correlations[:, order])
-            ),
-            "seam_ratio": float(np.mean([seam_ratio(trial) for trial in eeg])),
-            "amplitude_uv": float(np.mean([trial.std() for trial in eeg])),
-            "discriminative_score": discriminative_score(
-                _mixed(real_train, train_frames, in_train),
-                _mixed(real_test, test_frames, in_test),
-                split.seed,
-            ),
-            "tstr": linear_score(
-                (_frame_de(train_de)[in_train], _frame_labels(labels[train], in_train)),
-                (_frame_de(store.de[test])[in_test], _frame_labels(labels[test], in_test)),
-            ),
+        eeg = {
+            part: sample(parts[part].trials, 0) if name != "real" else real_eeg[part]
+            for part in parts
         }
-        del train_frames
-        draws = halves(eeg).swapaxes(0, 1) if name == "real" else (eeg, sample(test, 1))
-        correlations_of_draws = [correlation(*pair).mean() for pair in zip(*draws, strict=True)]
-        figures["draws_correlation"] = float(np.mean(correlations_of_draws))
-        return figures, test_frames[queries]
+        pairs = [(real_segments[part], described(part, eeg[part], odd=True)) for part in parts]
+        said = judges.ask(*pairs, groups, split.seed)
+        known = lesson("train", eeg["train"])
+        de = trial_de(eeg["test"])
+        distances = [
+            across_halves(*each) for each in zip(found_in(eeg["test"]), real_test, strict=True)
+        ]
+        row = {
+            "judged": {
+                length: {key: verdict[key] for key in _JUDGED}
+                for length, verdict in judges.strongest(said).items()
+                if length in ("1 s", "trial")
+            },
+            "de_round_trip": de_round_trip(de, store.absolute_de(test.trials)),
+            "log_spectrum_distance": float(distances[0].mean()),
+            "channel_correlation_error": mean_by_band(distances[1]),
+            "seam_ratio": float(np.mean([seam_ratio(trial) for trial in eeg["test"]])),
+            "amplitude_uv": float(np.mean([trial.std() for trial in eeg["test"]])),
+            "tstr": {
+                learner: balanced_accuracy(asked.classes, learn(known, asked))
+                for learner, learn in learners.items()
+            },
+        }
+        few = eeg["train"][: len(redrawn.trials)]
+        copies = {"training DE": (few, redrawn), "test DE": (eeg["test"], test)}
+        if name != "real":
+            again = sample(redrawn.trials, 1)
+            copies["new draws"] = (again, redrawn)
+            _say_if_alike(name, few, again, log)
+        for kind, (segments, part) in copies.items():
+            itself = name == "real" and kind == "training DE"
+            queries[name, kind] = sought(segments, part.trials, part.wanted, split.seed, itself)
+        if name not in fits:
+            return row, said, None
+        # Of members, as of others, DE and EEG are those of whole trials.
+        everyone = np.concatenate([train.trials, test.trials])
+        pair = [np.concatenate([e["train"], e["test"]]) for e in (real_eeg, eeg)]
+        generated_de = np.concatenate([trial_de(eeg["train"]), de])
+        near = nearness(*pair, store.absolute_de(everyone), generated_de)
+        near |= fits[name](everyone)
+        members = np.arange(len(everyone)) < len(train.trials)
+        return row, said, membership(near, groups[everyone], members)
 
-    rows, queried = {}, []
-    for name, sample in {"real": lambda trials, _: real(trials), **samplers}.items():
-        rows[name], frames = measured(name, sample)
-        queried.append(frames)
-    distances = _distance_to_training(queried, split, real)
-    for row, distance in zip(rows.values(), distances, strict=True):
-        row["nearest_training"] = float(distance.mean())
+    found = {name: measured(name, sample) for name, sample in {"real": None, **samplers}.items()}
+    rows = {name: row for name, (row, _, _) in found.items()}
+    for name, kinds in _copied(queries, split, read).items():
+        rows[name]["copying"] = kinds
     for figure, value in non_finite(rows):  # a result file must not have it, whatever the cause
         raise UserError(
             f"The quality of EEG cannot be measured: {figure} is {value}. See whether the features "
             "are those of EEG in µV, or make them anew with preprocess_de.py."
         )
-    return rows
+    return {
+        "quality": rows,
+        "judges": {name: said for name, (_, said, _) in found.items()},
+        "membership": {name: told for name, (_, _, told) in found.items() if name in fits},
+    }
+
+
+#: What of the strongest judge stands among the figures.
+_JUDGED = ("auc", "low", "high", "balanced_accuracy", "judge")
 
 
 def matched_noise(store: Store, seed: int) -> Sampler:
@@ -188,82 +282,34 @@ def _checked(
     return checked
 
 
-def _some_trials(split: Split, part: str) -> np.ndarray:
-    """Return the trials of a part, or a random 64 of them, sorted."""
-    rng = derived_rng(split.seed, 0, f"{part} trials of quality")
-    return np.sort(rng.permutation(split.trials(part))[:_N_TRIALS])
+def _say_if_alike(
+    name: str, first: np.ndarray, second: np.ndarray, log: Callable[[str], None]
+) -> None:
+    """Warn if two draws from the same DE are alike: then there is one EEG for each DE."""
+    alike = float(np.mean([correlation(a, b).mean() for a, b in zip(first, second, strict=True)]))
+    if alike > _ALIKE:
+        log(
+            f"WARNING: two draws of {name} EEG from the same DE correlate at {alike:.2f}: there is "
+            "only one EEG for each DE."
+        )
 
 
-def _in_part(split: Split, part: str, trials: np.ndarray) -> np.ndarray:
-    """Return which frames of `trials` are in a part, bool (len(trials), n_frames).
+def _copied(
+    queries: Mapping[tuple[str, str], Any],
+    split: Split,
+    read: Callable[[np.ndarray], np.ndarray],
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Return `copying.figures` by sampler and by what the EEG was generated from."""
 
-    In the leaky protocol each part has some frames of a trial; else all of them or none.
-    """
-    return np.isin(
-        trials[:, None] * split.n_frames + np.arange(split.n_frames), getattr(split, part)
-    )
+    def recordings() -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        every = Part.of(split, "train")
+        for rows in chunks(np.arange(len(every.trials)), 8):
+            trials = every.trials[rows]
+            yield from zip(trials.tolist(), read(trials), every.wanted[rows], strict=True)
 
-
-def _mixed(
-    real: np.ndarray, generated: np.ndarray, wanted: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return real frames with an even number and generated ones with an odd number.
-
-    Both are of the same trials, and never of the same second. Where `generated` is real EEG too,
-    the labels have no meaning, and nobody can learn them.
-
-    Parameters
-    ----------
-    real, generated : array, (n_trials, n_frames, n_chans, FRAME)
-        EEG of the same trials.
-    wanted : array of bool, (n_trials, n_frames)
-        Frames to return.
-
-    Returns
-    -------
-    frames : array, (n, n_chans, FRAME)
-    is_generated : array of bool, (n,)
-    """
-    odd = np.arange(wanted.shape[1]) % 2 == 1
-    parts = real[wanted & ~odd], generated[wanted & odd]
-    return np.concatenate(parts), np.repeat([False, True], [len(part) for part in parts])
-
-
-def _frame_de(de: np.ndarray) -> np.ndarray:
-    """Return the DE of frames: (n_trials, n_bands, n_windows, n_chans) to (n_trials, n_frames, -1).
-
-    The mean over a frame's two windows, like `baselines.frame_de`.
-    """
-    n_trials, n_bands, n_windows, n_chans = de.shape
-    frames = de.reshape(n_trials, n_bands, n_windows // 2, 2, n_chans).mean(3)
-    return frames.swapaxes(1, 2).reshape(n_trials, n_windows // 2, -1)
-
-
-def _frame_labels(labels: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Return the label of each frame that is true in `wanted`, (n_trials, n_frames)."""
-    return np.broadcast_to(labels[:, None], wanted.shape)[wanted]
-
-
-def _distance_to_training(
-    queried: list[np.ndarray], split: Split, real: Callable[[np.ndarray], np.ndarray]
-) -> np.ndarray:
-    """Return 1 minus the highest correlation with a training frame.
-
-    Parameters
-    ----------
-    queried : list of array, each (n_queries, n_chans, FRAME)
-        Frames, one list entry per sampler.
-    split, real
-        As for `quality`.
-
-    Returns
-    -------
-    array, (len(queried), n_queries)
-    """
-    sought = unit_length(np.stack(queried).reshape(len(queried) * len(queried[0]), -1))
-    highest = np.full(len(sought), -1.0)
-    for trials in chunks(split.trials("train"), 8):
-        frames = passed_frames(real(trials))[_in_part(split, "train", trials)]
-        found = sought @ unit_length(frames.reshape(len(frames), -1)).T
-        highest = np.maximum(highest, found.max(1))
-    return 1 - highest.reshape(len(queried), -1)
+    found = likeness({key: s for key, s in queries.items() if s is not None}, recordings())
+    out: dict[str, dict[str, dict[str, float]]] = {}
+    for (name, kind), values in found.items():
+        real = found["real", "test DE" if kind == "test DE" else "training DE"]
+        out.setdefault(name, {})[kind] = copying_figures(values, real)
+    return out

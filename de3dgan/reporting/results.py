@@ -32,6 +32,7 @@ from de3dgan.base.schema import (
     whole,
 )
 from de3dgan.data.splits import PROTOCOLS
+from de3dgan.evaluation import judges
 from de3dgan.evaluation.metrics import by_trial, frame_and_trial
 from de3dgan.evaluation.names import CHOSEN, NAMES
 
@@ -109,8 +110,25 @@ _FIELDS = {
 
 def _is_figure(value: Any) -> bool:
     if isinstance(value, Mapping):
-        return all(map(_is_figure, value.values()))
+        return all(_is_figure(inner) for name, inner in value.items() if name != "judge")
     return or_null(number()).holds(value)
+
+
+def _measured(eeg: str) -> dict[str, FieldType]:
+    """Return the fields that are read by name of a row of `evaluation.quality`."""
+    kept, verdict = f"quality.{eeg}.de_round_trip.*", f"quality.{eeg}.judged.*"
+    return {
+        f"quality.{eeg}": OBJECT,
+        f"quality.{eeg}.amplitude_uv": number(0),
+        f"quality.{eeg}.de_round_trip": OBJECT,
+        kept: OBJECT,
+        **{f"{kept}.{name}": number() for name in ("correlation", "mae", "bias")},
+        f"quality.{eeg}.judged": OBJECT,
+        verdict: OBJECT,
+        **{f"{verdict}.{name}": number(0, 1) for name in ("auc", "balanced_accuracy")},
+        **{f"{verdict}.{name}": or_null(number(0, 1)) for name in ("low", "high")},
+        f"{verdict}.judge": one_of(*judges.JUDGES),
+    }
 
 
 #: What the generator's files have as well.
@@ -120,14 +138,9 @@ _GENERATOR_FIELDS = {
         "quality": OBJECT,
         "quality.*": OBJECT,
         "quality.*.*": FieldType("a number, null or an object of such", _is_figure),
-        **{f"quality.{eeg}": OBJECT for eeg in ("real", "generated")},
-        **{f"quality.{eeg}.amplitude_uv": number(0) for eeg in ("real", "generated")},
-        "quality.generated.de_round_trip": OBJECT,
-        "quality.generated.de_round_trip.*": OBJECT,
-        **{
-            f"quality.generated.de_round_trip.*.{name}": number()
-            for name in ("correlation", "mae", "bias")
-        },
+        **_measured("real"),
+        **_measured("generated"),
+        **_measured("noise"),
     },
 }
 #: What the classifiers' files have as well.

@@ -14,7 +14,7 @@ from de3dgan.base.files import write_text
 from de3dgan.base.paths import display_path, from_root
 from de3dgan.reporting.results import MODELS, UNITS, Fold, read_fold
 from de3dgan.reporting.study import PRIMARY
-from de3dgan.reporting.wording import number, short_name
+from de3dgan.reporting.wording import NOT_DEFINED, number, short_name
 
 #: Metrics of the table, and their headings.
 _SHOWN = {"accuracy": "accuracy", "balanced_accuracy": "balanced", "auc": "AUC"}
@@ -118,15 +118,30 @@ def _leakage(fold: Fold) -> list[str]:
 
 
 def _quality(fold: Fold) -> list[str]:
-    """Return the table of the DE round trip, and the amplitudes."""
+    """Return what judges say, and the table of the DE round trip beside that of noise."""
     quality = fold.results["gan"]["quality"]
     lines = [
-        "| band | correlation | mean absolute error (nats) | bias (nats) |",
-        "|---|---|---|---|",
+        "| told from real EEG | strongest judge | AUC | noise of the same DE | real EEG |",
+        "|---|---|---|---|---|",
+    ]
+    for unit, verdict in quality["generated"]["judged"].items():
+        others = (quality[eeg]["judged"].get(unit) for eeg in ("noise", "real"))
+        cells = [f"{other['auc']:.2f}" if other else NOT_DEFINED for other in others]
+        auc = f"{verdict['auc']:.2f}"
+        if verdict["low"] is not None:
+            auc += f" ({verdict['low']:.2f} to {verdict['high']:.2f})"
+        lines.append(f"| per {unit} | {verdict['judge']} | {auc} | {' | '.join(cells)} |")
+    lines += [
+        "",
+        "0.5: not told at all; 1: always. The judge is chosen on validation data.",
+        "",
+        "| band | correlation | of noise | mean absolute error (nats) | bias (nats) |",
+        "|---|---|---|---|---|",
     ]
     for band, kept in quality["generated"]["de_round_trip"].items():
-        numbers = f"{kept['correlation']:.2f} | {kept['mae']:.2f} | {kept['bias']:+.2f}"
-        lines.append(f"| {band} | {numbers} |")
+        of_noise = quality["noise"]["de_round_trip"][band]["correlation"]
+        numbers = f"{kept['correlation']:.2f} | {of_noise:.2f} | {kept['mae']:.2f}"
+        lines.append(f"| {band} | {numbers} | {kept['bias']:+.2f} |")
     generated, real = (quality[eeg]["amplitude_uv"] for eeg in ("generated", "real"))
     return [*lines, "", f"Amplitude {generated:.1f} µV generated, {real:.1f} µV real."]
 

@@ -46,9 +46,22 @@ METRIC_TEXTS = {
 }
 #: What the figures of generated EEG's quality mean: name, explanation, digits.
 _QUALITY = {
+    "judged.auc": (
+        "Told from real EEG by the strongest judge (AUC)",
+        "How often the strongest of eight judges, chosen on validation data, scores generated EEG "
+        "of new groups higher than real EEG. 0.5 is perfect: not told at all; 1 is always. EEG is "
+        "filtered to 4-45 Hz, as DE tells of nothing else.",
+        2,
+    ),
+    "judged.balanced_accuracy": (
+        "The same judge's balanced accuracy",
+        "0.5 is perfect; 1 is always told.",
+        2,
+    ),
     "de_round_trip.correlation": (
         "DE kept: correlation",
-        "Does DE of the EEG follow the DE that it was generated from? 1 is perfect, 0 not at all.",
+        "Does DE of the EEG follow the DE that it was generated from? 1 is perfect, 0 not at all. "
+        "It says little of a generator: noise can be given the same DE.",
         2,
     ),
     "de_round_trip.mae": (
@@ -63,12 +76,13 @@ _QUALITY = {
     ),
     "log_spectrum_distance": (
         "Distance of log spectra (nats)",
-        "Mean distance of the power spectra, frequency by frequency. Good: as low as real EEG.",
+        "Mean distance of the power spectra from those of the interleaved other half of the real "
+        "trial, frequency by frequency. Good: as low as real EEG.",
         2,
     ),
     "channel_correlation_error": (
         "Error of correlations between electrodes",
-        "How wrongly electrodes go together, from 0 to 2. Good: as low as real EEG.",
+        "How wrongly electrodes go together, from 0 to 2, likewise. Good: as low as real EEG.",
         3,
     ),
     "seam_ratio": (
@@ -81,27 +95,31 @@ _QUALITY = {
         "Standard deviation. Good: that of real EEG.",
         1,
     ),
-    "discriminative_score": (
-        "Told from real EEG",
-        "Balanced accuracy of a small network that tells it from real EEG. 0.5 is perfect: not at "
-        "all; 1 is always.",
-        2,
-    ),
     "tstr": (
         "Train on it, test on real EEG",
-        "Balanced accuracy of a linear model that learns the classes from it. Good: as high as "
-        "real EEG.",
+        "Balanced accuracy per frame of models that learn the classes from it: the network of "
+        "stage 2, and a linear one in tangent space. Good: as high as real EEG.",
         2,
     ),
-    "draws_correlation": (
-        "Likeness of two draws",
-        "Correlation of two pieces of EEG generated from the same DE. Good: as low as real EEG; at "
-        "1 there is only one EEG for each DE.",
+    "copying.waveform": (
+        "Likeness to training EEG: waveforms",
+        "Highest correlation of 4 s with any place of any training recording, at any shift. Good: "
+        "not above real EEG.",
         2,
     ),
-    "nearest_training": (
-        "Distance from the nearest training frame",
-        "Good: as high as real EEG; far below it, training EEG is copied.",
+    "copying.spectrum": (
+        "Likeness to training EEG: spectra",
+        "Highest correlation of log spectra. DE gives away some of it: compare with noise too.",
+        3,
+    ),
+    "copying.covariance": (
+        "Likeness to training EEG: correlations between electrodes",
+        "Highest correlation of these. Good: not above real EEG.",
+        3,
+    ),
+    "copying.copied": (
+        "Share that seems copied",
+        "Segments whose waveform is more like training EEG than any real segment is. Good: 0.",
         2,
     ),
 }
@@ -282,7 +300,10 @@ def quality_table(study: Study, folds: Sequence[Fold]) -> Table:
                     continue
                 mean, low, high = sum(values) / len(values), min(values), max(values)
                 ends = f"{number(low, digits)} to {number(high, digits)}"
-                row.append(Cell(number(mean, digits), (ends,) if len(values) > 1 else ()))
+                notes = [ends] if len(values) > 1 else []
+                if figure == "judged.auc":
+                    notes += _judges_note(folds, eeg, band)
+                row.append(Cell(number(mean, digits), tuple(notes)))
                 records.append(
                     {
                         "figure": figure,
@@ -297,7 +318,8 @@ def quality_table(study: Study, folds: Sequence[Fold]) -> Table:
                 )
             rows.append(row)
     caption = (
-        "EEG generated from the DE of test trials, against the real EEG of the same trials: means "
+        "EEG generated from the DE of test trials, against the real EEG of the same trials (but "
+        "for likeness to training EEG, which is also asked of EEG from training DE): means "
         f"over {count(len(folds), 'fold')}"
         + (", and below them the lowest and highest fold's. " if len(folds) > 1 else ". ")
         + "Real EEG in the place of generated EEG shows what the best possible generator would "
@@ -308,13 +330,24 @@ def quality_table(study: Study, folds: Sequence[Fold]) -> Table:
     return Table(table_name(study, "quality"), caption, columns, rows, records)
 
 
+def _judges_note(folds: Sequence[Fold], eeg: str, unit: str) -> list[str]:
+    """Return the interval, of a single fold, and which judges were the strongest."""
+    found = [fold.results["gan"]["quality"][eeg]["judged"].get(unit) for fold in folds]
+    verdicts = [verdict for verdict in found if verdict]
+    notes = [", ".join(dict.fromkeys(verdict["judge"] for verdict in verdicts))]
+    if len(verdicts) == 1 and verdicts[0]["low"] is not None:
+        notes.insert(0, f"{number(verdicts[0]['low'], 2)} to {number(verdicts[0]['high'], 2)}")
+    return notes
+
+
 def _flat(figures: Mapping[str, Any]) -> dict[tuple[str, str], float | None]:
     """Return quality figures by (figure, band): of all bands "", of several numbers figure.name."""
     flat = {}
     for figure, value in figures.items():
         for band, inner in value.items() if isinstance(value, Mapping) else [("", value)]:
             if isinstance(inner, Mapping):
-                flat |= {(f"{figure}.{name}", band): number for name, number in inner.items()}
+                shown = ("auc", "balanced_accuracy") if figure == "judged" else inner
+                flat |= {(f"{figure}.{name}", band): inner[name] for name in shown}
             else:
                 flat[figure, band] = inner
     return flat
