@@ -35,8 +35,8 @@ VARIANTS: dict[str, tuple[dict[str, Any], str | None]] = {
     "no lags": ({}, "no lags"),
     "the recipe": ({}, None),
 }
-COLUMNS = ("DE: lowest r", "DE: error (nats)", "seam", "told from real", "correlation error")
-COLUMNS += ("log spectrum", "two draws, r", "TSTR")
+COLUMNS = ("DE: lowest r", "DE: error (nats)", "seam", "told: AUC, 1 s", "told: AUC, trial")
+COLUMNS += ("correlation error", "log spectrum", "TSTR: network", "TSTR: tangent space")
 
 
 @dataclass(frozen=True)
@@ -103,11 +103,12 @@ def row(name: str, quality: dict[str, Any]) -> list[str]:
         min(band["correlation"] for band in bands),
         max(band["mae"] for band in bands),
         quality["seam_ratio"],
-        quality["discriminative_score"],
+        quality["judged"]["1 s"]["auc"],
+        quality["judged"]["trial"]["auc"],
         sum(correlation_errors) / len(correlation_errors),
         quality["log_spectrum_distance"],
-        quality["draws_correlation"],
-        quality["tstr"],
+        quality["tstr"]["network"],
+        quality["tstr"]["tangent space"],
     )
     return [name, *(f"{figure:.3f}" for figure in figures)]
 

@@ -35,6 +35,7 @@ from de3dgan.evaluation import judges
 from de3dgan.evaluation.copying import figures, likeness, sought
 from de3dgan.evaluation.membership import by_group, left_out, nearness
 from de3dgan.evaluation.metrics import Clusters
+from de3dgan.evaluation.names import JUDGES
 from de3dgan.evaluation.quality import N_SEGMENTS, N_TRIALS, Part, matched_noise
 from de3dgan.evaluation.segments import LENGTHS, describe
 from de3dgan.evaluation.statistics import estimate
@@ -245,7 +246,7 @@ def strongest_table(said: Mapping[str, list[dict]]) -> list[str]:
 def judges_table(folds: list[dict]) -> list[str]:
     """Return the table of all judges of one kind of EEG."""
     rows = []
-    for name in judges.JUDGES:
+    for name in JUDGES:
         by_unit = ([found[unit][name] for found in folds if unit in found] for unit in UNITS)
         rows.append([name, *(auc_cell(verdicts) if verdicts else "-" for verdicts in by_unit)])
     return table(("judge, AUC", *UNITS), rows)

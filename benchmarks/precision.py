@@ -110,7 +110,7 @@ def stages_row(config: Config, arm: str) -> tuple[str, ...]:
     qualities = [of["quality"]["generated"] for of in results(config, arm, "gan")]
     tuned = [of["test"]["frame"]["balanced_accuracy"] for of in results(config, arm, "finetune")]
     figures = (
-        fmean(quality["discriminative_score"] for quality in qualities),
+        fmean(quality["judged"]["1 s"]["auc"] for quality in qualities),
         fmean(quality["log_spectrum_distance"] for quality in qualities),
         fmean(fmean(b["mae"] for b in q["de_round_trip"].values()) for q in qualities),
         fmean(tuned),
@@ -129,7 +129,7 @@ def seconds_row(config: Config, arm: str) -> tuple[str, ...]:
     return tuple(row)
 
 
-_QUALITY = ("told from real EEG", "log spectrum distance", "DE error (nats)")
+_QUALITY = ("told from real EEG, AUC of 1 s", "log spectrum distance", "DE error (nats)")
 #: What makes a row of each table, and its headings.
 TABLES = {
     "classifier": (classifier_row, ("mean of seeds", "each seed", "difference from fp32 (points)")),

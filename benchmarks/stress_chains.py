@@ -580,9 +580,9 @@ def run_script(name: str, values: Mapping[str, Any]) -> str | None:
 def quick() -> Iterator[None]:
     """Leave out what takes long and no chain depends on: figures, and measuring the EEG."""
 
-    def nothing_measured(*_: object) -> dict[str, Any]:
-        rows = {"amplitude_uv": 1.0, "de_round_trip": {}}
-        return {"real": rows, "generated": rows}
+    def nothing_measured(*_: object, **__: object) -> dict[str, Any]:
+        row = {"amplitude_uv": 1.0, "de_round_trip": {}, "judged": {}}
+        return {"quality": dict.fromkeys(("real", "generated", "noise"), row)}
 
     with (
         mock.patch.object(figures_of_stages, "plotting", lambda _: None),

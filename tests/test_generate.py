@@ -42,8 +42,9 @@ def runs_by_method(store_dir, tmp_path_factory) -> dict[str, Path]:
     folders = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(figures_of_stages, "plotting", lambda run: False)
-        nothing = {"generated": {"de_round_trip": {}}}  # the quality of this EEG takes long
-        patch.setattr(generators_of_stages, "quality", lambda *_: nothing)
+        row = {"de_round_trip": {}, "judged": {}}  # the quality of this EEG takes long
+        nothing = {"quality": {"generated": row}}
+        patch.setattr(generators_of_stages, "quality", lambda *_, **__: nothing)
         for method in METHODS:
             folders[method] = tmp_path_factory.mktemp("generate") / "runs"
             more = {"calibration_steps": 0} if method == "spectral" else {}

@@ -60,15 +60,16 @@ TOGETHER = {"generator", "critic", "classifier"}
 _ROW = {
     "de_round_trip": {"alpha": {"correlation": 0.9, "mae": 0.1, "bias": 0.0}},
     "amplitude_uv": 10.0,
+    "judged": {},
 }
 
 
 @pytest.fixture(scope="module", autouse=True)
 def no_quality():
     """What is tested here does not depend on the quality of EEG, which takes most of the time."""
-    rows = {name: _ROW for name in ("real", "generated", "noise")}
+    nothing = {"quality": {name: _ROW for name in ("real", "generated", "noise")}}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(generators, "quality", lambda *_: rows)
+        patch.setattr(generators, "quality", lambda *_, **__: nothing)
         yield
 
 

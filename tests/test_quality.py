@@ -16,7 +16,7 @@ from de3dgan.eeg.de import BANDS, trial_de
 from de3dgan.evaluation import network_judge
 from de3dgan.evaluation import quality as module
 from de3dgan.evaluation.copying import figures, likeness, sought
-from de3dgan.evaluation.judges import JUDGES, ask, strongest
+from de3dgan.evaluation.judges import ask, strongest
 from de3dgan.evaluation.measures import (
     across_halves,
     channel_correlations,
@@ -26,6 +26,7 @@ from de3dgan.evaluation.measures import (
     seam_ratio,
 )
 from de3dgan.evaluation.membership import left_out, membership
+from de3dgan.evaluation.names import JUDGES
 from de3dgan.evaluation.quality import matched_noise, quality
 from de3dgan.evaluation.segments import LENGTHS, describe
 from de3dgan.evaluation.transfer import Lesson, tangent_space

@@ -195,7 +195,10 @@ def test_quality_and_certificate_are_those_of_the_stages(real_runs, reported):
         if row["band"]:
             value = value[row["band"]]
         assert float(row["mean"]) == pytest.approx(value[name] if name else value)
-    assert len(table(reported, "valence-subject-quality")) == 3 * (3 * 4 + 4 + 7)
+    assert (
+        len(table(reported, "valence-subject-quality"))
+        == 3 * (2 * 2 + 3 * 4 + 4 + 3 + 2) + (2 + 3 + 3) * 4
+    )
     for words in ("Noise of the same DE", "0.5 is perfect", "Real EEG (what is reachable)"):
         assert words in page.text
     certificate = json.loads((gan / "leakage.json").read_text())

@@ -209,7 +209,7 @@ WRONG = [
     ("finetune/result.json", "test", {"frame": {"auc": math.nan}}, "test.frame.auc is NaN"),
     ("finetune/result.json", "anything", [{"b": math.inf}], "anything.0.b is Infinity"),
     ("gan/result.json", "quality", [], "quality is [], and must be an object"),
-    ("gan/result.json", "quality", {"real": {}}, "quality.generated is missing"),
+    ("gan/result.json", "quality", {"real": {}}, "quality.real.amplitude_uv is missing"),
     ("finetune/config.json", "settings", 3, "settings is 3"),
     ("finetune/config.json", "environment", ["torch"], "environment is"),
     ("finetune/config.json", "upstream", {"gan": 1}, "upstream.gan is 1"),

@@ -254,7 +254,7 @@ def test_a_run_directory_holds_what_the_design_lists(stage, task, runs):
 @pytest.mark.parametrize("stage", STAGES)
 def test_result_json_has_exactly_the_promised_keys(stage, task, runs, stores):
     result = read_result(runs[task] / stage)
-    own = {"quality"} if stage == "gan" else {"test", "majority"}
+    own = {"quality", "judges", "membership"} if stage == "gan" else {"test", "majority"}
     assert set(result) == set(ORIGIN) | own
     store = open_store(stores[task])
     split, _ = split_of(store, result, RATINGS[task])

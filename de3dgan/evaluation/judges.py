@@ -25,21 +25,11 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from de3dgan.evaluation.metrics import Clusters
+from de3dgan.evaluation.names import JUDGES
 from de3dgan.evaluation.network_judge import NetworkJudge
 from de3dgan.evaluation.segments import LENGTHS, Described
 from de3dgan.evaluation.statistics import estimate
 
-#: The judges, by the name that tables call them, and which of `segments.FEATURES` each is given.
-JUDGES = {
-    "network": "samples",
-    "eigenvalues": "eigenvalues",
-    "tangent space": "correlations",
-    "marginals": "marginals",
-    "phase memory": "memory",
-    "coupling": "coupling",
-    "steps": "steps",
-    "spectra": "spectra",
-}
 #: Segments of each kind that a judge needs to learn from.
 _AT_LEAST = 4
 #: Bootstrap draws of an interval: there are many intervals.

@@ -1,4 +1,4 @@
-"""What baselines are called, for whoever reads their predictions and trains none."""
+"""What baselines and judges are called, for whoever reads what they say and trains none."""
 
 from __future__ import annotations
 
@@ -23,4 +23,15 @@ NAMES = {
 CHOSEN = {
     "best": ("linear", "svm", "linear_maps", "svm_maps", "tangent"),
     "artefact": ("null_space", "above_46_hz", "person", "stimulus"),
+}
+#: The judges of generated EEG, and which of `segments.FEATURES` each is given.
+JUDGES = {
+    "network": "samples",
+    "eigenvalues": "eigenvalues",
+    "tangent space": "correlations",
+    "marginals": "marginals",
+    "phase memory": "memory",
+    "coupling": "coupling",
+    "steps": "steps",
+    "spectra": "spectra",
 }

@@ -172,20 +172,3 @@ def prior(classes: np.ndarray) -> DummyClassifier:
 def linear_model() -> Pipeline:
     """Return the linear model, untrained: z-scores, then logistic regression with C = 0.01."""
     return make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=1000))
-
-
-def linear_score(
-    train: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray]
-) -> float:
-    """Return the balanced accuracy of `linear_model`.
-
-    Trained on a single class it always predicts that one, with a `UserWarning`.
-
-    Parameters
-    ----------
-    train, test : (features, classes)
-        Arrays (n, n_features) and (n,).
-    """
-    one_class = len(np.unique(train[1])) < 2
-    model = prior(train[1]) if one_class else linear_model().fit(*train)
-    return balanced_accuracy(test[1], model.predict(test[0]))

@@ -32,9 +32,8 @@ from de3dgan.base.schema import (
     whole,
 )
 from de3dgan.data.splits import PROTOCOLS
-from de3dgan.evaluation import judges
 from de3dgan.evaluation.metrics import by_trial, frame_and_trial
-from de3dgan.evaluation.names import CHOSEN, NAMES
+from de3dgan.evaluation.names import CHOSEN, JUDGES, NAMES
 
 #: What each model is called in tables, by the folder of its stage or its name in baselines.csv.
 MODELS = {
@@ -127,7 +126,7 @@ def _measured(eeg: str) -> dict[str, FieldType]:
         verdict: OBJECT,
         **{f"{verdict}.{name}": number(0, 1) for name in ("auc", "balanced_accuracy")},
         **{f"{verdict}.{name}": or_null(number(0, 1)) for name in ("low", "high")},
-        f"{verdict}.judge": one_of(*judges.JUDGES),
+        f"{verdict}.judge": one_of(*JUDGES),
     }
 
 

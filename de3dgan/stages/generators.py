@@ -6,16 +6,17 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 from torch.optim import AdamW
 
 from de3dgan.base.seeds import derived_seed
 from de3dgan.data.frames import batches
+from de3dgan.data.memory_maps import reopened
 from de3dgan.data.store import Store
 from de3dgan.evaluation.leakage import certify
 from de3dgan.evaluation.quality import Fit, matched_noise, quality
 from de3dgan.evaluation.transfer import Learner, Lesson
-from de3dgan.stages.classifier import SpectralClassifier
 from de3dgan.stages.generation import SpectralSampler, TrainedGenerator
 from de3dgan.stages.trials import Trials
 from de3dgan.training.device import Compute
@@ -88,27 +89,35 @@ def network(store: Store, compute: Compute, n_classes: int, seed: int) -> Learne
 
     def learn(train: Lesson, test: Lesson) -> np.ndarray:
         device = compute.device
-        eeg = torch.from_numpy(np.ascontiguousarray(train.frames)).to(device)
-        classes, numbers = torch.from_numpy(train.classes).to(device), train.numbers
+        eeg, classes = (torch.tensor(x, device=device) for x in (train.frames, train.classes))
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(derived_seed(seed, 0, "network that learns from generated EEG"))
             net = SpectralSASTNet(store.ch_names, n_classes).to(device)
-            classifier = SpectralClassifier(net, store, compute)
+            baseline = _baseline_levels(net, store, train.numbers)
             optimiser = AdamW(net.parameters(), _LR, weight_decay=_WEIGHT_DECAY)
             for epoch in range(_EPOCHS):
                 for batch in batches(np.arange(len(eeg)), _BATCH, seed, epoch, "lesson batches"):
-                    logits, _ = classifier(eeg[batch], numbers[batch])
+                    logits, _ = net(eeg[batch], baseline[batch])
                     loss = F.cross_entropy(logits, classes[batch])
                     optimiser.zero_grad()
                     loss.backward()
                     optimiser.step()
         net.eval()
-        frames = torch.from_numpy(np.ascontiguousarray(test.frames)).to(device)
         with torch.inference_mode():
-            logits, _ = classifier(frames, test.numbers)
+            frames = torch.tensor(test.frames, device=device)
+            logits, _ = net(frames, _baseline_levels(net, store, test.numbers))
         return logits.argmax(1).cpu().numpy()
 
     return learn
+
+
+def _baseline_levels(net: SpectralSASTNet, store: Store, numbers: np.ndarray) -> Tensor:
+    """Return the log power of the baseline of each frame, (len(numbers), n_chans, n_filters)."""
+    index = store.baseline_index[numbers // store.n_frames]
+    used, row = np.unique(index, return_inverse=True)
+    baselines = torch.tensor(reopened(store.baseline)[used], device=net.norm.running_mean.device)
+    with torch.no_grad():
+        return net.level(baselines)[row]
 
 
 def fit_of(trained: TrainedGenerator, store: Store) -> Fit:
