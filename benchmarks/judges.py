@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from joblib import Parallel, delayed
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -57,6 +58,7 @@ class Config:
     task: str = "workload"  # folder below runs_dir
     protocol: str = "subject"  # folder below that
     published_runs_dir: Path | None = None  # runs of the published method, if there are any
+    jobs: int = 2  # folds at a time
     out: Path = ROOT / "benchmarks" / "JUDGES.md"  # document that holds the tables
 
 
@@ -66,27 +68,12 @@ def main(config: Config) -> None:
     said: dict[str, list[dict]] = {}
     copies: dict[str, list[dict]] = {}
     members: dict[str, list[tuple]] = {}
-    for path, first in generators(config):
-        generator = load_generator(path)
-        store = store_of(generator, config.data_dir)
-        method = METHODS[generator.origin["settings"]["method"]]
-        fold = Fold(store, generator.origin, config.protocol)
-        generated = fold.parts_of(
-            lambda trials, draw=0, generator=generator, store=store: generator(
-                store.absolute_de(trials), trials, draw
-            )
-        )
-        said.setdefault(method, []).append(fold.ask(generated))
-        copies.setdefault(method, []).append(fold.copying(generated))
-        members.setdefault(method, []).append(fold.members(generated, fit_of(generator, store)))
-        if first:  # what does not depend on the generator
-            noise = fold.parts_of(matched_noise(store, fold.split.seed))
-            said.setdefault(NOISE, []).append(fold.ask(noise))
-            copies.setdefault(NOISE, []).append(fold.copying(noise))
-            said.setdefault(HALVES, []).append(fold.ask(fold.real))
-            said.setdefault(PEOPLE, []).append(fold.ask_other_people())
-            copies.setdefault("real EEG", []).append(fold.copying(fold.real, itself=True))
-        print(f"{display_path(path)} done after {time.monotonic() - started:.0f} s", flush=True)
+    tasks = [delayed(found_of)(path, first, config) for path, first in generators(config)]
+    for path, *found in Parallel(config.jobs, return_as="generator")(tasks):
+        for kept, of_fold in zip((said, copies, members), found, strict=True):
+            for kind, measured in of_fold.items():
+                kept.setdefault(kind, []).append(measured)
+        print(f"{path} done after {time.monotonic() - started:.0f} s", flush=True)
     if not said:
         raise UserError(
             f"There is no generator in {display_path(from_root(config.runs_dir))}: train one per "
@@ -100,6 +87,35 @@ def main(config: Config) -> None:
     lines += ["", "Copying, by what the EEG was generated from.", "", *copying_table(copies)]
     lines += ["", "Membership.", "", *membership_table(members)]
     fill(config.out, "judges.py", lines)
+
+
+def found_of(path: Path, first: bool, config: Config) -> tuple[str, dict, dict, dict]:
+    """Return what the judges say of a fold, what is copied, and who is near, by kind of EEG.
+
+    Parameters
+    ----------
+    path : Path
+        The generator.
+    first : bool
+        Whether noise and real EEG of this fold, which do not depend on it, are asked about too.
+    config : Config
+        Where the data are.
+    """
+    generator = load_generator(path)
+    store = store_of(generator, config.data_dir)
+    method = METHODS[generator.origin["settings"]["method"]]
+    fold = Fold(store, generator.origin, config.protocol)
+    generated = fold.parts_of(
+        lambda trials, draw: generator(store.absolute_de(trials), trials, draw)
+    )
+    said, copies = {method: fold.ask(generated)}, {method: fold.copying(generated)}
+    members = {method: fold.members(generated, fit_of(generator, store))}
+    if first:
+        noise = fold.parts_of(matched_noise(store, fold.split.seed))
+        said |= {NOISE: fold.ask(noise), HALVES: fold.ask(fold.real)}
+        said[PEOPLE] = fold.ask_other_people()
+        copies |= {NOISE: fold.copying(noise), "real EEG": fold.copying(fold.real, itself=True)}
+    return display_path(path), said, copies, members
 
 
 def generators(config: Config) -> Iterator[tuple[Path, bool]]:

@@ -41,6 +41,16 @@ hypothesis.settings.register_profile("any machine", deadline=None)
 hypothesis.settings.load_profile("any machine")
 
 
+@pytest.fixture(autouse=True, scope="session")
+def judges_that_learn_little():
+    """The network that judges EEG takes few steps, but where it is asked what it can tell."""
+    from de3dgan.evaluation import network_judge
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(network_judge, "_STEPS", 10)
+        yield
+
+
 def pytest_xdist_auto_num_workers() -> int:
     """Return how many processors there are for ``-n auto``; halves of a core count as well."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1

@@ -294,7 +294,7 @@ def test_eeg_that_is_not_finite_is_refused_with_who_made_it(value):
 def test_eeg_that_is_louder_than_any_is_refused(monkeypatch):
     store = world()
     message = refused(measured, store, LABELS, 1e15 * store.eeg)
-    assert "generated EEG of trial 1 has values that are not finite, or beyond 1e+12 µV" in message
+    assert "generated EEG of trial 2 has values that are not finite, or beyond 1e+12 µV" in message
     measured(store, LABELS, 1e8 * store.eeg)
     monkeypatch.setattr(quality, "seam_ratio", lambda eeg: math.nan)
     assert "cannot be measured: real.seam_ratio is nan" in refused(measured, store, LABELS)

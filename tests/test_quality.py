@@ -84,14 +84,6 @@ def flat(row: dict, prefix: str = "") -> dict[str, float]:
     return out
 
 
-@pytest.fixture(autouse=True, scope="module")
-def few_steps():
-    """Networks take few steps here, but where they are asked what they tell."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(network_judge, "_STEPS", 10)
-        yield
-
-
 @pytest.fixture(scope="module")
 def world() -> Store:
     return store_with(eeg_with_classes())

@@ -187,7 +187,7 @@ class _Recording:
         covariance = _sliding_mean(frames @ frames.swapaxes(-2, -1))
         sd = np.sqrt(np.diagonal(covariance, axis1=-2, axis2=-1)) + _ROUNDING
         correlation = covariance / (sd[..., None] * sd[..., None, :])
-        row, column = np.triu_indices(n_chans, 1)
+        row, column = np.triu_indices(n_chans, min(1, n_chans - 1))
         return cls(
             filtered[np.linspace(0, n_chans - 1, min(n_chans, _N_CHANS)).round().astype(int)],
             unit_length(level.reshape(len(level), -1)),

@@ -12,6 +12,8 @@ from de3dgan.eeg.sampling import FRAME
 
 #: Its training; with more steps it overfits.
 _STEPS, _BATCH, _LR = 120, 32, 1e-3
+#: Standard deviations beyond which samples are not told apart, so that sums stay finite.
+_LOUDEST = 1e3
 
 
 class NetworkJudge:
@@ -83,6 +85,7 @@ class _Net(nn.Module):
         self.last = nn.Linear(2 * width, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.elu(self.norms[0](self.first(x / self.scale)))
+        x = (x / self.scale).clamp(-_LOUDEST, _LOUDEST)
+        x = F.elu(self.norms[0](self.first(x)))
         x = F.elu(self.norms[1](self.second(F.avg_pool1d(x, 2))))
         return self.last(torch.cat([x.mean(-1), x.square().mean(-1)], dim=1))[:, 0]

@@ -25,7 +25,7 @@ from de3dgan.training.run import Run
 from models import SpectralSASTNet
 
 #: Training of the network that learns classes from generated EEG: as in stage 2, but shorter.
-_EPOCHS, _BATCH, _LR, _WEIGHT_DECAY = 6, 64, 1e-3, 0.05
+_EPOCHS, _BATCH, _LR, _WEIGHT_DECAY = 4, 64, 1e-3, 0.05
 
 
 def evaluate(run: Run, data: Trials, trained: TrainedGenerator, best_epoch: int) -> dict[str, Any]:
