@@ -72,5 +72,6 @@ def _write_predictions(
             for frame, right in enumerate(rng.random(N_FRAMES) < rate):
                 p = 0.5 + (0.3 if right == trial % 2 else -0.3) + rng.uniform(-0.1, 0.1)
                 row = {"trial": trial, "frame": frame, "label": trial % 2, "p_0": 1 - p, "p_1": p}
+                row["subject"] = f"p{trial // 2:02d}"
                 rows.append({"model": model, **row} if model else row)
     write_csv(path, rows)

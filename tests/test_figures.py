@@ -60,9 +60,9 @@ ONE, TWO = noise(1, 4)[0], noise(2, 4)
 DE = np.linspace(0, 3, 16).reshape(4, 4)
 MODELS = {"majority class": "baseline", "stage 3": "network", "control: nothing": "control"}
 ESTIMATES = [
-    Estimate(0.5, np.nan, np.nan, (0.5,)),
-    Estimate(0.7, 0.6, 0.8, (0.65, 0.75)),
-    Estimate(np.nan, np.nan, np.nan, (np.nan, np.nan)),
+    Estimate(0.5, np.nan, np.nan, {(0, 0): 0.5}),
+    Estimate(0.7, 0.6, 0.8, {(0, 0): 0.65, (0, 1): 0.75}),
+    Estimate(np.nan, np.nan, np.nan, {(0, 0): np.nan, (0, 1): np.nan}),
 ]
 RELIABILITY = np.array([0.6, np.nan, 0.9]), np.array([0.5, np.nan, 1.0]), np.array([3, 0, 9])
 CALLS = {

@@ -44,6 +44,7 @@ def test_scores_of_a_case_worked_by_hand():
             "macro_f1": (2 * 3 / (2 * 3 + 1 + 1) + 2 * 1 / (2 * 1 + 1 + 1)) / 2,
             # Of 8 pairs (low, high), 0.4 loses to 0.6 only.
             "auc": 7 / 8,
+            "within_auc": None,
             "mcc": (tp * tn - fp * fn) / math.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)),
             "kappa": (4 / 6 - chance) / (1 - chance),
             # Per bin of confidence: 0.6 twice, both wrong; 0.7, 0.8 and twice 0.9, all right.
@@ -78,6 +79,7 @@ def test_scores_are_scikit_learns(seed, n_classes, n, decimals):
         "balanced_accuracy": reference.balanced_accuracy_score(labels, predicted),
         "macro_f1": reference.f1_score(labels, predicted, average="macro"),
         "auc": auc,
+        "within_auc": None,
         "mcc": reference.matthews_corrcoef(labels, predicted),
         "kappa": 0 if math.isnan(kappa) else kappa,
         "ece": _slow_ece(labels, p),
@@ -131,3 +133,45 @@ def test_a_trials_score_is_the_mean_of_its_frames():
 def test_confusion_has_true_classes_in_rows():
     counts = metrics.confusion(np.array([0, 0, 1, 3]), certain([0, 1, 1, 0], 4))
     np.testing.assert_array_equal(counts, [[1, 1, 0, 0], [0, 1, 0, 0], [0] * 4, [1, 0, 0, 0]])
+
+
+# --- Pairs of one person -------------------------------------------------------------------------
+
+
+def test_who_someone_is_cannot_raise_the_auc_within_persons():
+    """A model that knows only the person: above chance where persons differ in their classes."""
+    persons = np.repeat(np.arange(4), 10)
+    labels = (np.tile(np.arange(10), 4) < 2 + 2 * persons).astype(int)
+    p = np.linspace(0.2, 0.8, 4)[persons]
+    found = metrics.scores(labels, np.stack([1 - p, p], axis=1), persons)
+    assert found["auc"] > 0.7 and found["within_auc"] == 0.5
+    # And a model that knows the class in each person is perfect, whatever it knows of persons.
+    p = p + 0.01 * labels
+    found = metrics.scores(labels, np.stack([1 - p, p], axis=1), persons)
+    assert found["auc"] < 1 and found["within_auc"] == 1
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 10**6), st.sampled_from([2, 3]), st.booleans())
+def test_the_auc_within_persons_is_that_of_their_pairs(seed, n_classes, trials_are_groups):
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(2, 30))
+    labels, persons = rng.integers(n_classes, size=n), rng.integers(3, size=n)
+    p = rng.dirichlet(np.ones(n_classes), size=n).round(1) + 0.05
+    p /= p.sum(1, keepdims=True)
+    areas = []
+    for c in [1] if n_classes == 2 else range(n_classes):
+        pairs = [
+            np.sign(p[i, c] - p[j, c])
+            for i in range(n)
+            for j in range(n)
+            if persons[i] == persons[j] and labels[i] == c != labels[j]
+        ]
+        areas.append(np.mean(pairs) / 2 + 0.5 if pairs else math.nan)
+    groups = np.arange(n) if trials_are_groups else persons  # pairs across groups, or inside
+    clusters = metrics.Clusters.of(groups, labels, p, persons)
+    found = clusters.metrics(np.ones((1, len(clusters.groups))), ["within_auc"])["within_auc"][0]
+    assert found == pytest.approx(np.mean(areas), nan_ok=True)
+    assert metrics.scores(labels, p, persons)["within_auc"] == (
+        None if math.isnan(found) else pytest.approx(found)
+    )

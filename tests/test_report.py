@@ -370,10 +370,11 @@ def test_several_seeds_are_shown_as_spread_not_as_their_best(finished_runs, tmp_
     page = Page(report(runs))
     rows = table(runs / "report", "valence-subject-models-per-frame")
     row = next(row for row in rows if (row["model"], row["metric"]) == ("classifier", "accuracy"))
-    low, high = float(row["lowest_seed"]), float(row["highest_seed"])
-    assert low == pytest.approx(0.5, abs=0.05) and high == pytest.approx(0.9, abs=0.05)
-    assert float(row["value"]) == pytest.approx((low + high) / 2)
-    assert f"seeds {low:.3f} to {high:.3f}" in page.text
+    spread = float(row["sd_of_training_seeds"])
+    assert float(row["value"]) == pytest.approx(0.7, abs=0.05)
+    assert spread == pytest.approx(0.4 / 2**0.5, abs=0.05)
+    assert f"seeds of training ± {spread:.3f}" in page.text
+    assert "seeds of folds" not in page.text  # as there is one
     assert "means over 2 pairs of seeds (folds drawn by 520, trained by 520, 521)" in page.text
     assert page.text.count("for fold in 0 1 2 3 4; do") == 2
     assert page.rows("seed")[0][1].strip() == "520, 521"

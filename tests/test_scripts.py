@@ -38,6 +38,7 @@ ORIGIN = (
     "n_test_trials best_epoch seconds peak_rss_mib environment"
 ).split()
 METRICS = {"accuracy", "balanced_accuracy", "macro_f1", "auc", "mcc", "kappa", "ece"}
+METRICS |= {"within_auc"}
 FILES = {
     "config.json",
     "leakage.json",
@@ -146,8 +147,9 @@ TASKS = ["valence", "four_class", "workload", "published valence"]
 def read_predictions(folder: Path) -> dict[str, np.ndarray]:
     with open(folder / "predictions.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    n_classes = len(rows[0]) - 3
-    assert list(rows[0]) == ["trial", "frame", "label", *(f"p_{c}" for c in range(n_classes))]
+    n_classes = len(rows[0]) - 4
+    by_class = [f"p_{c}" for c in range(n_classes)]
+    assert list(rows[0]) == ["trial", "frame", "label", *by_class, "subject"]
     columns = {name: np.array([int(row[name]) for row in rows]) for name in list(rows[0])[:3]}
     p = np.array([[float(row[f"p_{c}"]) for c in range(n_classes)] for row in rows])
     return {**columns, "p": p}

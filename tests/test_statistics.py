@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from scipy import optimize, stats
 from scipy.special import expit
 
+from benchmarks import null_simulation
 from de3dgan.evaluation import metrics, statistics
 from de3dgan.evaluation.metrics import METRICS
 from de3dgan.evaluation.statistics import (
@@ -55,7 +56,7 @@ def study(rng: np.random.Generator, n_groups: int, signals: Sequence[float]) -> 
     out = []
     for signal in signals:
         p = expit((2 * labels - 1) * signal - LEANING + shared + variation()).ravel()
-        out.append(Clusters.of(groups, frame_labels, np.stack([1 - p, p], axis=1)))
+        out.append(Clusters.of(groups, frame_labels, np.stack([1 - p, p], axis=1), groups))
     return out
 
 
@@ -114,11 +115,15 @@ def test_groups_that_count_several_times_give_the_scores_of_repeated_data(
         p = np.eye(n_classes)[p.argmax(1)]
     weights = data.draw(st.lists(st.integers(0, 3), min_size=n_groups, max_size=n_groups))
     weights = np.array([weights if any(weights) else [1] * n_groups, range(1, n_groups + 1)])
-    values = Clusters.of(groups, labels, p).metrics(weights)
+    values = Clusters.of(groups, labels, p, groups).metrics(weights)
     assert tuple(values) == METRICS
     for draw, counts in enumerate(weights):
         frames = np.repeat(np.arange(len(groups)), counts[groups])
-        wanted = metrics.scores(labels[frames], p[frames])
+        # A person who is drawn twice is two persons.
+        copy = np.concatenate([np.arange(n) for n in counts[groups]])
+        wanted = metrics.scores(labels[frames], p[frames], 10 * groups[frames] + copy)
+        if len(set(labels[frames])) < len(set(labels)):
+            wanted |= dict.fromkeys(("balanced_accuracy", "macro_f1", "mcc", "kappa", "auc"))
         assert {name: value[draw] for name, value in values.items()} == approx(wanted)
 
 
@@ -130,8 +135,9 @@ def test_an_estimate_is_the_mean_over_seeds_and_shows_each():
     result = estimate(seeds)
     assert tuple(result) == METRICS
     for name, found in result.items():
-        assert found.per_seed == pytest.approx([whole(seed)[name] for seed in seeds])
-        assert found.value == pytest.approx(np.mean(found.per_seed))
+        values = [whole(seed)[name] for seed in seeds]
+        assert found.per_seed == pytest.approx({(0, i): value for i, value in enumerate(values)})
+        assert found.value == pytest.approx(np.mean(values))
         assert found.low < found.value < found.high
     assert estimate(seeds) == result
     # Seeds that agree say no more than one of them.
@@ -176,7 +182,7 @@ def test_seeds_and_models_must_have_predicted_the_same():
         estimate([one, Clusters.of(groups + 1, labels, p)])
     with pytest.raises(ValueError, match="same labels"):
         compare([one], [Clusters.of(groups, 1 - labels, p)], "accuracy")
-    with pytest.raises(ValueError, match="3 seeds and the other 2"):
+    with pytest.raises(ValueError, match=r"seeds of training are \[0, 1, 2\] and \[0, 1\]"):
         compare([one] * 3, [one] * 2, "accuracy")
 
 
@@ -187,8 +193,8 @@ def test_seeds_and_models_must_have_predicted_the_same():
 def test_a_model_compared_with_itself_does_not_differ(metric):
     (model,) = study(np.random.default_rng(1), 20, [0.5])
     result = compare([model], [model], metric)
-    assert result == Comparison(metric, Estimate(0.0, 0.0, 0.0, (0.0,)), 1.0, 0.0, 20)
-    assert verdict(result, result.p) == "no evidence"
+    assert result == Comparison(metric, Estimate(0.0, 0.0, 0.0, {(0, 0): 0.0}), 0.0, 1.0, 20)
+    assert verdict(result, result.p) == "equivalent"
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -199,7 +205,7 @@ def test_a_comparison_has_two_sides(metric):
     assert forth.difference.low == pytest.approx(-back.difference.high)
     assert forth.smallest_detectable == pytest.approx(back.smallest_detectable)
     assert forth.p == pytest.approx(back.p)
-    single = [whole(model)[metric] - whole(b)[metric] for model in (a, c)]
+    single = {(0, i): whole(x)[metric] - whole(b)[metric] for i, x in enumerate((a, c))}
     assert forth.difference.per_seed == pytest.approx(single)
     assert compare([a, c], [b, b], metric) == forth
 
@@ -211,25 +217,18 @@ def with_accuracies(right: np.ndarray) -> Clusters:
     return Clusters.of(groups, np.zeros(len(groups), int), np.eye(2)[predicted])
 
 
-def test_the_test_of_accuracy_is_that_of_swapped_predictions():
-    rng = np.random.default_rng(0)
-    a, b = rng.integers(3, 11, 8), rng.integers(2, 10, 8)
-    swaps = np.arange(2**8)[:, None] >> np.arange(8) & 1
-    differences = np.where(swaps, b, a).sum(1) - np.where(swaps, a, b).sum(1)
-    p = (np.abs(differences) >= abs((a - b).sum())).mean()
-    assert 0 < p < 1
-    assert compare([with_accuracies(a)], [with_accuracies(b)], "accuracy").p == p
-
-
-def test_random_flips_agree_with_every_flip(monkeypatch):
-    a, b = study(np.random.default_rng(3), 12, [0.8, 0.4])
-    exact = compare([a], [b], "balanced_accuracy").p
-    assert 0.01 < exact < 0.2
-    monkeypatch.setattr(statistics, "N_FLIPS", 4000)  # below 2^12
-    assert compare([a], [b], "balanced_accuracy").p == pytest.approx(exact, rel=0.15)
-    monkeypatch.setattr(statistics, "N_FLIPS", 99)
-    a, b = study(np.random.default_rng(3), 30, [5.0, 0.0])
-    assert compare([a], [b], "accuracy").p == 1 / 100  # never 0
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("strength", [0.4, 0.6, 0.9])
+def test_p_is_below_a_level_where_the_interval_excludes_no_difference(metric, strength):
+    for seed in range(4):
+        a, b = study(np.random.default_rng(seed), 14, [strength, 0.4])
+        found = compare([a], [b], metric, pooled_folds=bool(seed % 2))
+        excludes = found.difference.low > 0 or found.difference.high < 0
+        assert (found.p < 0.05) == excludes
+        # The test can be had from the interval, and the interval from the test.
+        half = (found.difference.high - found.difference.low) / 2
+        t = found.difference.value / (half / stats.t.ppf(0.975, 13))
+        assert found.p == pytest.approx(2 * stats.t.sf(abs(t), 13))
 
 
 def test_a_difference_of_means_has_students_standard_error():
@@ -257,7 +256,8 @@ def test_holm_on_a_case_worked_by_hand():
 
 
 def comparison(value: float, low: float, high: float, metric: str = "balanced_accuracy"):
-    return Comparison(metric, Estimate(value, low, high, (value,)), 0.01, 0.034, 36)
+    error = (high - low) / 2 / stats.t.ppf(0.975, 35)
+    return Comparison(metric, Estimate(value, low, high, {(0, 0): value}), error, 0.01, 36)
 
 
 def test_a_verdict_needs_the_interval_and_the_p_value():
@@ -269,6 +269,18 @@ def test_a_verdict_needs_the_interval_and_the_p_value():
     assert verdict(replace(worse, metric="ece"), 0.04) == "helped"
 
 
+def test_equivalence_is_that_of_two_one_sided_tests():
+    """Each of the two hypotheses, a difference of a point either way, is rejected at 0.05."""
+    for value, half in ((0.0, 0.011), (0.0, 0.013), (0.004, 0.007), (-0.004, 0.008)):
+        found = comparison(value, value - half, value + half)
+        t = [(margin - value) / found.error for margin in (0.01, -0.01)]
+        both = stats.t.sf(t[0], 35) < 0.05 and stats.t.cdf(t[1], 35) < 0.05
+        assert found.equivalent == both
+        assert verdict(found, 0.5) == ("equivalent" if both else "no evidence")
+    assert comparison(0.01, -0.02, 0.04).excluded_gain == 0.04
+    assert comparison(0.01, -0.02, 0.04, "ece").excluded_gain == 0.02
+
+
 def test_a_verdict_in_words_says_what_it_rests_on():
     assert statistics.verdict_text(comparison(0.0312, 0.0104, 0.0523), 0.012) == (
         "Helped: balanced accuracy is 3.1 percentage points higher "
@@ -276,8 +288,17 @@ def test_a_verdict_in_words_says_what_it_rests_on():
     )
     assert statistics.verdict_text(comparison(-0.01, -0.03, 0.01, "auc"), 0.4) == (
         "No evidence at this sample size: AUC is 1.0 percentage points lower "
-        "(95 % interval -3.0 to +1.0, 36 groups, adjusted p = 0.4). The smallest difference that "
-        "so many groups would show in 4 of 5 studies is 3.4 percentage points."
+        "(95 % interval -3.0 to +1.0, 36 groups, adjusted p = 0.4). A gain above 1.0 percentage "
+        "points is excluded. The smallest difference that so many groups would show in 4 of 5 "
+        "studies is 2.8 percentage points."
+    )
+    assert statistics.verdict_text(comparison(0.001, -0.004, 0.006), 0.4) == (
+        "Equivalent within 1 percentage point: balanced accuracy is 0.1 percentage points higher "
+        "(95 % interval -0.4 to +0.6, 36 groups, adjusted p = 0.4). A gain above 0.6 percentage "
+        "points is excluded."
+    )
+    assert statistics.verdict_text(comparison(0.005, 0.001, 0.009), 0.01).endswith(
+        "By less than 1 percentage point, though."
     )
     assert "MCC is 0.100 lower (95 % interval -0.150 to -0.050," in statistics.verdict_text(
         comparison(-0.1, -0.15, -0.05, "mcc"), 0.001
@@ -298,9 +319,8 @@ def as_often_as(share: float, n_true: int, n_studies: int) -> bool:
     ("n_groups", "n_studies"),
     [(12, 150), pytest.param(36, 700, marks=SLOW), pytest.param(12, 700, marks=SLOW)],
 )
-def test_intervals_cover_the_truth(n_groups, n_studies, monkeypatch):
+def test_intervals_cover_the_truth(n_groups, n_studies):
     """In about 95 % of studies; an interval that takes frames for independent, in far fewer."""
-    monkeypatch.setattr(statistics, "_sign_flip_test", lambda _: 1.0)  # not asked for here
     rng = np.random.default_rng(n_groups)
     wanted, strong = truth(0.5), truth(0.9)
     compared = ("accuracy", "balanced_accuracy")
@@ -338,9 +358,8 @@ def test_the_calibration_error_of_calibrated_predictions_may_be_none():
 
 
 @pytest.mark.parametrize("n_studies", [60, pytest.param(500, marks=SLOW)])
-def test_verdicts_of_simulated_studies(n_studies, monkeypatch):
+def test_verdicts_of_simulated_studies(n_studies):
     """No effect is rarely found; one of the smallest detectable size mostly; twice it, always."""
-    monkeypatch.setattr(statistics, "N_FLIPS", 499)
     rng = np.random.default_rng(0)
 
     def simulate(difference: float, n_studies: int, metric: str = "accuracy") -> list[Comparison]:
@@ -420,3 +439,66 @@ def test_intervals_of_pooled_folds_cover_the_accuracy_of_the_procedure(effect, n
     }
     assert as_often_as(0.96, covered[True], n_studies)
     assert covered[False] < min(0.93 * n_studies, covered[True])
+
+
+# --- Seeds of folds and of training --------------------------------------------------------------
+
+
+def test_spreads_of_folds_and_of_training_are_told_apart():
+    models = study(np.random.default_rng(0), 20, [0.2, 0.3, 0.9, 1.2])
+    keys = [(1, 5), (1, 6), (2, 5), (2, 6)]
+    found = estimate(dict(zip(keys, models, strict=True)))["accuracy"]
+    values = [whole(model)["accuracy"] for model in models]
+    folds = {1: np.mean(values[:2]), 2: np.mean(values[2:])}
+    assert found.per_seed == pytest.approx(dict(zip(keys, values, strict=True)))
+    assert found.per_fold_seed == pytest.approx(folds)
+    within = np.mean([np.var(pair, ddof=1) for pair in (values[:2], values[2:])])
+    assert found.training_spread == pytest.approx(math.sqrt(within))
+    assert math.isnan(estimate({(1, None): models[0]})["accuracy"].training_spread)
+
+
+def test_a_model_without_seeds_of_training_is_compared_with_each_of_the_others():
+    a, b, c, baseline, other = study(np.random.default_rng(0), 20, [0.2, 0.3, 0.9, 0.4, 0.5])
+    model = {(1, 5): a, (1, 6): b, (2, 5): c}
+    found = compare(model, {(1, None): baseline, (2, None): other}, "accuracy")
+    accuracy = [whole(x)["accuracy"] for x in (a, b, c, baseline, other)]
+    wanted = (accuracy[0] + accuracy[1]) / 2 - accuracy[3], accuracy[2] - accuracy[4]
+    assert list(found.difference.per_fold_seed.values()) == pytest.approx(wanted)
+    assert found.difference.value == pytest.approx(np.mean(wanted))
+    with pytest.raises(ValueError, match="seeds of folds"):
+        compare(model, {(1, None): baseline}, "accuracy")
+
+
+def test_more_is_due_to_training_the_less_models_of_other_folds_agree():
+    """From nothing to all; and what training does by itself is not taken for it."""
+    rng = np.random.default_rng(0)
+    groups, labels = np.repeat(np.arange(30), 4), np.tile([0, 1], 60)
+    lasting = np.repeat(rng.normal(size=30), 4) * np.tile([-1, 1], 60)
+
+    def widening(by_fold: float, by_seed: float) -> float:
+        sets = {}
+        for fold in range(3):
+            of_fold = by_fold * rng.normal(size=120)
+            for seed in range(2):
+                p = expit(labels - 0.5 + lasting + of_fold + by_seed * rng.normal(size=120))
+                sets[fold, seed] = Clusters.of(groups, labels, np.stack([1 - p, p], axis=1))
+        half = Clusters.of(groups, labels, np.full((120, 2), 0.5))
+        guess = {(fold, None): half for fold in range(3)}
+        pooled, single = (compare(sets, guess, "auc", pooled_folds=one) for one in (True, False))
+        return pooled.error / single.error
+
+    assert widening(0, 0) == pytest.approx(1)
+    assert widening(0, 0.3) < 1.1
+    assert 1.1 < widening(0.5, 0.3) < 1.4
+    assert widening(3, 0.3) == pytest.approx(math.sqrt(2))
+
+
+@pytest.mark.parametrize("n_seeds", [1, 3])
+def test_two_equally_good_models_are_seldom_told_apart(n_seeds):
+    """At most in 5 %; flips of signs, which know nothing of training, do so twice as often."""
+    config = null_simulation.Config(n_studies=120, n_seeds=n_seeds)
+    studies = list(null_simulation.simulate(24, (0.25, 0.25), False, config))
+    p = [null_simulation.compared(study, n_seeds, "balanced_accuracy").p for study in studies]
+    flips = [null_simulation.sign_flip_p(study, "balanced_accuracy") for study in studies]
+    assert as_often_as(0.045, sum(np.array(p) < 0.05), 120)
+    assert not as_often_as(0.045, sum(np.array(flips) < 0.05), 120)

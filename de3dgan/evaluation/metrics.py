@@ -15,7 +15,9 @@ import numpy as np
 
 from de3dgan.base.errors import UserError
 
-METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "auc", "mcc", "kappa", "ece")
+METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "auc", "within_auc", "mcc", "kappa", "ece")
+#: What is not defined where a class is lacking that others have.
+_OF_EVERY_CLASS = ("balanced_accuracy", "macro_f1", "mcc", "kappa")
 #: Equally wide bins of confidence that calibration is measured in.
 N_BINS = 10
 
@@ -34,6 +36,8 @@ class Clusters:
         For the AUC of a class: pairs of a frame of the class in group g (second axis) and a frame
         of another class in group h (third axis) of which the first has the higher probability of
         the class; ties count half. First axis: class 1 if there are two classes, else every class.
+    pairs_within : array, (2, n_scores, n_groups, n_groups)
+        Of the pairs that are of one person: those that `concordant_pairs` counts, and all.
     gaps : array, (n_groups, N_BINS)
         Correct predictions minus their summed confidence, per bin of confidence.
     """
@@ -41,10 +45,17 @@ class Clusters:
     groups: np.ndarray
     confusion: np.ndarray
     concordant_pairs: np.ndarray
+    pairs_within: np.ndarray
     gaps: np.ndarray
 
     @classmethod
-    def of(cls, groups: np.ndarray, labels: np.ndarray, probabilities: np.ndarray) -> Clusters:
+    def of(
+        cls,
+        groups: np.ndarray,
+        labels: np.ndarray,
+        probabilities: np.ndarray,
+        persons: np.ndarray | None = None,
+    ) -> Clusters:
         """Sum predictions per group.
 
         Parameters
@@ -55,6 +66,8 @@ class Clusters:
             True classes.
         probabilities : array, (n, n_classes)
             Predicted probabilities; the prediction is the most probable class.
+        persons : array, (n,), optional
+            Person of each frame (or trial); without them ``within_auc`` is not defined.
         """
         names, group = np.unique(groups, return_inverse=True)
         n_groups, n_classes = len(names), probabilities.shape[1]
@@ -74,6 +87,7 @@ class Clusters:
                     for c in _scored_classes(n_classes)
                 ]
             ),
+            pairs_within=_pairs_within(group, n_groups, labels, probabilities, persons),
             gaps=gaps.reshape(n_groups, N_BINS),
         )
 
@@ -90,13 +104,20 @@ class Clusters:
         Returns
         -------
         dict
-            Per name an array (n_draws,), NaN where the metric is not defined.
+            Per name an array (n_draws,), NaN where the metric is not defined: with a class lacking
+            that occurs in some group, only ``accuracy`` and ``ece`` are.
         """
         weights = np.asarray(weights, dtype=np.float64)
         counts = np.tensordot(weights, self.confusion, 1)
         out = confusion_metrics(counts)
+        support, occurs = counts.sum(2), self.confusion.sum((0, 2)) > 0
+        lacking = (support[:, occurs] == 0).any(1)
+        for name in _OF_EVERY_CLASS:
+            out[name][lacking] = math.nan
         if "auc" in names:
-            out["auc"] = self._auc(weights, counts.sum(2))
+            out["auc"] = self._auc(weights, support)
+        if "within_auc" in names:
+            out["within_auc"] = self._within_auc(weights)
         if "ece" in names:
             out["ece"] = _ratio(np.abs(weights @ self.gaps).sum(1), counts.sum((1, 2)), math.nan)
         return {name: out[name] for name in names}
@@ -107,6 +128,25 @@ class Clusters:
         all_pairs = support * (support.sum(1, keepdims=True) - support)
         all_pairs = all_pairs[:, _scored_classes(support.shape[1])]
         return _ratio(np.stack(concordant, 1), all_pairs, math.nan).mean(1)
+
+    def _within_auc(self, weights: np.ndarray) -> np.ndarray:
+        """Return the AUC over pairs of one person, per draw.
+
+        A group that is drawn twice is two groups, whose members are not each other's pairs.
+        """
+        if not self.pairs_within.any():
+            return np.full(len(weights), math.nan)
+        concordant, every = (
+            np.stack(
+                [
+                    ((weights @ (pairs - np.diag(own))) * weights).sum(1) + weights @ own
+                    for pairs, own in zip(of, np.diagonal(of, axis1=1, axis2=2), strict=True)
+                ],
+                axis=1,
+            )
+            for of in self.pairs_within
+        )
+        return _ratio(concordant, every, math.nan).mean(1)
 
 
 def confusion_metrics(counts: np.ndarray) -> dict[str, np.ndarray]:
@@ -147,7 +187,9 @@ def confusion_metrics(counts: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-def scores(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float | None]:
+def scores(
+    labels: np.ndarray, probabilities: np.ndarray, persons: np.ndarray | None = None
+) -> dict[str, float | None]:
     """Return the metrics of one set of predictions.
 
     Parameters
@@ -156,16 +198,20 @@ def scores(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float | N
         True classes.
     probabilities : array, (n, n_classes)
         Predicted probabilities; the prediction is the most probable class.
+    persons : array, (n,), optional
+        Person of each prediction.
 
     Returns
     -------
     dict
         Keys `METRICS`. ``auc`` is that of class 1 for two classes and the macro mean of
         one-vs-rest for more; None where a class does not occur, as it is not defined then.
+        ``within_auc`` is that over pairs of predictions of one person, all persons' pairs together:
+        who someone is cannot raise it. None where no person has both kinds, or without `persons`.
         ``ece`` is the expected calibration error: the mean of ``|accuracy - confidence|`` over the
         bins of `reliability`, each weighted by its predictions (Guo et al. 2017, On Calibration of
-        Modern Neural Networks, ICML); it alone is better when lower. All but ``auc`` are finite,
-        with a single class too.
+        Modern Neural Networks, ICML); it alone is better when lower. All but the AUCs are
+        finite: with a single class, balanced accuracy is the share of it that is recognised.
 
     Raises
     ------
@@ -179,7 +225,7 @@ def scores(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float | N
             "and must be from 0 to 1: begin anew with a lower learning rate and --restart."
         )
     one_group = np.zeros(len(labels), int)
-    values = Clusters.of(one_group, labels, probabilities).metrics(np.ones((1, 1)))
+    values = Clusters.of(one_group, labels, probabilities, persons).metrics(np.ones((1, 1)))
     scores = {name: float(value[0]) for name, value in values.items()}
     return {name: None if math.isnan(value) else value for name, value in scores.items()}
 
@@ -266,12 +312,26 @@ def by_trial(trials: np.ndarray, labels: np.ndarray, probabilities: np.ndarray) 
 
 
 def frame_and_trial(
-    trials: np.ndarray, labels: np.ndarray, probabilities: np.ndarray
+    trials: np.ndarray,
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    persons: np.ndarray | None = None,
 ) -> dict[str, dict[str, float | None]]:
-    """Return ``{"frame": scores per frame, "trial": scores per trial}``."""
+    """Return ``{"frame": scores per frame, "trial": scores per trial}``.
+
+    Parameters
+    ----------
+    trials, labels : array, (n,)
+        Trial and class of each frame.
+    probabilities : array, (n, n_classes)
+        Of each frame.
+    persons : array, (n,), optional
+        Person of each frame.
+    """
+    of_trials = None if persons is None else persons[np.unique(trials, return_index=True)[1]]
     return {
-        "frame": scores(labels, probabilities),
-        "trial": scores(*by_trial(trials, labels, probabilities)),
+        "frame": scores(labels, probabilities, persons),
+        "trial": scores(*by_trial(trials, labels, probabilities), of_trials),
     }
 
 
@@ -298,6 +358,31 @@ def _concordant_pairs(
         negatives = np.sort(score[~positive & (group == other)])
         twice = sum(np.searchsorted(negatives, positive_scores, side) for side in ("left", "right"))
         out[:, other] = np.bincount(positive_groups, weights=twice / 2, minlength=n_groups)
+    return out
+
+
+def _pairs_within(
+    group: np.ndarray,
+    n_groups: int,
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    persons: np.ndarray | None,
+) -> np.ndarray:
+    """Return `Clusters.pairs_within`."""
+    classes = _scored_classes(probabilities.shape[1])
+    out = np.zeros((2, len(classes), n_groups, n_groups))
+    for person in () if persons is None else np.unique(persons):
+        own = persons == person
+        groups, of_person = np.unique(group[own], return_inverse=True)
+        for i, c in enumerate(classes):
+            positive = labels[own] == c
+            n_positive, n_negative = (
+                np.bincount(of_person[of_class], minlength=len(groups))
+                for of_class in (positive, ~positive)
+            )
+            concordant = _concordant_pairs(of_person, len(groups), positive, probabilities[own, c])
+            out[0, i][np.ix_(groups, groups)] += concordant
+            out[1, i][np.ix_(groups, groups)] += np.outer(n_positive, n_negative)
     return out
 
 

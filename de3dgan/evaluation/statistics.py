@@ -1,45 +1,59 @@
 """Confidence intervals and tests for new groups: people, stimuli or trials not in the data.
 
 Frames of a trial are correlated, and so are trials of a person: 60 frames of one trial are closer
-to one observation than to 60. So whole groups are resampled, those that the split's protocol keeps
-on one side.
+to one observation than to 60. So groups are the unit: those that the split's protocol keeps on one
+side.
 
 Pooling the folds of a cross-validation adds another dependence: each fold is trained on what the
 others are tested on (Bates, Hastie and Tibshirani 2024, Cross-Validation: What Does It Estimate and
-How Well Does It Do It?, JASA 119). Every pair of groups counts twice, once in either role.
-Intervals of pooled folds are therefore wider by the square root of two. They are for the accuracy
-of the whole procedure, training included.
+How Well Does It Do It?, JASA 119; Nadeau and Bengio 2003, Inference for the Generalization Error,
+Machine Learning 52). What group i gets from having group j in its training set, and j from i, are
+two places where one pair of groups counts. Were that all that makes groups differ, as it is at
+chance, the variance of a pooled figure would be twice that among groups. If groups are easy or
+hard whoever is trained on, it is once. See `_widening` for what is in between.
+
+So intervals and p values of pooled folds are for the whole procedure, training included; those of a
+single fold are for the models as trained.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import stats
 
+from de3dgan.base.recipe import N_FOLDS
 from de3dgan.evaluation.metrics import METRICS, Clusters
 
 #: Bootstrap draws of an interval.
 N_DRAWS = 5000
-#: How much wider intervals are when the folds of a cross-validation are pooled.
-_POOLED_FOLDS = math.sqrt(2)
-#: Random sign flips of a permutation test; where there are no more in all, each is tried once.
-N_FLIPS = 10_000
+#: How much wider intervals of pooled folds are at most, see `_widening`.
+POOLED_FOLDS = math.sqrt(2)
+#: A difference that nobody would change a method for, stated before any was measured: one
+#: percentage point of a share, 0.01 of a correlation.
+MARGIN = 0.01
 _LOWER_IS_BETTER = ("ece",)
 _NAMES = {
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
     "macro_f1": "macro F1",
     "auc": "AUC",
+    "within_auc": "within-person AUC",
     "mcc": "MCC",
     "kappa": "kappa",
     "ece": "calibration error",
 }
 _LEVEL = 0.05
 _POWER = 0.8
+
+#: The seed that drew the folds, and that of training; None for a model that has none.
+Seeds = tuple[int, int | None]
+#: A model's predictions of the same groups: by the pair of seeds, or, where all are of the same
+#: folds, one after the other.
+Sets = Mapping[Seeds, Clusters] | Sequence[Clusters]
 
 
 @dataclass(frozen=True)
@@ -49,18 +63,35 @@ class Estimate:
     Attributes
     ----------
     value : float
-        Mean over seeds; NaN where the metric is not defined.
+        Mean over the seeds of the folds, of means over the seeds of training; NaN where the metric
+        is not defined.
     low, high : float
         Ends of the interval; NaN with a single group, or where the metric is not defined for over
         half of the draws of groups.
-    per_seed : tuple of float
-        The value of each seed.
+    per_seed : dict of (int, int or None) to float
+        The value of each pair of seeds, that of the folds first.
     """
 
     value: float
     low: float
     high: float
-    per_seed: tuple[float, ...]
+    per_seed: Mapping[Seeds, float]
+
+    @property
+    def per_fold_seed(self) -> dict[int, float]:
+        """The mean over seeds of training, per seed of the folds."""
+        return {
+            fold: float(np.mean([value for (f, _), value in self.per_seed.items() if f == fold]))
+            for fold in dict.fromkeys(fold for fold, _ in self.per_seed)
+        }
+
+    @property
+    def training_spread(self) -> float:
+        """Standard deviation over seeds of training, within seeds of the folds; NaN if of one."""
+        means = self.per_fold_seed
+        freedom = len(self.per_seed) - len(means)
+        squares = sum((value - means[fold]) ** 2 for (fold, _), value in self.per_seed.items())
+        return math.sqrt(squares / freedom) if freedom else math.nan
 
 
 @dataclass(frozen=True)
@@ -72,33 +103,55 @@ class Comparison:
     metric : str
         One of `METRICS`.
     difference : Estimate
-        The first model less the second.
+        The first model less the second, with the interval ``value ± t · error``.
+    error : float
+        Standard error of the difference; NaN with a single group, or where the metric is not
+        defined without some group.
     p : float
-        Two-sided, for the null hypothesis that there is no difference; NaN with a single group, or
-        where the metric is not defined without some group.
-    smallest_detectable : float
-        The smallest true difference, either way, that so many groups would show at p < 0.05 in
-        80 % of studies.
+        Two-sided, for the null hypothesis that there is no difference, of the same error: it is
+        below 0.05 if and only if the interval excludes 0. NaN where the error is.
     n_groups : int
-        Groups compared.
+        Groups compared; t has one degree of freedom less.
     """
 
     metric: str
     difference: Estimate
+    error: float
     p: float
-    smallest_detectable: float
     n_groups: int
 
+    def _t(self, quantile: float) -> float:
+        return float(stats.t.ppf(quantile, self.n_groups - 1))
 
-def estimate(
-    seeds: Sequence[Clusters], n_draws: int = N_DRAWS, pooled_folds: bool = False
-) -> dict[str, Estimate]:
+    @property
+    def smallest_detectable(self) -> float:
+        """The smallest true difference, either way, that 80 % of such studies show at p < 0.05."""
+        return (self._t(1 - _LEVEL / 2) + self._t(_POWER)) * self.error
+
+    @property
+    def excluded_gain(self) -> float:
+        """A gain of the first model above this is excluded: the better end of the interval."""
+        lower = self.metric in _LOWER_IS_BETTER
+        return -self.difference.low if lower else self.difference.high
+
+    @property
+    def equivalent(self) -> bool:
+        """Whether the 90 % interval lies within `MARGIN` of 0.
+
+        These are two one-sided tests at 0.05 (Schuirmann 1987, A Comparison of the Two One-Sided
+        Tests Procedure and the Power Approach, J. Pharmacokinetics and Biopharmaceutics 15).
+        """
+        return abs(self.difference.value) + self._t(1 - _LEVEL) * self.error < MARGIN
+
+
+def estimate(sets: Sets, n_draws: int = N_DRAWS, pooled_folds: bool = False) -> dict[str, Estimate]:
     """Return every metric of a model with its 95 % interval.
 
     Parameters
     ----------
-    seeds : sequence of Clusters
-        The model's predictions, one set per seed, of the same groups.
+    sets : mapping of (int, int or None) to Clusters, or sequence of Clusters
+        The model's predictions, of the same groups, by the seed of the folds and the seed of
+        training; a sequence is of the same folds.
     n_draws : int
         Bootstrap draws.
     pooled_folds : bool
@@ -119,108 +172,114 @@ def estimate(
     The groups are drawn with replacement, jointly for all seeds. The interval is Hesterberg's
     expanded percentile interval (2015, What Teachers Should Know About the Bootstrap, The American
     Statistician 69): wider, as Student's t with n - 1 degrees of freedom is wider than the normal
-    distribution. The draws are the same each time.
+    distribution, and by `_widening`. The draws are the same each time.
 
     In 1,500 simulated studies, each group with 2 trials of 6 correlated frames, intervals of all
     metrics but ECE covered the truth in 95 % with 36 and with 12 groups, in 93-96 % with 8 and in
     92-95 % with 6. With 5 groups it was 87-92 %: fewer than 6 are too few. An interval that takes
-    frames for independent covered it in 79 %.
-
-    With pooled folds, there were 600 simulated cross-validations of a linear model on 36 groups, at
-    five sizes of the effect. Intervals of balanced accuracy covered that of the procedure in
-    95-98 %; without widening it would have been 87-94 %.
+    frames for independent covered it in 79 %. For pooled folds, benchmarks/NULL_SIMULATION.md has
+    the coverage.
 
     The ECE of few frames is too high, and in bootstrap draws it is higher still. The lower end of
     its interval is therefore as far from the value as the upper end, but not below 0. It covered
     the truth in 98 % of the same studies, but an ECE of nearly 0 in 85-88 % only.
     """
-    _check_same_groups(seeds)
-    n_groups = len(seeds[0].groups)
-    weights = bootstrap_weights(n_groups, n_draws)
-    once = [clusters.metrics(np.ones((1, n_groups))) for clusters in seeds]
-    drawn = [clusters.metrics(weights) for clusters in seeds]
+    models = _by_seeds(sets)
+    _check_same_groups([*models.values()])
+    n_groups = len(next(iter(models.values())).groups)
+    once, draws, without_one = (
+        {seeds: model.metrics(weights, names) for seeds, model in models.items()}
+        for weights, names in (
+            (np.ones((1, n_groups)), METRICS),
+            (bootstrap_weights(n_groups, n_draws), METRICS),
+            (1 - np.eye(n_groups), ["auc"]),
+        )
+    )
+    aucs = {seeds: values["auc"] for seeds, values in without_one.items()}
+    widening = _widening(aucs) if pooled_folds else 1.0
     out = {}
     for name in METRICS:
-        per_seed = [float(values[name][0]) for values in once]
-        draws = np.mean([values[name] for values in drawn], axis=0)
-        out[name], _ = _estimate(per_seed, draws, n_groups, pooled_folds)
+        per_seed = {seeds: float(values[name][0]) for seeds, values in once.items()}
+        low = high = math.nan
+        drawn = _mean({seeds: values[name] for seeds, values in draws.items()})
+        defined = drawn[~np.isnan(drawn)]
+        if n_groups > 1 and 2 * len(defined) >= len(drawn):
+            tail = interval_tail(n_groups, widening)
+            low, high = np.quantile(defined, [tail, 1 - tail]).tolist()
+        out[name] = Estimate(float(_mean(per_seed)), low, high, per_seed)
     ece = out["ece"]
     out["ece"] = replace(ece, low=float(np.maximum(2 * ece.value - ece.high, 0)))
     return out
 
 
 def compare(
-    a: Sequence[Clusters],
-    b: Sequence[Clusters],
-    metric: str,
-    n_draws: int = N_DRAWS,
-    pooled_folds: bool = False,
+    a: Sets, b: Sets, metric: str, n_draws: int = N_DRAWS, pooled_folds: bool = False
 ) -> Comparison:
     """Compare two models over the same groups.
 
     Parameters
     ----------
-    a, b : sequence of Clusters
-        Predictions of each model, one set per seed; a model without seeds is given as one set.
+    a, b : mapping of (int, int or None) to Clusters, or sequence of Clusters
+        Predictions of each model, see `estimate`. A model that has a single set of some folds is
+        compared by it with each of the other's.
     metric : str
         One of `METRICS`.
     n_draws : int
-        Bootstrap draws.
+        Bootstrap draws, for the ECE.
     pooled_folds : bool
         The groups were tested in several folds of a cross-validation.
 
     Raises
     ------
     ValueError
-        If the groups or labels are not the same everywhere, or if both models have several seeds
-        and not equally many.
+        If the groups, the labels or the seeds of the folds are not the same everywhere, or if both
+        models have several seeds of training and not the same.
 
     Notes
     -----
-    The interval is the percentile interval of `estimate`, of the difference, with the groups drawn
-    jointly for both models.
+    Interval and p are Student's, with one degree of freedom less than groups, of one standard
+    error. What a group contributes to the difference is its jackknife pseudo-value, ``n ·
+    difference - (n - 1) · difference without the group``; for accuracy and groups of one size that
+    is the group's own difference. The error is the standard deviation of the contributions (means
+    over the seeds) over the square root of n, times `_widening` if folds are pooled.
 
-    p is that of a permutation test (`scipy.stats.permutation_test`). If the models did not differ,
-    each group would be as likely to favour one as the other. What a group contributes to the
-    difference is its jackknife pseudo-value, ``n · difference - (n - 1) · difference without the
-    group``. The signs of the contributions are flipped in random groups, or in every way where
-    there are few groups. For accuracy and groups of one size this is the test that swaps the
-    models' predictions in whole groups. For other metrics it is not. Swapping would mix models that
-    prefer different classes, and would hardly ever tell a weak classifier from one that always
-    predicts the majority.
+    The ECE is not smooth enough for the jackknife: its error is that of the bootstrap. Where one
+    model is much better calibrated, the difference comes out too small, and its interval covers the
+    truth in 78-90 % of studies.
 
-    The ECE is not smooth enough for the jackknife. Its p is that of a t test: the difference over
-    its bootstrap standard error. Where one model is much better calibrated, the difference comes
-    out too small, and its interval covers the truth in 78-90 % of studies.
-
-    In 1,500 simulated studies without a difference, with 8 to 36 groups, p was below 0.05 in
-    3-6 % (ECE: 2-4 %). With fewer than 6 groups a permutation test cannot go below 0.05.
+    benchmarks/NULL_SIMULATION.md has how often p is below 0.05 and 0.05/7 where two models are
+    equally good, the coverage of the intervals, and the power.
     """
-    n_seeds = max(len(a), len(b))
-    a, b = ([*model] * n_seeds if len(model) == 1 else [*model] for model in (a, b))
-    if len(a) != len(b):
-        raise ValueError(f"one model has {len(a)} seeds and the other {len(b)}")
-    _check_same_groups([*a, *b])
-    n_groups = len(a[0].groups)
+    pairs = _paired(_by_seeds(a), _by_seeds(b))
+    _check_same_groups([model for pair in pairs.values() for model in pair])
+    n_groups = len(next(iter(pairs.values()))[0].groups)
 
-    def per_seed(weights: np.ndarray) -> np.ndarray:
-        return np.stack(
-            [
-                x.metrics(weights, [metric])[metric] - y.metrics(weights, [metric])[metric]
-                for x, y in zip(a, b, strict=True)
-            ]
-        )
+    def differences(name: str, weights: np.ndarray) -> dict[Seeds, np.ndarray]:
+        one = [name]
+        return {
+            seeds: x.metrics(weights, one)[name] - y.metrics(weights, one)[name]
+            for seeds, (x, y) in pairs.items()
+        }
 
-    once = per_seed(np.ones((1, n_groups)))[:, 0].tolist()
-    drawn = per_seed(bootstrap_weights(n_groups, n_draws)).mean(0)
-    difference, error = _estimate(once, drawn, n_groups, pooled_folds)
-    if metric == "ece":
-        p = _t_test(difference.value, error, n_groups)
-    else:
-        without_one = per_seed(1 - np.eye(n_groups)).mean(0)
-        p = _sign_flip_test(n_groups * difference.value - (n_groups - 1) * without_one)
-    quantiles = stats.t.ppf([1 - _LEVEL / 2, _POWER], n_groups - 1)
-    return Comparison(metric, difference, p, float(quantiles.sum() * error), n_groups)
+    once = differences(metric, np.ones((1, n_groups)))
+    per_seed = {seeds: float(value[0]) for seeds, value in once.items()}
+    value, error = float(_mean(per_seed)), math.nan
+    if n_groups > 1:
+        without_one = 1 - np.eye(n_groups)
+        if metric == "ece":
+            drawn = _mean(differences(metric, bootstrap_weights(n_groups, n_draws)))
+            error = math.sqrt(n_groups / (n_groups - 1)) * float(drawn.std())
+        else:
+            left = _mean(differences(metric, without_one))
+            error = float((n_groups - 1) * left.std(ddof=1) / math.sqrt(n_groups))
+        if pooled_folds:
+            error *= _widening(differences("auc", without_one))
+    half = error * stats.t.ppf(1 - _LEVEL / 2, n_groups - 1)
+    p = 1.0 if value == 0 else 2 * stats.t.sf(np.divide(abs(value), error), n_groups - 1)
+    if math.isnan(error):
+        p = math.nan
+    difference = Estimate(value, float(value - half), float(value + half), per_seed)
+    return Comparison(metric, difference, error, float(p), n_groups)
 
 
 def holm(p_values: Sequence[float]) -> np.ndarray:
@@ -246,43 +305,50 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
 
 
 def verdict(comparison: Comparison, p_adjusted: float) -> str:
-    """Return "helped" or "hurt" (the first model against the second), or "no evidence".
+    """Return "helped" or "hurt" (the first model against the second), "equivalent", "no evidence".
 
     Helped or hurt only if the interval of the difference excludes 0 and the adjusted p is below
-    0.05. A lower ECE is a better one; of every other metric a higher value is.
+    0.05. A lower ECE is a better one; of every other metric a higher value is. Equivalent if it is
+    neither, and `Comparison.equivalent`.
     """
     difference = comparison.difference
     if p_adjusted < _LEVEL and (difference.low > 0 or difference.high < 0):
         better = (difference.value > 0) != (comparison.metric in _LOWER_IS_BETTER)
         return "helped" if better else "hurt"
-    return "no evidence"
+    return "equivalent" if comparison.equivalent else "no evidence"
 
 
 def verdict_text(comparison: Comparison, p_adjusted: float) -> str:
-    """Return the verdict in one or two sentences, with the figures that it rests on."""
+    """Return the verdict in a few sentences, with the figures that it rests on."""
     name = _NAMES[comparison.metric]
     difference, n_groups = comparison.difference, comparison.n_groups
     if math.isnan(difference.low):
         return f"No evidence: {n_groups} groups are too few for an interval of {name}."
     if comparison.metric in ("mcc", "kappa"):  # which are no percentages
-        scale, digits, unit = 1, 3, ""
+        scale, digits, unit, margin = 1, 3, "", f"{MARGIN:g}"
     else:
         scale, digits, unit = 100, 1, " percentage points"
+        margin = f"{100 * MARGIN:g} percentage point"
+
+    def size(value: float) -> str:
+        return f"{scale * value:.{digits}f}{unit}"
+
     low, high = (f"{scale * end:+.{digits}f}" for end in (difference.low, difference.high))
-    size = f"{scale * abs(difference.value):.{digits}f}{unit}"
     direction = "higher" if difference.value > 0 else "lower"
-    p = "not defined" if math.isnan(p_adjusted) else f"= {p_adjusted:.3g}"
     figures = (
-        f"{name} is {size} {direction} (95 % interval {low} to {high}, {n_groups} groups, "
-        f"adjusted p {p})."
+        f"{name} is {size(abs(difference.value))} {direction} (95 % interval {low} to {high}, "
+        f"{n_groups} groups, adjusted p = {p_adjusted:.3g})."
     )
     word = verdict(comparison, p_adjusted)
-    if word != "no evidence":
-        return f"{word.capitalize()}: {figures}"
-    smallest = f"{scale * comparison.smallest_detectable:.{digits}f}{unit}"
+    if word in ("helped", "hurt"):
+        within = f" By less than {margin}, though." if comparison.equivalent else ""
+        return f"{word.capitalize()}: {figures}{within}"
+    excluded = f"A gain above {size(max(comparison.excluded_gain, 0))} is excluded."
+    if word == "equivalent":
+        return f"Equivalent within {margin}: {figures} {excluded}"
     return (
-        f"No evidence at this sample size: {figures} The smallest difference that so many groups "
-        f"would show in 4 of 5 studies is {smallest}."
+        f"No evidence at this sample size: {figures} {excluded} The smallest difference that so "
+        f"many groups would show in 4 of 5 studies is {size(comparison.smallest_detectable)}."
     )
 
 
@@ -302,56 +368,85 @@ def bootstrap_weights(n_groups: int, n_draws: int) -> np.ndarray:
     return np.bincount(cell.ravel(), minlength=n_draws * n_groups).reshape(n_draws, n_groups)
 
 
-def interval_tail(n_groups: int, pooled_folds: bool) -> float:
+def interval_tail(n_groups: int, widening: float) -> float:
     """Return the share of bootstrap draws that lie below a 95 % interval, see `estimate`."""
-    return float(
-        stats.norm.cdf(_expansion(n_groups, pooled_folds) * stats.t.ppf(_LEVEL / 2, n_groups - 1))
-    )
+    wider = widening * math.sqrt(n_groups / (n_groups - 1))
+    return float(stats.norm.cdf(wider * stats.t.ppf(_LEVEL / 2, n_groups - 1)))
 
 
-def _expansion(n_groups: int, pooled_folds: bool) -> float:
-    """Return how much wider intervals are than draws of groups say."""
-    return math.sqrt(n_groups / (n_groups - 1)) * (_POOLED_FOLDS if pooled_folds else 1)
+def _by_seeds(sets: Sets) -> dict[Seeds, Clusters]:
+    """Return predictions by pairs of seeds."""
+    return dict(sets) if isinstance(sets, Mapping) else {(0, i): x for i, x in enumerate(sets)}
 
 
-def _estimate(
-    per_seed: Sequence[float], draws: np.ndarray, n_groups: int, pooled_folds: bool
-) -> tuple[Estimate, float]:
-    """Return the mean over seeds with its interval, and its standard error."""
-    value = float(np.mean(per_seed))
-    defined = draws[~np.isnan(draws)]
-    if n_groups < 2 or 2 * len(defined) < len(draws):
-        return Estimate(value, math.nan, math.nan, tuple(per_seed)), math.nan
-    expansion = _expansion(n_groups, pooled_folds)
-    tail = interval_tail(n_groups, pooled_folds)
-    low, high = np.quantile(defined, [tail, 1 - tail])
-    return (
-        Estimate(value, float(low), float(high), tuple(per_seed)),
-        float(expansion * defined.std()),
-    )
+def _paired(
+    a: Mapping[Seeds, Clusters], b: Mapping[Seeds, Clusters]
+) -> dict[Seeds, tuple[Clusters, Clusters]]:
+    """Return what is compared with what; a single set of some folds, with each of the other's."""
+
+    def folds(model: Mapping[Seeds, Clusters]) -> dict[int, dict[int | None, Clusters]]:
+        out: dict[int, dict[int | None, Clusters]] = {}
+        for (fold, seed), clusters in model.items():
+            out.setdefault(fold, {})[seed] = clusters
+        return out
+
+    ours, theirs, pairs = folds(a), folds(b), {}
+    if set(ours) != set(theirs):
+        raise ValueError(f"the seeds of folds are {sorted(ours)} and {sorted(theirs)}")
+    for fold, x in ours.items():
+        y = theirs[fold]
+        if len(x) > 1 and len(y) > 1 and set(x) != set(y):
+            raise ValueError(f"the seeds of training are {sorted(x)} and {sorted(y)}")
+        for seed in x if len(x) > 1 else y:
+            first, second = (
+                sets[seed] if len(sets) > 1 else [*sets.values()][0] for sets in (x, y)
+            )
+            pairs[fold, seed] = (first, second)
+    return pairs
 
 
-def _t_test(difference: float, error: float, n_groups: int) -> float:
-    """Return the two-sided p of a difference with this standard error."""
-    if difference == 0:
-        return 1.0
-    return float(2 * stats.t.sf(abs(difference) / error, n_groups - 1)) if error else 0.0
+def _mean(values: Mapping[Seeds, np.ndarray | float]) -> np.ndarray:
+    """Return the mean over seeds of the folds of means over seeds of training."""
+    per_fold: dict[int, list] = {}
+    for (fold, _), value in values.items():
+        per_fold.setdefault(fold, []).append(value)
+    return np.mean([np.mean(of_training, axis=0) for of_training in per_fold.values()], axis=0)
 
 
-def _sign_flip_test(contributions: np.ndarray) -> float:
-    """Return the two-sided p that the mean of groups' contributions (n_groups,) is 0."""
-    if len(contributions) < 2 or np.isnan(contributions).any():
-        return math.nan
-    # As whole billionths: their sums are exact, so that equal sums are ties for sure.
-    billionths = np.rint(1e9 * contributions)
-    return float(
-        stats.permutation_test(
-            (billionths,),
-            lambda x, axis: np.abs(x.sum(axis)),
-            permutation_type="samples",
-            alternative="greater",
-            vectorized=True,
-            n_resamples=N_FLIPS,
-            rng=np.random.default_rng(0),
-        ).pvalue
-    )
+def _widening(without_one: Mapping[Seeds, np.ndarray]) -> float:
+    """Return by how much training makes errors of pooled folds wider.
+
+    Parameters
+    ----------
+    without_one : mapping of (int, int or None) to array, (n_groups,)
+        By seeds, the AUC (or its difference) without each group.
+
+    Returns
+    -------
+    float
+        From 1 to the square root of 2.
+
+    Notes
+    -----
+    How a group fares depends in part on itself, and in part on who is trained on. Folds drawn by
+    two seeds train on sets that share four fifths. If the groups' contributions to the AUC
+    correlate by r between such sets, the part that is due to training is about (1 - r) / (1 / 5),
+    as it would be all gone with sets that share nobody. This part of the variance counts twice
+    (see the module), so that the error grows by the square root of one more than it. The AUC tells
+    it for the other metrics as well, since it moves with every probability, where a class changes
+    at 0.5 only. Several seeds of training per seed of the folds tell what training does on the same
+    sets, which is not counted. With a single seed of the folds the part is not known, and taken to
+    be all: intervals of 95 % then cover the truth more often, where models are strong.
+    """
+    folds = np.array([fold for fold, _ in without_one])
+    values = np.array([*without_one.values()])
+    centred = values - values.mean(1, keepdims=True)
+    products = centred @ centred.T
+    variance = np.diagonal(products).mean()
+    same, itself = folds[:, None] == folds, np.eye(len(folds), dtype=bool)
+    if same.all() or not variance > 0:  # a single seed of the folds, or not defined
+        return POOLED_FOLDS
+    trained_anew = same & ~itself
+    agreeing = products[trained_anew].mean() if trained_anew.any() else variance
+    part = (agreeing - products[~same].mean()) / variance * N_FOLDS
+    return math.sqrt(1 + min(max(part, 0.0), 1.0))

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from de3dgan.evaluation.statistics import interval_tail
+from de3dgan.evaluation.statistics import POOLED_FOLDS, interval_tail
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def worth(
     `de3dgan.evaluation.statistics.estimate`. As they are of an order, draws beyond the curve count.
     """
     every = people_worth(gains, sizes, accuracies, n)
-    tail = interval_tail(n_groups, pooled_folds)
+    tail = interval_tail(n_groups, POOLED_FOLDS if pooled_folds else 1)
     draws = every[1:][~np.isnan(every[1:])]
     low, high = (
         (

@@ -148,7 +148,7 @@ def forest(
                 interval = [100 * estimate.low, 100 * estimate.high]
                 ax.plot(interval, [row, row], color=colour, linewidth=2)
                 if len(estimate.per_seed) > 1:
-                    seeds = 100 * np.array(estimate.per_seed)
+                    seeds = 100 * np.array([*estimate.per_seed.values()])
                     ax.plot(seeds, row + 0.28 + 0 * seeds, "|", color=colour, markersize=5)
                 look = {"color": colour, "markersize": 7, "mec": "black", "label": label}
                 ax.plot(100 * estimate.value, row, marker, **look)

@@ -85,7 +85,7 @@ def prediction_figures(study: Study, model: str) -> list[Picture]:
     class_names = study.every_fold()[0].configs["classifier"]["settings"]["class_names"]
     predictions = {}
     for unit, counted in _COUNTED.items():
-        seeds = [seed.in_unit(unit)[1:] for seed in study.predictions[model]]
+        seeds = [seed.in_unit(unit)[1:3] for seed in study.predictions[model]]
         predictions[counted] = tuple(map(np.concatenate, zip(*seeds, strict=True)))
     title = f"{short_name(model)}: {_title(study, leaky)}"
     confusions = {unit: metrics.confusion(*pair) for unit, pair in predictions.items()}

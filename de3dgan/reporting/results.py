@@ -160,8 +160,8 @@ class Predictions:
         Trial of each frame, its place in the trial, and its true class.
     probabilities : array, (n, n_classes)
         Predicted probabilities.
-    groups : array of str, (n,)
-        Group of each frame.
+    groups, persons : array of str, (n,)
+        Group and person of each frame.
     """
 
     trials: np.ndarray
@@ -169,6 +169,7 @@ class Predictions:
     labels: np.ndarray
     probabilities: np.ndarray
     groups: np.ndarray
+    persons: np.ndarray
 
     @classmethod
     def pooled(cls, parts: list[Predictions]) -> Predictions:
@@ -199,14 +200,15 @@ class Predictions:
 
     def scores(self) -> dict[str, dict[str, float | None]]:
         """Return `metrics.frame_and_trial`."""
-        return frame_and_trial(self.trials, self.labels, self.probabilities)
+        return frame_and_trial(self.trials, self.labels, self.probabilities, self.persons)
 
-    def in_unit(self, unit: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return groups, labels and probabilities per "frame" or per "trial"."""
+    def in_unit(self, unit: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Return groups, labels, probabilities and persons per "frame" or per "trial"."""
         if unit == "frame":
-            return self.groups, self.labels, self.probabilities
+            return self.groups, self.labels, self.probabilities, self.persons
         _, first = np.unique(self.trials, return_index=True)
-        return self.groups[first], *by_trial(self.trials, self.labels, self.probabilities)
+        of_trials = by_trial(self.trials, self.labels, self.probabilities)
+        return self.groups[first], *of_trials, self.persons[first]
 
 
 @dataclass(frozen=True)
@@ -324,8 +326,8 @@ def _read_predictions(
         "a trial that leakage.json says was tested", group_of_trial.__contains__, int
     )
     kinds = {"trial": tested, "frame": whole(0), "label": whole(0, n_classes - 1)}
-    kinds |= {f"p_{c}": number(0, 1) for c in range(n_classes)}
-    trials, frames, labels, *p = (
+    kinds |= {"subject": TEXT, **{f"p_{c}": number(0, 1) for c in range(n_classes)}}
+    trials, frames, labels, persons, *p = (
         np.array(column(table, name, kind, path, remedy)) for name, kind in kinds.items()
     )
     p = np.stack(p, axis=1)
@@ -333,7 +335,7 @@ def _read_predictions(
     wanted = list(NAMES) if path.name == "baselines.csv" else [""]
     models = np.array(table.get("model", [""] * len(p)))
     found = {
-        model: Predictions(trials[rows], frames[rows], labels[rows], p[rows], group[rows])
+        model: Predictions(*(of[rows] for of in (trials, frames, labels, p, group, persons)))
         for model in dict.fromkeys(models.tolist())
         for rows in [np.flatnonzero(models == model)]
     }

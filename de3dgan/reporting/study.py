@@ -83,9 +83,10 @@ class Study:
         """Return whether any figure of a model is leaky."""
         return any(fold.leaky(model) for fold in self.every_fold())
 
-    def clusters(self, model: str, unit: str) -> list[Clusters]:
-        """Return a model's predictions per group, one set per seed."""
-        return [Clusters.of(*pooled.in_unit(unit)) for pooled in self.predictions[model]]
+    def clusters(self, model: str, unit: str) -> dict[tuple[int, int], Clusters]:
+        """Return a model's predictions per group, by pairs of seeds."""
+        sets = zip(self.folds, self.predictions[model], strict=True)
+        return {seeds: Clusters.of(*pooled.in_unit(unit)) for seeds, pooled in sets}
 
     @property
     def pooled_folds(self) -> bool:

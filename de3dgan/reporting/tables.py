@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from de3dgan.evaluation.metrics import METRICS
-from de3dgan.evaluation.statistics import Estimate
+from de3dgan.evaluation.statistics import MARGIN, Estimate
 from de3dgan.reporting.formats import Cell, Table
 from de3dgan.reporting.results import MODELS, Fold
 from de3dgan.reporting.study import PRIMARY, Comparisons, Study, seeds_text
@@ -28,6 +28,7 @@ _METRIC_NAMES = {
     "balanced_accuracy": "Balanced accuracy",
     "macro_f1": "Macro F1",
     "auc": "AUC",
+    "within_auc": "Within-person AUC",
     "mcc": "MCC",
     "kappa": "Cohen's κ",
     "ece": "ECE (lower is better)",
@@ -40,6 +41,8 @@ METRIC_TEXTS = {
     "Macro F1": "mean over the classes of F1, the harmonic mean of precision and recall.",
     "AUC": "how often an example of a class is given a higher probability of it than one of "
     "another class; chance is 0.5.",
+    "Within-person AUC": "the same over pairs of examples of one person, so that knowing who it is "
+    "is worth nothing; chance is 0.5.",
     "MCC": "Matthews' correlation of true and predicted classes; chance is 0.",
     "Cohen's κ": "agreement beyond what the frequencies of the classes give; chance is 0.",
     "ECE": "expected calibration error, how far confidence is from accuracy on average; 0 is best.",
@@ -159,7 +162,7 @@ def scores_table(study: Study, unit: str, estimates: Mapping[str, Mapping[str, E
             records.append({**record, "metric": metric, **_numbers(found)})
         rows.append(row)
     predictions = next(iter(study.predictions.values()))[0]
-    groups, labels, probabilities = predictions.in_unit(unit)
+    groups, labels, probabilities, _ = predictions.in_unit(unit)
     n_groups = len(set(groups.tolist()))
     counted = {
         "frame": "Per one-second frame",
@@ -176,7 +179,7 @@ def scores_table(study: Study, unit: str, estimates: Mapping[str, Mapping[str, E
         caption += (
             f"; figures are means over {len(study.folds)} pairs of seeds ("
             f"{seeds_text(study.folds)}), and below the interval are the lowest and the highest "
-            "pair's"
+            "mean of a seed of folds, and the standard deviation over seeds of training"
         )
     caption += f". Balanced accuracy of chance: {number(1 / probabilities.shape[1])}."
     columns = ("Model", *(_METRIC_NAMES[metric] for metric in METRICS))
@@ -196,6 +199,7 @@ def comparisons_table(study: Study, comparisons: Comparisons) -> Table:
                 Cell(points(difference.value), _interval_and_seeds(difference, points)),
                 Cell(p_value(comparison.p)),
                 Cell(p_value(p_adjusted)),
+                Cell(points(comparison.excluded_gain)),
                 Cell(points(comparison.smallest_detectable).lstrip("+")),
             ]
         )
@@ -210,6 +214,9 @@ def comparisons_table(study: Study, comparisons: Comparisons) -> Table:
                 **_numbers(difference),
                 "p": comparison.p,
                 "p_adjusted": p_adjusted,
+                "standard_error": comparison.error,
+                "excluded_gain": comparison.excluded_gain,
+                "equivalent": comparison.equivalent,
                 "smallest_detectable": comparison.smallest_detectable,
                 "n_groups": comparison.n_groups,
             }
@@ -217,12 +224,15 @@ def comparisons_table(study: Study, comparisons: Comparisons) -> Table:
     caption = (
         f"Balanced accuracy per frame of the first model less that of the second, in percentage "
         f"points, over the same {count(records[0]['n_groups'], 'group')} ({study.group}), with its "
-        "95 % interval. p: permutation test, the groups' contributions flipped; adjusted by Holm's "
+        "95 % interval. p: Student's, of the interval's own error; adjusted by Holm's "
         f"method for the {count(len(comparisons), 'comparison')}. Better or worse: only if the "
-        "interval excludes 0 and the adjusted p is below 0.05. Smallest detectable: the smallest "
-        "true difference that so many groups would show at p < 0.05 in 4 of 5 studies."
+        "interval excludes 0 and the adjusted p is below 0.05. Equivalent: neither, and the 90 % "
+        f"interval lies within {100 * MARGIN:g} point of 0. Excluded gain: the end of the "
+        "interval, above which no gain is likely. Smallest detectable: the smallest true "
+        "difference that so many groups would show at p < 0.05 in 4 of 5 studies."
     )
-    columns = ("Comparison", "In words", "Difference", "p", "Adjusted p", "Smallest detectable")
+    columns = ("Comparison", "In words", "Difference", "p", "Adjusted p", "Excluded gain")
+    columns += ("Smallest detectable",)
     return Table(table_name(study, "comparisons"), caption, columns, rows, records)
 
 
@@ -386,7 +396,11 @@ def _interval_and_seeds(found: Estimate, write: Callable[[float], str] = number)
     """Return the small print below a figure."""
     lines = [NOT_DEFINED if math.isnan(found.low) else f"{write(found.low)} to {write(found.high)}"]
     if len(found.per_seed) > 1:
-        lines.append(f"seeds {write(min(found.per_seed))} to {write(max(found.per_seed))}")
+        folds, training = [*found.per_fold_seed.values()], found.training_spread
+        if len(folds) > 1:
+            lines.append(f"seeds of folds {write(min(folds))} to {write(max(folds))}")
+        if not math.isnan(training):
+            lines.append(f"seeds of training ± {write(training).lstrip('+')}")
     return tuple(lines)
 
 
@@ -395,8 +409,10 @@ def _numbers(found: Estimate) -> dict[str, float | int]:
         "value": found.value,
         "low": found.low,
         "high": found.high,
-        "lowest_seed": min(found.per_seed),
-        "highest_seed": max(found.per_seed),
+        "lowest_fold_seed": min(found.per_fold_seed.values()),
+        "highest_fold_seed": max(found.per_fold_seed.values()),
+        "sd_of_training_seeds": found.training_spread,
+        "n_fold_seeds": len(found.per_fold_seed),
         "n_seeds": len(found.per_seed),
     }
 

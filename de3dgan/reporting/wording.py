@@ -28,8 +28,9 @@ def short_name(folder: str) -> str:
 
 def better_or_worse(comparison: Comparison, p_adjusted: float) -> str:
     """Return the verdict on a comparison of any two models."""
-    words = {"helped": "better", "hurt": "worse", "no evidence": "no evidence"}
-    return words[verdict(comparison, p_adjusted)]
+    words = {"helped": "better", "hurt": "worse"}
+    word = verdict(comparison, p_adjusted)
+    return words.get(word, word)
 
 
 def setting(values: Sequence[Any]) -> str:

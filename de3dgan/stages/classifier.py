@@ -394,7 +394,8 @@ def evaluate(
     trials = numbers // run.split.n_frames
     labels = run.labels[trials]
     probabilities = predict(classifier, frames, numbers)
-    test = metrics.frame_and_trial(trials, labels, probabilities)  # refuses what is no probability
+    # This refuses what is no probability.
+    test = metrics.frame_and_trial(trials, labels, probabilities, _persons(run, trials))
     write_csv(run.dir / "predictions.csv", _rows(run, probabilities))
     simple = _baselines(run, frames, classifier)
     run.log(
@@ -426,7 +427,9 @@ def _baselines(run: Run, frames: Frames, classifier: FrameClassifier) -> dict[st
         write_csv(run.dir / "baselines.csv", rows)
     trials = tested // run.split.n_frames
     scores = {
-        name: metrics.frame_and_trial(trials, run.labels[trials], found[name])
+        name: metrics.frame_and_trial(
+            trials, run.labels[trials], found[name], _persons(run, trials)
+        )
         for name in ("majority", *chosen)
     }
     return {**scores, **{f"{name}_baseline": model for name, model in chosen.items()}}
@@ -446,10 +449,16 @@ def _brief(scores: dict[str, dict[str, float | None]]) -> str:
     return f"{frame:.3f} per frame, {trial:.3f} per trial"
 
 
+def _persons(run: Run, trials: np.ndarray) -> np.ndarray:
+    """Return the person of each of `trials`."""
+    return np.array(run.store.columns["subject"])[trials]
+
+
 def _rows(run: Run, probabilities: np.ndarray) -> Iterator[dict[str, Any]]:
     """Yield the rows of a table of test predictions, one per frame."""
     trials, seconds = np.divmod(run.split.test, run.split.n_frames)
     for trial, second, row in zip(trials, seconds, probabilities, strict=True):
         # Nine digits, as fewer would tie what an AUC tells apart.
         by_class = {f"p_{c}": f"{p:.9f}" for c, p in enumerate(row)}
-        yield {"trial": trial, "frame": second, "label": run.labels[trial], **by_class}
+        of_frame = {"trial": trial, "frame": second, "label": run.labels[trial], **by_class}
+        yield of_frame | {"subject": run.store.columns["subject"][trial]}
