@@ -186,11 +186,10 @@ def _eigenvalues(signals: Signals, chosen: np.ndarray, length: int) -> np.ndarra
 def _marginals(signals: Signals, chosen: np.ndarray, length: int) -> np.ndarray:
     x = _cut(np.concatenate([signals.passed[None], signals.bands]), chosen, length)
     x = x - x.mean(-1, keepdims=True)
+    x = x / (x.std(-1, keepdims=True) + _ROUNDING)
     square = x * x
-    variance = square.mean(-1) + _ROUNDING
-    skewness = (square * x).mean(-1) / variance**1.5
-    kurtosis = np.log((square * square).mean(-1) / variance**2 + _ROUNDING)
-    return _rows(skewness, kurtosis)
+    kurtosis = np.log((square * square).mean(-1) + _ROUNDING)
+    return _rows((square * x).mean(-1), kurtosis)
 
 
 def _memory(signals: Signals, chosen: np.ndarray, length: int) -> np.ndarray:
