@@ -37,8 +37,8 @@ from de3dgan.evaluation.tangent import tangent_space
 from de3dgan.evaluation.tuning import LOGISTIC, SVM, Family, trained, tuned
 from models.classifier import PowerMaps
 
-#: Frames that are predicted at a time.
-_BATCH = 1024
+#: Frames whose features are computed, and that are predicted, at a time.
+_BATCH = 256
 
 #: Maps frame numbers (n,) to features (n, n_features).
 Features = Callable[[np.ndarray], np.ndarray]
@@ -185,15 +185,15 @@ def _learnt(data: Data, features: Features, family: Family) -> Found:
     """Tune a model on the training split, ask it about validation, train it on both, predict."""
     split = data.split
 
-    def finite(numbers: np.ndarray) -> np.ndarray:
-        found = features(numbers)
+    def given(numbers: np.ndarray) -> np.ndarray:
+        found = np.concatenate([features(some) for some in chunks(numbers, _BATCH)])
         if not np.isfinite(found).all():
             trials = np.unique(numbers // split.n_frames)
             data.frames.store.refuse_non_finite_eeg(trials.tolist())
         return found
 
     def predict(model: BaseEstimator, numbers: np.ndarray) -> np.ndarray:
-        parts = [model.predict_proba(finite(some)) for some in chunks(numbers, _BATCH)]
+        parts = [model.predict_proba(given(some)) for some in chunks(numbers, _BATCH)]
         return data.columns(np.concatenate(parts), model.classes_)
 
     def few(numbers: np.ndarray, n: int, purpose: str) -> np.ndarray:
@@ -201,13 +201,13 @@ def _learnt(data: Data, features: Features, family: Family) -> Found:
         return numbers if len(numbers) <= n else np.sort(rng.choice(numbers, n, replace=False))
 
     def examples(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        return finite(numbers), data.classes(numbers), data.groups(numbers)
+        return given(numbers), data.classes(numbers), data.groups(numbers)
 
     tuning = few(split.train, family.n_tuning, "frames that baselines are tuned on")
     known = np.concatenate([split.train, split.val])
     known = few(known, family.n_frames, "frames that baselines are trained on")
     model = tuned(family, *examples(tuning))
-    answers = np.concatenate([model.predict(finite(some)) for some in chunks(split.val, _BATCH)])
+    answers = np.concatenate([model.predict(given(some)) for some in chunks(split.val, _BATCH)])
     on_validation = balanced_accuracy(data.classes(split.val), answers)
     return Found(predict(trained(model, *examples(known)), data.asked), on_validation)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from de3dgan.data.memory_maps import reopened
 from de3dgan.eeg.de import add_baseline
 from de3dgan.eeg.sampling import FRAME
 from models.classifier import PowerMaps
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from de3dgan.data.store import Store
 
 #: Frames whose features are computed at a time.
-_BATCH = 512
+_BATCH = 256
 
 
 def frame_de(store: Store, frames: np.ndarray, absolute: bool = False) -> np.ndarray:
@@ -66,7 +67,7 @@ def frame_maps(frames: Frames, numbers: np.ndarray, maps: PowerMaps) -> np.ndarr
     maps = maps.to(frames.device)
     of_trial = store.baseline_index[numbers // store.n_frames]
     needed, row = np.unique(of_trial, return_inverse=True)
-    eeg = (torch.from_numpy(store.baseline[some]) for some in _parts(needed, 64))
+    eeg = (torch.from_numpy(reopened(store.baseline)[some]) for some in _parts(needed, 64))
     levels = torch.cat([maps.level(some.to(frames.device)) for some in eeg])
     levels = levels[torch.from_numpy(row).to(frames.device)]
     parts = zip(_parts(numbers), levels.split(_BATCH), strict=True)
@@ -141,7 +142,7 @@ def of_baselines(
     n_seconds = store.baseline.shape[-1] // FRAME
     means = []
     for some in _parts(needed, max(_BATCH // n_seconds, 1)):
-        eeg = store.baseline[some][..., : n_seconds * FRAME]
+        eeg = reopened(store.baseline)[some][..., : n_seconds * FRAME]
         eeg = eeg.reshape(*eeg.shape[:2], n_seconds, FRAME).swapaxes(1, 2)
         measured = measure(eeg.reshape(-1, *eeg.shape[2:]))
         means.append(measured.reshape(len(some), n_seconds, *measured.shape[1:]).mean(1))
