@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -39,7 +39,14 @@ from de3dgan.data.opening import open_store
 from de3dgan.data.splits import class_labels, group_names, make_split
 from de3dgan.evaluation.leakage import certify
 from de3dgan.evaluation.metrics import Clusters, by_trial
-from de3dgan.evaluation.statistics import N_DRAWS, Comparison, bootstrap_weights, compare, estimate
+from de3dgan.evaluation.statistics import (
+    N_DRAWS,
+    Comparison,
+    Seeds,
+    bootstrap_weights,
+    compare,
+    estimate,
+)
 from de3dgan.evaluation.worth import Worth, slopes, worth
 from de3dgan.training.run import Run
 
@@ -199,14 +206,16 @@ class Drawn:
         everyone = [people(config, s, fold) for s in config.fold_seeds for fold in config.folds]
         self.sizes = [size or float(np.mean(everyone)) for size in config.sizes]
         curve = [self.clusters(size) for size in config.sizes]
-        self.n_groups = len(curve[0][0].groups)
+        self.n_groups = len(next(iter(curve[0].values())).groups)
         once = np.ones((1, self.n_groups))
         self._weights = np.concatenate([once, bootstrap_weights(self.n_groups, N_DRAWS)])
         self.accuracies = np.stack([self._accuracy(seeds) for seeds in curve], axis=1)
 
-    def clusters(self, size: int, stage: str = "finetune-none", k: int = 0) -> list[Clusters]:
-        """Return the predictions of a stage per person, one set per seed of the folds."""
-        seeds = []
+    def clusters(
+        self, size: int, stage: str = "finetune-none", k: int = 0
+    ) -> dict[Seeds, Clusters]:
+        """Return the predictions of a stage per person, by seeds of the folds and of training."""
+        seeds = {}
         for seed in self.config.fold_seeds:
             where = place(self.config, size, seed, k)
             parts = []
@@ -219,11 +228,12 @@ class Drawn:
                     parts.append((groups[first], *by_trial(*p)))
                 else:
                     parts.append((groups, *p[1:]))
-            seeds.append(Clusters.of(*map(np.concatenate, zip(*parts, strict=True))))
+            pooled = Clusters.of(*map(np.concatenate, zip(*parts, strict=True)))
+            seeds[seed, self.config.seed] = pooled
         return seeds
 
-    def _accuracy(self, seeds: Sequence[Clusters]) -> np.ndarray:
-        found = [clusters.metrics(self._weights, [METRIC])[METRIC] for clusters in seeds]
+    def _accuracy(self, seeds: Mapping[Seeds, Clusters]) -> np.ndarray:
+        found = [each.metrics(self._weights, [METRIC])[METRIC] for each in seeds.values()]
         return np.mean(found, axis=0)
 
     def gain(self, size: int, stage: str, k: int = 0) -> tuple[Comparison, Worth]:
