@@ -300,12 +300,13 @@ def test_numbers_are_those_of_scikit_learn(finished_runs, tmp_path, undrawn):
             **{m: "classifier/baselines.csv" for m in BASELINES},
             **{m: f"{m}/predictions.csv" for m in DONE},
         }.items():
-            true, p = pooled(runs, file, model, unit)
+            true, p, who = pooled(runs, file, model, unit)
             wanted = {
                 "accuracy": metrics.accuracy_score(true, p > 0.5),
                 "balanced_accuracy": metrics.balanced_accuracy_score(true, p > 0.5),
                 "macro_f1": metrics.f1_score(true, p > 0.5, average="macro"),
                 "auc": metrics.roc_auc_score(true, p),
+                "within_auc": within_people(true, p, who),
                 "mcc": metrics.matthews_corrcoef(true, p > 0.5),
                 "kappa": metrics.cohen_kappa_score(true, p > 0.5),
             }
@@ -314,21 +315,31 @@ def test_numbers_are_those_of_scikit_learn(finished_runs, tmp_path, undrawn):
                 assert float(row["value"]) == pytest.approx(value, abs=1e-9)
                 assert float(row["low"]) <= value <= float(row["high"])
             cells = page.rows(MODELS[model])[unit == "trial"]
-            shown = [cell.split()[0].replace("\N{MINUS SIGN}", "-") for cell in cells[1:7]]
+            shown = [cell.split()[0].replace("\N{MINUS SIGN}", "-") for cell in cells[1:8]]
             assert [float(cell) for cell in shown] == pytest.approx([*wanted.values()], abs=6e-4)
     assert "80 trials of 40 groups (subject)" in page.text and "960 frames" in page.text
 
 
-def pooled(runs: Path, file: str, model: str, unit: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return labels and probabilities of class 1 over all folds."""
+def within_people(true: np.ndarray, p: np.ndarray, who: np.ndarray) -> float:
+    """Return how often, of two items of a person, that of class 1 has the higher probability."""
+    of_pairs = [
+        np.sign(p[(who == name) & (true == 1)][:, None] - p[(who == name) & (true == 0)]).ravel()
+        for name in set(who.tolist())
+    ]
+    return float((np.concatenate(of_pairs).mean() + 1) / 2)
+
+
+def pooled(runs: Path, file: str, model: str, unit: str) -> tuple[np.ndarray, ...]:
+    """Return labels, probabilities of class 1 and people over all folds."""
     rows = []
     for path in sorted(runs.glob(f"valence/subject/fold*/{file}")):
         with open(path, newline="") as handle:
             rows += [row for row in csv.DictReader(handle) if row.get("model", model) == model]
     true, p = (np.array([float(row[key]) for row in rows]) for key in ("label", "p_1"))
+    who = np.array([row["subject"] for row in rows])
     if unit == "trial":
-        return true[::N_FRAMES], p.reshape(-1, N_FRAMES).mean(1)
-    return true, p
+        return true[::N_FRAMES], p.reshape(-1, N_FRAMES).mean(1), who[::N_FRAMES]
+    return true, p, who
 
 
 @pytest.mark.parametrize(
@@ -530,3 +541,18 @@ def test_several_studies_share_a_page(finished_runs, tmp_path, undrawn):
     assert [a["id"] for a in page.all("h2")] == ["arousal-subject", "valence-subject"]
     assert "Task arousal, protocol subject: ▲ Generated EEG helped" in page.text
     assert (runs / "report" / "tables" / "arousal-subject-comparisons.csv").is_file()
+
+
+def test_models_that_predict_the_same_are_equivalent(finished_runs, tmp_path, undrawn):
+    runs = plant(tmp_path / "runs", finished_runs)
+    for folder in (runs / "valence" / "subject").iterdir():
+        for control in ("none", "real"):
+            there = folder / f"finetune-{control}"
+            if there.is_dir():
+                shutil.copy(folder / "finetune" / "predictions.csv", there)
+    page = Page(report(runs))
+    assert "Equivalent within 1 percentage point: balanced accuracy is 0.0" in page.text
+    rows = table(runs / "report", "valence-subject-comparisons")
+    row = next(row for row in rows if row["against"] == "finetune-none")
+    assert (row["in_words"], row["equivalent"]) == ("equivalent", "True")
+    assert {float(row[f"{name}_value"]) for name in ("auc", "within_auc")} == {0.0}

@@ -15,6 +15,7 @@ _VERDICTS = {
     "helped": ("▲", "Generated EEG helped"),
     "hurt": ("▼", "Generated EEG hurt"),
     "no evidence": ("○", "No evidence that generated EEG helped or hurt"),
+    "equivalent": ("=", "Generated EEG makes no difference worth a change"),
     "none": ("…", "No verdict on generated EEG yet"),
 }
 

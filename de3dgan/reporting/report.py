@@ -30,6 +30,8 @@ from de3dgan.reporting.tables import (
     settings_table,
 )
 from de3dgan.reporting.wording import (
+    BEATS,
+    COMPARED_TO,
     better_or_worse,
     count,
     equals,
@@ -135,11 +137,7 @@ def _verdict(study: Study, comparisons: Comparisons, incomparable: dict[str, str
     for pair in COMPARISONS[1:]:
         if pair[1].startswith("finetune-") and pair in comparisons and pair[1] not in incomparable:
             comparison, p = comparisons[pair]
-            words = {
-                "better": "better than",
-                "worse": "worse than",
-                "no evidence": "no evidence of a difference from",
-            }[better_or_worse(comparison, p)]
+            words = COMPARED_TO[better_or_worse(comparison, p)]
             control = MODELS[pair[1]].removeprefix("control: fine-tuned with ")
             clauses.append(
                 f"{words} {control} ({points(comparison.difference.value)} percentage points, "
@@ -151,12 +149,7 @@ def _verdict(study: Study, comparisons: Comparisons, incomparable: dict[str, str
     for model, baseline in itertools.product(("classifier", "finetune"), of_baselines):
         if (model, baseline) in comparisons:
             comparison, p = comparisons[model, baseline]
-            says = {
-                "better": f"beats {of_baselines[baseline]}",
-                "worse": f"does not beat {of_baselines[baseline]}, but is worse",
-                "no evidence": f"does not beat {of_baselines[baseline]}, as far as this sample "
-                "size shows",
-            }[better_or_worse(comparison, p)]
+            says = BEATS[better_or_worse(comparison, p)].format(of_baselines[baseline])
             _, _, numbers = sentence(comparison, p).partition(": ")
             sentences.append(f"{short_name(model).capitalize()} {says}: {numbers}")
     return Verdict(kind, sentences)

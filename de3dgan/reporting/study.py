@@ -100,9 +100,9 @@ class Study:
             for model in self.predictions
         }
 
-    def comparisons(self) -> Comparisons:
-        """Return each of `COMPARISONS` that can be made."""
-        metric, unit = PRIMARY
+    def comparisons(self, metric: str = PRIMARY[0]) -> Comparisons:
+        """Return each of `COMPARISONS` that can be made; verdicts rest on the primary metric."""
+        unit = PRIMARY[1]
         pairs = [pair for pair in COMPARISONS if set(pair) <= set(self.predictions)]
         clusters = {model: self.clusters(model, unit) for pair in pairs for model in pair}
         found = [

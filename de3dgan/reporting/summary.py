@@ -17,7 +17,11 @@ from de3dgan.reporting.study import PRIMARY
 from de3dgan.reporting.wording import NOT_DEFINED, number, short_name
 
 #: Metrics of the table, and their headings.
-_SHOWN = {"accuracy": "accuracy", "balanced_accuracy": "balanced", "auc": "AUC"}
+_SHOWN = {
+    "balanced_accuracy": "balanced accuracy",
+    "auc": "AUC",
+    "within_auc": "AUC within persons",
+}
 
 
 @dataclass(frozen=True)

@@ -189,8 +189,10 @@ def scores_table(study: Study, unit: str, estimates: Mapping[str, Mapping[str, E
 def comparisons_table(study: Study, comparisons: Comparisons) -> Table:
     """Return the table of `Study.comparisons`."""
     rows, records = [], []
+    others = {metric: study.comparisons(metric) for metric in ("auc", "within_auc")}
     for (a, b), (comparison, p_adjusted) in comparisons.items():
         difference, word = comparison.difference, better_or_worse(comparison, p_adjusted)
+        ranked = {metric: found[a, b][0].difference for metric, found in others.items()}
         leaky = study.leaky(a) or study.leaky(b)
         rows.append(
             [
@@ -201,6 +203,10 @@ def comparisons_table(study: Study, comparisons: Comparisons) -> Table:
                 Cell(p_value(p_adjusted)),
                 Cell(points(comparison.excluded_gain)),
                 Cell(points(comparison.smallest_detectable).lstrip("+")),
+                *(
+                    Cell(points(each.value), _interval_and_seeds(each, points)[:1])
+                    for each in ranked.values()
+                ),
             ]
         )
         records.append(
@@ -219,6 +225,11 @@ def comparisons_table(study: Study, comparisons: Comparisons) -> Table:
                 "equivalent": comparison.equivalent,
                 "smallest_detectable": comparison.smallest_detectable,
                 "n_groups": comparison.n_groups,
+                **{
+                    f"{metric}_{name}": getattr(each, name)
+                    for metric, each in ranked.items()
+                    for name in ("value", "low", "high")
+                },
             }
         )
     caption = (
@@ -229,10 +240,11 @@ def comparisons_table(study: Study, comparisons: Comparisons) -> Table:
         "interval excludes 0 and the adjusted p is below 0.05. Equivalent: neither, and the 90 % "
         f"interval lies within {100 * MARGIN:g} point of 0. Excluded gain: the end of the "
         "interval, above which no gain is likely. Smallest detectable: the smallest true "
-        "difference that so many groups would show at p < 0.05 in 4 of 5 studies."
+        "difference that so many groups would show at p < 0.05 in 4 of 5 studies. The differences "
+        "in AUC and in AUC within persons, in points as well, are beside it and in no verdict."
     )
     columns = ("Comparison", "In words", "Difference", "p", "Adjusted p", "Excluded gain")
-    columns += ("Smallest detectable",)
+    columns += ("Smallest detectable", *(_METRIC_NAMES[metric] for metric in others))
     return Table(table_name(study, "comparisons"), caption, columns, rows, records)
 
 

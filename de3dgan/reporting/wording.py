@@ -13,6 +13,20 @@ from de3dgan.reporting.results import MODELS
 #: What stages are called where `MODELS` has no name.
 GENERATOR = "stage 1: generator"
 NOT_DEFINED = "–"
+#: What is said of a model beside another, by `better_or_worse`.
+COMPARED_TO = {
+    "better": "better than",
+    "worse": "worse than",
+    "equivalent": "equivalent to",
+    "no evidence": "no evidence of a difference from",
+}
+#: What is said of a network and a baseline.
+BEATS = {
+    "better": "beats {}",
+    "worse": "does not beat {}, but is worse",
+    "equivalent": "does not beat {}, but is as good",
+    "no evidence": "does not beat {}, as far as this sample size shows",
+}
 
 
 def stage_name(folder: str) -> str:
