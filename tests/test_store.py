@@ -269,10 +269,10 @@ def test_a_bad_subject_leaves_the_old_store_or_none_as_it_was(mine, there):
 
 
 def test_subjects_that_do_not_fit_together_are_refused(mine, monkeypatch):
-    def process(_source, subject, _files):
+    def process(_source, subject, _files, _subspace):
         names = ("CZ", "OZ") if subject == "s01" else ("OZ", "CZ")
         row = {"subject": subject, "stimulus": "a", "baseline": 0}
-        return preprocessing._Result(names, subject_features(recordings()), [row, row])
+        return preprocessing._Result(names, subject_features(recordings()), [row, row], {})
 
     monkeypatch.setattr(preprocessing, "_process", process)
     shutil.rmtree(mine / "store")
@@ -682,9 +682,11 @@ def test_a_store_gives_back_what_was_put_into_it(
             {"subject": name, "stimulus": f"v{t}", "baseline": 0 if one_baseline else t, **ratings}
             for t in range(n)
         ]
-        results[name] = preprocessing._Result(tuple(ch_names), arrays, rows)
+        results[name] = preprocessing._Result(tuple(ch_names), arrays, rows, {})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(preprocessing, "_process", lambda source, subject, files: results[subject])
+        patch.setattr(
+            preprocessing, "_process", lambda source, subject, files, subspace: results[subject]
+        )
         build_store("deap", folder / "DEAP", folder / "store", 1)
     store = open_store(folder / "store")
     assert store.ch_names == ch_names and store.n_trials == sum(n_trials)
