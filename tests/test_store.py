@@ -691,9 +691,9 @@ def test_a_store_gives_back_what_was_put_into_it(
     store = open_store(folder / "store")
     assert store.ch_names == ch_names and store.n_trials == sum(n_trials)
     for name in ARRAYS:
-        wanted = np.concatenate([arrays[name] for _, arrays, _ in results.values()])
+        wanted = np.concatenate([result.arrays[name] for result in results.values()])
         assert getattr(store, name).tobytes() == wanted.tobytes()
-    rows = [row for _, _, subject_rows in results.values() for row in subject_rows]
+    rows = [row for result in results.values() for row in result.rows]
     assert store.columns["subject"] == [row["subject"] for row in rows]
     assert store.columns["stimulus"] == [row["stimulus"] for row in rows]
     assert store.ratings == list(ratings)
