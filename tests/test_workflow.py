@@ -76,9 +76,13 @@ def default_config() -> dict:
 
 @pytest.fixture(scope="module")
 def graph(tmp_path_factory) -> tuple[dict[str, str], dict[str, set[str]]]:
-    """Return the paper's study with two seeds: the label of each job, and what it waits for."""
+    """Return the paper's study with two seeds of folds and two of training.
+
+    The label of each job, and what it waits for.
+    """
     folder = tmp_path_factory.mktemp("graph")
-    done = snakemake(folder, "--dag", tasks="valence arousal four_class", seeds="1 2")
+    seeds = {"fold_seeds": "1 2", "seeds": "2 3"}
+    done = snakemake(folder, "--dag", tasks="valence arousal four_class", **seeds)
     assert done.returncode == 0, done.stderr
     labels = dict(re.findall(r'^\t(\d+)\[label = "(.*?)"', done.stdout, re.M))
     needs = {job: set() for job in labels}
@@ -89,12 +93,12 @@ def graph(tmp_path_factory) -> tuple[dict[str, str], dict[str, set[str]]]:
 
 def test_the_papers_study_has_as_many_jobs_as_arithmetic_says(graph):
     labels, _ = graph
-    folds = 3 * 5 * 2  # tasks, folds, seeds
+    folds = 3 * 5 * 2 * 2  # tasks, folds, seeds of folds, seeds of training
     assert Counter(label.split("\\n")[0] for label in labels.values()) == {
         "preprocess": 1,
         "gan": folds,
         "classifier": folds,
-        "finetune": folds * 5,
+        "finetune": folds * len(AUGMENTATIONS),
         "report": 1,
         "study": 1,
     }
@@ -128,8 +132,8 @@ def test_a_stage_waits_for_the_checkpoints_of_its_own_fold_and_for_nothing_else(
             assert of_gan == of_classifier
             tuned[of_gan, wildcards] += 1
         elif rule == "report":
-            assert len(needs[job]) == 30 * 7
-    assert len(tuned) == 30 * 5
+            assert len(needs[job]) == 60 * 9
+    assert len(tuned) == 60 * 7
     assert {w for _, w in tuned} == {(f"control: {name}",) for name in AUGMENTATIONS}
 
 
@@ -475,4 +479,4 @@ def test_the_slurm_profile_is_one_that_snakemake_reads(tmp_path):
         tmp_path, "--dry-run", "--workflow-profile", PROFILES / "slurm", *executor, folds=0
     )
     assert done.returncode == 0, done.stderr
-    assert "finetune          5" in done.stdout
+    assert re.search(rf"^finetune +{len(AUGMENTATIONS)}$", done.stdout, re.M)
