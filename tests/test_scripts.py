@@ -17,6 +17,7 @@ from de3dgan.data.opening import open_store
 from de3dgan.data.splits import class_labels, make_split
 from de3dgan.data.store import Store
 from de3dgan.data.synthetic import write_store
+from de3dgan.evaluation.names import CHOSEN, JUDGES
 from de3dgan.reporting.summary import describe
 from tests.conftest import (
     FOLDERS,
@@ -34,9 +35,16 @@ from tests.conftest import (
 )
 
 ORIGIN = (
-    "task stage protocol leaky fold seed split_fingerprint n_train_trials n_val_trials "
+    "task stage protocol leaky fold fold_seed seed split_fingerprint n_train_trials n_val_trials "
     "n_test_trials best_epoch seconds peak_rss_mib environment"
 ).split()
+#: What a result has of its own.
+SCORED = ("test", "majority", "best", "artefact")
+OWN = {
+    "gan": {"quality", "judges", "membership"},
+    "classifier": {*SCORED, "best_baseline", "artefact_baseline"},
+    "finetune": {*SCORED, "best_baseline", "artefact_baseline"},
+}
 METRICS = {"accuracy", "balanced_accuracy", "macro_f1", "auc", "mcc", "kappa", "ece"}
 METRICS |= {"within_auc"}
 FILES = {
@@ -130,12 +138,15 @@ def stimuli_store(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def by_protocol(stimuli_store, tmp_path_factory) -> dict[str, Path]:
-    """Return the classifier stage's directory for each other protocol."""
+    """Return the classifier stage's directory for each other protocol.
+
+    The seed of training is not that of the folds, which its trials must not depend on.
+    """
     folder = tmp_path_factory.mktemp("protocols") / "runs"
     protocols = ("video", "subject", "random-frame")
     for protocol in protocols:
         args = ["--data-dir", stimuli_store, "--runs-dir", folder, "--epochs", 1]
-        args += ["--protocol", protocol, *TINY["classifier"]]
+        args += ["--protocol", protocol, "--seed", 1, *TINY["classifier"]]
         done = run_here(script_of("classifier"), *args)
         assert done.returncode == 0, done.stderr
     return {p: folder / "valence" / p / "fold0" / "classifier" for p in protocols}
@@ -152,7 +163,7 @@ def read_predictions(folder: Path) -> dict[str, np.ndarray]:
     assert list(rows[0]) == ["trial", "frame", "label", *by_class, "subject"]
     columns = {name: np.array([int(row[name]) for row in rows]) for name in list(rows[0])[:3]}
     p = np.array([[float(row[f"p_{c}"]) for c in range(n_classes)] for row in rows])
-    return {**columns, "p": p}
+    return {**columns, "p": p, "subject": np.array([row["subject"] for row in rows])}
 
 
 def read_result(folder: Path) -> dict:
@@ -161,7 +172,7 @@ def read_result(folder: Path) -> dict:
 
 def split_of(store: Store, result: dict, ratings: tuple[str, ...]) -> tuple:
     labels = class_labels(store, ratings, 0.5 if ratings == ("arithmetic",) else 5)
-    split = make_split(store, labels, result["protocol"], result["fold"], result["seed"])
+    split = make_split(store, labels, result["protocol"], result["fold"], result["fold_seed"])
     return split, labels
 
 
@@ -173,12 +184,13 @@ class Between:
     high: float
 
     def __eq__(self, other: object) -> bool:
-        return self.low - 1e-9 <= other <= self.high + 1e-9
+        return other is not None and self.low - 1e-9 <= other <= self.high + 1e-9
 
     @staticmethod
-    def mean(several) -> Between:
+    def mean(several, weights=None) -> Between:
         several = list(several)
-        return Between(*(np.mean([getattr(b, end) for b in several]) for end in ("low", "high")))
+        ends = ([getattr(b, end) for b in several] for end in ("low", "high"))
+        return Between(*(np.average(values, weights=weights) for values in ends))
 
 
 def area(positive: np.ndarray, p: np.ndarray) -> Between:
@@ -187,7 +199,18 @@ def area(positive: np.ndarray, p: np.ndarray) -> Between:
     return Between(*(metrics.roc_auc_score(positive, p + e) for e in (-rounding, rounding)))
 
 
-def scores(labels: np.ndarray, p: np.ndarray) -> dict[str, float]:
+def area_within(positive: np.ndarray, p: np.ndarray, persons: np.ndarray) -> Between | None:
+    """Return the AUC over pairs of one person: each person's, weighted by their pairs."""
+    each = [persons == person for person in np.unique(persons)]
+    pairs = {i: positive[of].sum() * (~positive[of]).sum() for i, of in enumerate(each)}
+    pairs = {i: n for i, n in pairs.items() if n}
+    if not pairs:
+        return None
+    areas = (area(positive[each[i]], p[each[i]]) for i in pairs)
+    return Between.mean(areas, weights=list(pairs.values()))
+
+
+def scores(labels: np.ndarray, p: np.ndarray, persons: np.ndarray) -> dict[str, float]:
     """Compute the metrics anew, by scikit-learn's names and by definition."""
     predicted = p.argmax(1)
     recalls = [np.mean(predicted[labels == c] == c) for c in np.unique(labels)]
@@ -197,11 +220,14 @@ def scores(labels: np.ndarray, p: np.ndarray) -> dict[str, float]:
         auc = area(labels, p[:, 1])
     else:
         auc = Between.mean(area(labels == c, p[:, c]) for c in range(p.shape[1]))
+    classes = [1] if p.shape[1] == 2 else range(p.shape[1])
+    within = [area_within(labels == c, p[:, c], persons) for c in classes]
     return {
         "accuracy": np.mean(predicted == labels),
         "balanced_accuracy": np.mean(recalls),
         "macro_f1": metrics.f1_score(labels, predicted, average="macro", zero_division=0),
         "auc": auc,
+        "within_auc": None if None in within else Between.mean(within),
         "mcc": metrics.matthews_corrcoef(labels, predicted),
         "kappa": metrics.cohen_kappa_score(labels, predicted),
         "ece": calibration_error(predicted == labels, p.max(1)),
@@ -214,11 +240,12 @@ def calibration_error(right: np.ndarray, confidence: np.ndarray) -> float:
     return sum(abs(right[i].mean() - confidence[i].mean()) * i.mean() for i in inside if i.any())
 
 
-def per_trial(trials: np.ndarray, labels: np.ndarray, p: np.ndarray) -> tuple:
+def per_trial(trials: np.ndarray, labels: np.ndarray, p: np.ndarray, persons: np.ndarray) -> tuple:
     each = np.unique(trials)
     return (
         np.array([labels[trials == t][0] for t in each]),
         np.array([p[trials == t].mean(0) for t in each]),
+        np.array([persons[trials == t][0] for t in each]),
     )
 
 
@@ -256,13 +283,13 @@ def test_a_run_directory_holds_what_the_design_lists(stage, task, runs):
 @pytest.mark.parametrize("stage", STAGES)
 def test_result_json_has_exactly_the_promised_keys(stage, task, runs, stores):
     result = read_result(runs[task] / stage)
-    own = {"quality", "judges", "membership"} if stage == "gan" else {"test", "majority"}
-    assert set(result) == set(ORIGIN) | own
+    assert set(result) == set(ORIGIN) | OWN[stage]
     store = open_store(stores[task])
     split, _ = split_of(store, result, RATINGS[task])
     assert (result["task"], result["stage"]) == (task.split()[-1], stage)
     assert result["protocol"] == ("subject" if task == "workload" else "trial")
-    assert (result["leaky"], result["fold"], result["seed"]) == (False, 0, 520)
+    assert (result["leaky"], result["fold"]) == (False, 0)
+    assert (result["fold_seed"], result["seed"]) == (520, 520)
     assert result["split_fingerprint"] == split.fingerprint
     counts = [result[f"n_{part}_trials"] for part in ("train", "val", "test")]
     assert counts == [len(split.trials(part)) for part in ("train", "val", "test")]
@@ -274,6 +301,13 @@ def test_result_json_has_exactly_the_promised_keys(stage, task, runs, stores):
         quality = result["quality"]
         assert set(quality) == {"real", "generated", "noise"}
         assert len({tuple(figures) for figures in quality.values()}) == 1
+        assert set(result["judges"]) == set(quality)
+        for eeg, figures in quality.items():
+            for length, verdict in figures["judged"].items():
+                said = result["judges"][eeg][length]
+                assert set(said) <= set(JUDGES)
+                assert verdict["auc"] == said[verdict["judge"]]["auc"]
+        assert set(result["membership"]) == {"generated"}  # what was trained
         assert set(quality["noise"]["de_round_trip"]) == {"theta", "alpha", "beta", "gamma"}
         real = store.eeg[split.trials("test")].std(axis=(1, 2)).mean()
         assert quality["real"]["amplitude_uv"] == pytest.approx(real, rel=1e-4)
@@ -281,9 +315,11 @@ def test_result_json_has_exactly_the_promised_keys(stage, task, runs, stores):
             bands = quality["generated"]["de_round_trip"].values()
             assert all(f["correlation"] > 0.95 and abs(f["bias"]) < 0.05 for f in bands)
     else:
-        for kind in ("test", "majority"):
+        for kind in SCORED:
             assert set(result[kind]) == {"frame", "trial"}
             assert all(set(figures) == METRICS for figures in result[kind].values())
+        for kind, candidates in CHOSEN.items():
+            assert result[f"{kind}_baseline"] in candidates
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -300,7 +336,7 @@ def test_every_protocol_gives_predictions_of_its_own_test_split(
     store, folder = open_store(stimuli_store), by_protocol[protocol]
     check_predictions(folder, store, ("valence",))
     result = read_result(folder)
-    assert result["protocol"] == protocol
+    assert (result["protocol"], result["fold_seed"], result["seed"]) == (protocol, 520, 1)
     assert result["leaky"] == (protocol == "random-frame")
     assert ("LEAKY" in (folder / "log.txt").read_text()) == (protocol == "random-frame")
     column = {"video": "stimulus", "subject": "subject"}.get(protocol)
@@ -318,22 +354,24 @@ def check_predictions(folder: Path, store: Store, ratings: tuple[str, ...]) -> N
     split, labels = split_of(store, result, ratings)
     assert (rows["trial"] * store.n_frames + rows["frame"]).tolist() == split.test.tolist()
     assert rows["label"].tolist() == labels[rows["trial"]].tolist()
+    assert rows["subject"].tolist() == [store.columns["subject"][t] for t in rows["trial"]]
     p = rows["p"]
     assert p.shape == (len(split.test), 2 ** len(ratings))
     assert np.abs(p.sum(1) - 1).max() < 1e-5
     assert p.min() >= 0
 
     units = {
-        "frame": (rows["label"], p),
-        "trial": per_trial(rows["trial"], rows["label"], p),
+        "frame": (rows["label"], p, rows["subject"]),
+        "trial": per_trial(rows["trial"], rows["label"], p, rows["subject"]),
     }
     known = labels[split.trials("train")]
     frequencies = np.bincount(known, minlength=p.shape[1]) / len(known)
-    for unit, (truth, probabilities) in units.items():
+    for unit, (truth, probabilities, persons) in units.items():
         majority = np.tile(frequencies, (len(truth), 1))
         for name, predicted in (("test", probabilities), ("majority", majority)):
-            reported, expected = result[name][unit], scores(truth, predicted)
-            assert expected.pop("auc") == reported.pop("auc")
+            reported, expected = result[name][unit], scores(truth, predicted, persons)
+            for metric in ("auc", "within_auc"):
+                assert expected.pop(metric) == reported.pop(metric), metric
             assert reported == pytest.approx(expected, abs=1e-6)
 
 
@@ -515,11 +553,15 @@ def test_help_documents_every_flag(script):
         assert comment in text, f"--help does not say what --{name} is: {comment}"
 
 
-def default_in_help(text: str, name: str) -> str:
-    """Return what --help says is the default of a flag."""
-    own = re.search(rf" --{name.replace('_', '-')}[ ,].*?(?= --(?!no-)|$)", text)
-    assert own, f"--help does not list --{name}"
-    (default,) = re.findall(r"\(default: (.*?)\)(?= |$)", own[0])
+def flags_in_help(text: str) -> dict[str, str]:
+    """Return what --help says of each flag; of one it speaks where a line begins with it."""
+    _, *parts = re.split(r"^│? {1,2}--(?=[a-z])", text, flags=re.M)
+    words = [" ".join(w for w in part.split() if w not in "│╭╰╮╯") for part in parts]
+    return {re.match(r"[a-z-]+", said)[0]: said for said in words}
+
+
+def default_in_help(said: str) -> str:
+    (default,) = re.findall(r"\(default: (.*?)\)(?= |$)", said)
     return default
 
 
@@ -533,16 +575,13 @@ def test_help_shows_the_defaults_of_the_method(stage, method):
     for args in flags or [["--help"]]:
         done = run_here(script_of(stage), *args)
         assert (done.returncode, done.stderr) == (0, "")
-        text = " ".join(word for word in done.stdout.split() if word not in "│╭╰╮╯")
-        text = text.partition(" options ")[2]
+        said = flags_in_help(done.stdout)
         fields = dataclasses.fields(config_class)
+        assert set(said) == {field.name.replace("_", "-") for field in fields}
         for field in fields:
             values = field.default if isinstance(field.default, tuple) else (field.default,)
             shown = " ".join(repr(v) if " " in str(v) else str(v) for v in values)
-            assert default_in_help(text, field.name) == shown, field.name
-        listed = set(re.findall(r" --([a-z-]+)[ ,]", text))
-        known = {field.name.replace("_", "-") for field in fields}
-        assert listed - {"help", "no-restart"} == known
+            assert default_in_help(said[field.name.replace("_", "-")]) == shown, field.name
 
 
 @pytest.mark.parametrize("stage", STAGES)
