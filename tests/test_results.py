@@ -47,6 +47,7 @@ def test_a_fold_has_its_stages_and_its_baselines(finished_runs, little_store):
     subjects = np.array(open_store(little_store).columns["subject"])
     for predictions in fold.predictions.values():
         assert (predictions.groups == subjects[predictions.trials]).all()
+        assert (predictions.persons == subjects[predictions.trials]).all()
 
 
 @pytest.mark.parametrize("model", DONE)
@@ -239,7 +240,8 @@ def test_whatever_field_is_missing_there_is_a_sentence_or_it_is_not_needed(stage
     path = fold_dir(copied) / stage / name
     whole = read_json(path)
     unread = (
-        "split_fingerprint seconds peak_rss_mib test majority best artefact environment versions"
+        "split_fingerprint seconds peak_rss_mib test majority best artefact environment versions "
+        "judges membership"
     )
     for field in whole:
         write_json(path, {key: value for key, value in whole.items() if key != field})
