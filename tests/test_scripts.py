@@ -446,7 +446,9 @@ def test_the_summary_prints_a_table_of_what_the_stages_reported(runs):
     }
     (heading,) = (cells for name, cells in rows.items() if name == "test split")
     assert heading == [
-        f"{u}: {m}" for u in ("frame", "trial") for m in ("accuracy", "balanced", "AUC")
+        f"{unit}: {metric}"
+        for unit in ("frame", "trial")
+        for metric in ("balanced accuracy", "AUC", "AUC within persons")
     ]
     expected = {
         "majority": read_result(folder / "finetune")["majority"],
@@ -458,7 +460,7 @@ def test_the_summary_prints_a_table_of_what_the_stages_reported(runs):
         assert cells == [
             f"{figures[u][m]:.3f}"
             for u in ("frame", "trial")
-            for m in ("accuracy", "balanced_accuracy", "auc")
+            for m in ("balanced_accuracy", "auc", "within_auc")
         ]
     for baseline in (
         "random, classes as in training",
