@@ -27,7 +27,7 @@ FILTER_ORDER = 3
 #: < 1e-11 of the signal is left in the slowest band).
 EDGE = 5 * SFREQ
 #: Silence has a DE of -inf; this stands for it: a thousandth of a millionth of a µV.
-_SILENCE = -20.0
+SILENCE = -20.0
 
 
 def band_filters() -> list[np.ndarray]:
@@ -99,7 +99,7 @@ def band_signals(eeg: np.ndarray) -> Iterator[np.ndarray]:
     array, (n_chans, n_times)
         Each band's signal in µV, in the order of `BANDS`.
     """
-    from scipy import signal
+    from scipy import fft, signal
 
     # A constant has no power in any band; without it the edge correction stays small.
     eeg = eeg - eeg.mean(-1, keepdims=True)
@@ -108,9 +108,9 @@ def band_signals(eeg: np.ndarray) -> Iterator[np.ndarray]:
         yield from (signal.sosfiltfilt(sos, eeg) for sos in band_filters())
         return
     n_fft = fft_length(n_times + EDGE)
-    spectrum = np.fft.rfft(eeg, n=n_fft)
+    spectrum = fft.rfft(eeg, n_fft)
     for power_response, edges in zip(power_responses(n_fft), edge_maps(), strict=True):
-        band = np.fft.irfft(spectrum * power_response, n=n_fft)[..., :n_times]
+        band = fft.irfft(spectrum * power_response, n_fft)[..., :n_times]
         (start_in, start_out), (end_in, end_out) = edges
         band[:, :EDGE] += (eeg[:, :EDGE] @ start_in) @ start_out
         band[:, -EDGE:] += (eeg[:, -EDGE:] @ end_in) @ end_out
@@ -185,4 +185,4 @@ def trial_de(eeg: np.ndarray) -> np.ndarray:
     array, (n_trials, n_bands, n_windows, n_chans)
         In nats.
     """
-    return np.stack([differential_entropy(trial) for trial in eeg]).clip(_SILENCE)
+    return np.stack([differential_entropy(trial) for trial in eeg]).clip(SILENCE)

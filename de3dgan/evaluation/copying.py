@@ -177,7 +177,7 @@ class _Recording:
 
     @classmethod
     def of(cls, eeg: np.ndarray) -> _Recording:
-        filtered = passed(eeg).astype(np.float32)
+        filtered = passed(eeg)
         n_chans = len(filtered)
         frames = filtered.reshape(n_chans, -1, FRAME)
         power = np.abs(np.fft.rfft(frames * np.hanning(FRAME)))[..., 4:46] ** 2

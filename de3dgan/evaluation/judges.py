@@ -4,9 +4,10 @@ The kinds are mostly real and generated EEG, but the same judges are asked about
 real EEG, which shows what they say where there is nothing to be told, and about noise.
 
 Each judge is trained on segments of 1, 4 and 12 s of training people, and asked about segments of
-test people, and about whole trials. The score of a trial is the mean score of its segments, of that
-length by which the judge tells validation trials best: trials are too few to train on. The
-*strongest* judge is the one that is best on validation people, so that the test people have no say.
+test people, and about whole trials; the network, which takes any length, is trained once, on random
+seconds of the longest. The score of a trial is the mean score of its segments, of that length by
+which the judge tells validation trials best: trials are too few to train on. The *strongest* judge
+is the one that is best on validation people, so that the test people have no say.
 The figure is the AUC: how often a generated segment is scored higher than a real one.
 """
 
@@ -18,9 +19,9 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from sklearn import config_context
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.metrics import roc_auc_score
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
@@ -41,6 +42,7 @@ _FLOOR = 1e-4
 Pair = tuple[Mapping[str, Described], Mapping[str, Described]]
 
 
+@config_context(assume_finite=True, skip_parameter_validation=True)
 def ask(
     train: Pair,
     val: Pair,
@@ -73,22 +75,30 @@ def ask(
     """
     found: dict[str, dict[str, dict[str, Any]]] = {}
     of_trials: dict[str, list[tuple]] = {name: [] for name in names}
+    of_lengths = {}
     for length in LENGTHS:
         parts = [_Question.of(pair, length) for pair in (train, val, test)]
-        if not all(parts) or not all(
+        if all(parts) and all(
             part.has(n) for part, n in zip(parts, (_AT_LEAST, 1, 1), strict=True)
         ):
-            continue
-        known, chosen_on, asked = parts
+            of_lengths[length] = parts
+    # It learns from single seconds of segments, of which the longest have the most.
+    network = NetworkJudge(seed)
+    if of_lengths and "network" in of_trials:
+        longest = [*of_lengths.values()][-1][0]
+        network.fit(longest.features(JUDGES["network"]), longest.is_second)
+    for length, (known, chosen_on, asked) in of_lengths.items():
         found[length] = {}
-        for name in names:
+        for name in of_trials:
             kind = JUDGES[name]
-            judge = _judge(name, seed).fit(known.features(kind), known.is_second)
+            judge: Any = network
+            if name != "network":
+                judge = _judge(name).fit(known.features(kind), known.is_second)
             scores = [judge.decision_function(part.features(kind)) for part in (chosen_on, asked)]
-            auc = float(roc_auc_score(chosen_on.is_second, scores[0]))
+            auc = _auc(chosen_on.is_second, scores[0])
             found[length][name] = _verdict(asked, scores[1], groups, validation_auc=auc)
             trials, means = chosen_on.by_trial(scores[0])
-            auc = float(roc_auc_score(trials.is_second, means))
+            auc = _auc(trials.is_second, means)
             of_trials[name].append((auc, length, *asked.by_trial(scores[1])))
     if found:
         best = {name: max(each, key=lambda each: each[0]) for name, each in of_trials.items()}
@@ -150,10 +160,17 @@ class _Question:
         return _Question(None, keys // 2, keys % 2 == 1), means
 
 
-def _judge(name: str, seed: int) -> Any:
-    """Return a judge, untrained."""
-    if name == "network":
-        return NetworkJudge(seed)
+def _auc(is_second: np.ndarray, scores: np.ndarray) -> float:
+    """Return how often one of the second kind has a higher score than one of the first."""
+    from scipy.stats import rankdata
+
+    n = is_second.sum()
+    above = rankdata(scores)[is_second].sum() - n * (n + 1) / 2
+    return float(above / (n * (len(scores) - n)))
+
+
+def _judge(name: str) -> Pipeline:
+    """Return a judge that is no network, untrained."""
     before = [_BandTangentSpace()] if name == "tangent space" else []
     return make_pipeline(*before, StandardScaler(), SVC(class_weight="balanced"))
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from de3dgan.eeg.de import BANDS, band_signals
+from de3dgan.eeg.de import BANDS, SILENCE, band_signals, windowed_de
 from de3dgan.eeg.sampling import FRAME, SFREQ
 
 #: Samples of the segments that trials are cut into: 5 s.
@@ -117,11 +119,37 @@ def channel_correlations(eeg: np.ndarray) -> np.ndarray:
     array, (n_trials, 2, n_bands, n_chans, n_chans)
         0 where an electrode is silent.
     """
-    out = []
-    for trial in eeg:
-        segments = halves(np.stack(list(band_signals(trial))))  # (2, n_bands, n_chans, n, 5 s)
-        out.append(correlations(segments.swapaxes(-3, -2)).mean(-3))
-    return np.stack(out)
+    return np.stack([_correlations_of(np.stack(list(band_signals(trial)))) for trial in eeg])
+
+
+def _correlations_of(bands: np.ndarray) -> np.ndarray:
+    segments = halves(bands).swapaxes(-3, -2)  # (2, n_bands, n, n_chans, 5 s)
+    return correlations(segments).mean(-3)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is found in trials, for which each is filtered once.
+
+    Attributes
+    ----------
+    spectra, correlations, de : array, (n_trials, ...)
+        `log_spectra`, `channel_correlations`, and absolute DE as `trial_de` returns it.
+    """
+
+    spectra: np.ndarray
+    correlations: np.ndarray
+    de: np.ndarray
+
+    @classmethod
+    def of(cls, eeg: np.ndarray) -> Found:
+        """Look at trials, (n_trials, n_chans, n_times) in µV."""
+        found = []
+        for trial in eeg:
+            bands = np.stack(list(band_signals(trial)))
+            found.append((_correlations_of(bands), np.stack([windowed_de(b) for b in bands])))
+        correlations, de = zip(*found, strict=True)
+        return cls(log_spectra(eeg), np.stack(correlations), np.stack(de).clip(SILENCE))
 
 
 def across_halves(a: np.ndarray, b: np.ndarray) -> np.ndarray:

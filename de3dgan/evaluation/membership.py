@@ -19,11 +19,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from de3dgan.evaluation.measures import (
-    across_halves,
-    channel_correlations,
-    log_spectra,
-)
+from de3dgan.evaluation.measures import Found, across_halves
 from de3dgan.evaluation.metrics import Clusters
 from de3dgan.evaluation.statistics import estimate
 
@@ -31,28 +27,25 @@ from de3dgan.evaluation.statistics import estimate
 _AT_LEAST = 3
 
 
-def nearness(
-    real: np.ndarray, generated: np.ndarray, de: np.ndarray, generated_de: np.ndarray
-) -> dict[str, np.ndarray]:
+def nearness(real: Found, generated: Found, de: np.ndarray) -> dict[str, np.ndarray]:
     """Return how far generated EEG of trials is from their real EEG.
 
     Parameters
     ----------
-    real, generated : array, (n_trials, n_chans, n_times)
-        In µV.
-    de, generated_de : array, (n_trials, n_bands, n_windows, n_chans)
-        Absolute DE in nats.
+    real, generated : Found
+    de : array, (n_trials, n_bands, n_windows, n_chans)
+        The absolute DE that the EEG was generated from, in nats.
 
     Returns
     -------
     dict of str to array, (n_trials,)
     """
-    spectra = across_halves(log_spectra(generated), log_spectra(real))
-    found = across_halves(channel_correlations(generated), channel_correlations(real))
+    spectra = across_halves(generated.spectra, real.spectra)
+    found = across_halves(generated.correlations, real.correlations)
     return {
         "spectrum": spectra.mean((1, 2, 3)),
         "correlations": found.mean((1, 2, 3, 4)),
-        "de": np.abs(generated_de - de).mean((1, 2, 3)),
+        "de": np.abs(generated.de - de).mean((1, 2, 3)),
     }
 
 

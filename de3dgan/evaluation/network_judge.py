@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -10,8 +12,8 @@ from torch.nn import functional as F
 from de3dgan.base.seeds import derived_rng, derived_seed
 from de3dgan.eeg.sampling import FRAME
 
-#: Its training; with more steps it overfits.
-_STEPS, _BATCH, _LR = 120, 32, 1e-3
+#: Its training; with more steps it overfits. Each second is seen so many times at most.
+_STEPS, _BATCH, _LR, _EPOCHS = 120, 32, 1e-3, 30
 #: Standard deviations beyond which samples are not told apart, so that sums stay finite.
 _LOUDEST = 1e3
 
@@ -48,7 +50,8 @@ class NetworkJudge:
             self.net = _Net(x.shape[1], scale)
         optimiser = torch.optim.Adam(self.net.parameters(), _LR)
         rng = derived_rng(self.seed, 0, "judge: batches")
-        for _ in range(_STEPS):
+        n_seconds = len(x) * x.shape[-1] // FRAME
+        for _ in range(min(_STEPS, math.ceil(_EPOCHS * n_seconds / _BATCH))):
             batch = rng.integers(len(x), size=_BATCH)
             starts = rng.integers(x.shape[-1] - FRAME + 1, size=_BATCH)
             seconds = torch.stack(

@@ -45,16 +45,14 @@ from de3dgan.data.frames import chunks
 from de3dgan.data.splits import Split, group_names
 from de3dgan.data.store import Store
 from de3dgan.eeg import noise
-from de3dgan.eeg.de import trial_de
 from de3dgan.evaluation import judges
 from de3dgan.evaluation.copying import figures as copying_figures
 from de3dgan.evaluation.copying import likeness, sought
 from de3dgan.evaluation.measures import (
+    Found,
     across_halves,
-    channel_correlations,
     correlation,
     de_round_trip,
-    log_spectra,
     mean_by_band,
     seam_ratio,
 )
@@ -73,11 +71,12 @@ Fit = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 #: store. (Copies are sought in all training trials, a few at a time.)
 N_TRIALS = {"train": 64, "val": 32, "test": 64}
 #: Segments of each kind and length that judges learn from, choose by and are asked about, at most.
-N_SEGMENTS = {"train": 400, "val": 200, "test": 400}
-#: Trials that models of classes learn from and are asked about, at most; of every other second.
-_N_LESSONS = 32
+N_SEGMENTS = {"train": 240, "val": 120, "test": 240}
+#: Trials that models of classes learn from and are asked about, at most, and about how many of the
+#: seconds of each; of every other second at most.
+_N_LESSONS, _N_SECONDS = 32, 20
 #: Training trials of which a second EEG is drawn.
-_N_REDRAWN = 16
+_N_REDRAWN = 8
 #: Correlation of two draws from which on they are the same but for some noise.
 _ALIKE = 0.5
 #: µV that no EEG reaches; powers of much more do not fit into 32-bit numbers.
@@ -166,16 +165,15 @@ def quality(
         part = parts[name]
         return describe(eeg, part.trials, part.wanted, odd, N_SEGMENTS[name], split.seed)
 
-    def found_in(eeg: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return log_spectra(eeg), channel_correlations(eeg)
-
     real_eeg = {name: read(part.trials) for name, part in parts.items()}
     real_segments = {name: described(name, eeg, odd=False) for name, eeg in real_eeg.items()}
-    real_test = found_in(real_eeg["test"])
+    looked_at = ("train", "test") if fits else ("test",)
+    real_found = {name: Found.of(real_eeg[name]) for name in looked_at}
 
     def lesson(part: str, eeg: np.ndarray) -> Lesson:
         few = parts[part].few(_N_LESSONS)
-        wanted = few.wanted & (np.arange(few.wanted.shape[1]) % 2 == 0)
+        n_frames = few.wanted.shape[1]
+        wanted = few.wanted & (np.arange(n_frames) % max(2, n_frames // _N_SECONDS) == 0)
         return Lesson(eeg[: len(few.trials)], few.trials, wanted, labels[few.trials])
 
     asked = lesson("test", real_eeg["test"])
@@ -193,19 +191,22 @@ def quality(
         pairs = [(real_segments[part], described(part, eeg[part], odd=True)) for part in parts]
         said = judges.ask(*pairs, groups, split.seed)
         known = lesson("train", eeg["train"])
-        de = trial_de(eeg["test"])
-        distances = [
-            across_halves(*each) for each in zip(found_in(eeg["test"]), real_test, strict=True)
-        ]
+        found = {
+            part: Found.of(eeg[part]) if name != "real" else real_found[part]
+            for part in (looked_at if name in fits else ("test",))
+        }
+        there, wanted = found["test"], real_found["test"]
+        spectra = across_halves(there.spectra, wanted.spectra)
+        correlations = across_halves(there.correlations, wanted.correlations)
         row = {
             "judged": {
                 length: {key: verdict[key] for key in _JUDGED}
                 for length, verdict in judges.strongest(said).items()
                 if length in ("1 s", "trial")
             },
-            "de_round_trip": de_round_trip(de, store.absolute_de(test.trials)),
-            "log_spectrum_distance": float(distances[0].mean()),
-            "channel_correlation_error": mean_by_band(distances[1]),
+            "de_round_trip": de_round_trip(there.de, store.absolute_de(test.trials)),
+            "log_spectrum_distance": float(spectra.mean()),
+            "channel_correlation_error": mean_by_band(correlations),
             "seam_ratio": float(np.mean([seam_ratio(trial) for trial in eeg["test"]])),
             "amplitude_uv": float(np.mean([trial.std() for trial in eeg["test"]])),
             "tstr": {
@@ -225,13 +226,15 @@ def quality(
         if name not in fits:
             return row, said, None
         # Of members, as of others, DE and EEG are those of whole trials.
+        near = [
+            nearness(real_found[part], each, store.absolute_de(parts[part].trials))
+            | dict(fits[name](parts[part].trials))
+            for part, each in found.items()
+        ]
+        scores = {key: np.concatenate([each[key] for each in near]) for key in near[0]}
+        members = np.repeat([True, False], [len(train.trials), len(test.trials)])
         everyone = np.concatenate([train.trials, test.trials])
-        pair = [np.concatenate([e["train"], e["test"]]) for e in (real_eeg, eeg)]
-        generated_de = np.concatenate([trial_de(eeg["train"]), de])
-        near = nearness(*pair, store.absolute_de(everyone), generated_de)
-        near |= fits[name](everyone)
-        members = np.arange(len(everyone)) < len(train.trials)
-        return row, said, membership(near, groups[everyone], members)
+        return row, said, membership(scores, groups[everyone], members)
 
     found = {name: measured(name, sample) for name, sample in {"real": None, **samplers}.items()}
     rows = {name: row for name, (row, _, _) in found.items()}

@@ -24,11 +24,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
 from de3dgan.base.seeds import derived_rng
-from de3dgan.eeg.de import BANDS, FILTER_ORDER, band_signals
+from de3dgan.eeg.de import BANDS, FILTER_ORDER, fft_length, power_responses
 from de3dgan.eeg.sampling import FRAME, SFREQ
 from de3dgan.evaluation.measures import correlations, unit_length
 
@@ -41,6 +42,8 @@ _LAGS = (8, 16, 32)
 #: Every how many samples of an analytic signal are kept: it has no power above 64 Hz to be lost,
 #: nor any below 0.
 _STEP = 2
+#: Samples by which EEG is continued beyond its ends before it is filtered.
+_EDGE = 2 * SFREQ
 #: Power in µV² (or its share) below which there is only rounding.
 _ROUNDING = 1e-6
 
@@ -66,12 +69,60 @@ class Signals:
     @classmethod
     def of(cls, eeg: np.ndarray) -> Signals:
         """Filter a trial, (n_chans, n_times) in µV."""
-        from scipy import signal  # imported here and below, as it takes 1 s
+        from scipy import fft
 
-        filtered = passed(eeg)
-        bands = np.stack(list(band_signals(filtered))).astype(np.float32)
-        analytic = signal.hilbert(bands)[..., ::_STEP]
-        return cls(filtered.astype(np.float32), bands, analytic.astype(np.complex64))
+        n_times = eeg.shape[-1]
+        spectrum, n_fft, edge = _passed_spectrum(eeg)
+        inside = slice(edge, edge + n_times)
+        of_bands = spectrum * power_responses(n_fft)[:, None].astype(np.float32)
+        # Without what is below 0 Hz, every second sample is enough.
+        half = 2 * of_bands[..., : n_fft // _STEP] / _STEP
+        return cls(
+            fft.irfft(spectrum, n_fft)[..., inside],
+            fft.irfft(of_bands, n_fft)[..., inside],
+            fft.ifft(half)[..., edge // _STEP : (edge + n_times) // _STEP],
+        )
+
+
+@dataclass(frozen=True)
+class _Segments:
+    """Segments of a trial, as `Signals`; computed once, as several features need them.
+
+    Attributes
+    ----------
+    passed : array, (n, n_chans, length)
+    steps : array, (n, n_chans, length)
+        Absolute steps from sample to sample; the first is that from the segment before.
+    bands : array, (n, n_bands, n_chans, length)
+    analytic, phase : array of complex, (n, n_bands, n_chans, length / 2)
+    amplitude : array, (n, n_bands, n_chans, length / 2)
+    correlations : array, (n, n_bands, n_chans, n_chans)
+    """
+
+    passed: np.ndarray
+    steps: np.ndarray
+    bands: np.ndarray
+    analytic: np.ndarray
+    amplitude: np.ndarray
+    phase: np.ndarray
+    correlations: np.ndarray
+
+    @classmethod
+    def of(cls, signals: Signals, chosen: np.ndarray, length: int) -> _Segments:
+        """Cut those chosen of the segments of a length."""
+        steps = np.abs(np.diff(signals.passed, prepend=signals.passed[:, :1]))
+        bands = _cut(signals.bands, chosen, length)
+        analytic = _cut(signals.analytic, chosen, length // _STEP)
+        amplitude = np.abs(analytic)
+        return cls(
+            _cut(signals.passed, chosen, length),
+            _cut(steps, chosen, length),
+            bands,
+            analytic,
+            amplitude,
+            analytic / (amplitude + _ROUNDING),
+            correlations(bands.astype(np.float64)),
+        )
 
 
 @dataclass(frozen=True)
@@ -91,11 +142,36 @@ class Described:
 
 
 def passed(eeg: np.ndarray) -> np.ndarray:
-    """Filter EEG (..., n_times) to 4-45 Hz with zero phase."""
+    """Filter EEG (n_chans, n_times) to 4-45 Hz with zero phase; float32."""
+    from scipy import fft
+
+    spectrum, n_fft, edge = _passed_spectrum(eeg)
+    return fft.irfft(spectrum, n_fft)[..., edge : edge + eeg.shape[-1]]
+
+
+def _passed_spectrum(eeg: np.ndarray) -> tuple[np.ndarray, int, int]:
+    """Return the spectrum of filtered EEG, the samples that it is of, and where EEG begins.
+
+    EEG goes on beyond its ends, mirrored in them: a step would ring in all bands.
+    """
+    from scipy import fft
+
+    eeg = (eeg - eeg.mean(-1, keepdims=True, dtype=np.float64)).astype(np.float32)
+    n_times = eeg.shape[-1]
+    edge = min(_EDGE, (n_times - 1) // _STEP * _STEP)
+    eeg = np.pad(eeg, ((0, 0), (edge, edge)), "reflect", reflect_type="odd")
+    n_fft = fft_length(n_times + 3 * edge)
+    return fft.rfft(eeg, n_fft) * _pass_response(n_fft), n_fft, edge
+
+
+@lru_cache(maxsize=8)
+def _pass_response(n_fft: int) -> np.ndarray:
+    """Return |H(f)|² of 4-45 Hz, float32 (n_fft // 2 + 1,)."""
     from scipy import signal
 
     sos = signal.butter(FILTER_ORDER, _PASSBAND, "bandpass", fs=SFREQ, output="sos")
-    return signal.sosfiltfilt(sos, eeg)
+    freqs = np.fft.rfftfreq(n_fft, 1 / SFREQ)
+    return (np.abs(signal.freqz_sos(sos, freqs, fs=SFREQ)[1]) ** 2).astype(np.float32)
 
 
 def describe(
@@ -144,7 +220,8 @@ def describe(
             side = (np.arange(len(whole)) + first) % 2 == odd
             chosen = np.sort(rng.permutation(np.flatnonzero(whole & side))[:at_most])
             if len(chosen):
-                found = {key: f(signals, chosen, length) for key, f in FEATURES.items()}
+                segments = _Segments.of(signals, chosen, length)
+                found = {key: f(segments) for key, f in FEATURES.items()}
                 rows[name].append((number, found))
     return {name: _joined(found) for name, found in rows.items() if found}
 
@@ -166,89 +243,73 @@ def _cut(x: np.ndarray, chosen: np.ndarray, length: int) -> np.ndarray:
 
 
 def _rows(*features: np.ndarray) -> np.ndarray:
-    """Join features (n, ...) to (n, n_features)."""
-    return np.concatenate([f.reshape(len(f), -1) for f in features], axis=1).astype(np.float32)
+    """Join features (n, ...) to (n, n_features); those that are all but 0 are 0."""
+    rows = np.concatenate([f.reshape(len(f), -1) for f in features], axis=1).astype(np.float32)
+    rows[np.abs(rows) < _ROUNDING] = 0
+    return rows
 
 
-def _samples(signals: Signals, chosen: np.ndarray, length: int) -> np.ndarray:
-    return _cut(signals.passed, chosen, length)
-
-
-def _correlations(signals: Signals, chosen: np.ndarray, length: int) -> np.ndarray:
-    return correlations(_cut(signals.bands, chosen, length).astype(np.float64))
-
-
-def _eigenvalues(signals: Signals, chosen: np.ndarray, length: int) -> np.ndarray:
-    found = np.linalg.eigvalsh(_correlations(signals, chosen, length))
+def _eigenvalues(segments: _Segments) -> np.ndarray:
+    found = np.linalg.eigvalsh(segments.correlations)
     return _rows(np.log(found.clip(0) + _ROUNDING))
 
 
-def _marginals(signals: Signals, chosen: np.ndarray, length: int) -> np.ndarray:
-    x = _cut(np.concatenate([signals.passed[None], signals.bands]), chosen, length)
+def _marginals(segments: _Segments) -> np.ndarray:
+    x = np.concatenate([segments.passed[:, None], segments.bands], axis=1)
     x = x - x.mean(-1, keepdims=True)
     x = x / (x.std(-1, keepdims=True) + _ROUNDING)
     square = x * x
-    kurtosis = np.log((square * square).mean(-1) + _ROUNDING)
-    return _rows((square * x).mean(-1), kurtosis)
+    kurtosis = np.log(np.vecdot(square, square) / x.shape[-1] + _ROUNDING)
+    return _rows(np.vecdot(square, x) / x.shape[-1], kurtosis)
 
 
-def _memory(signals: Signals, chosen: np.ndarray, length: int) -> np.ndarray:
-    length //= _STEP
-    z = _cut(signals.analytic, chosen, length)
-    amplitude = np.abs(z)
+def _memory(segments: _Segments) -> np.ndarray:
+    power = (segments.amplitude**2).mean(-1) + _ROUNDING
     out = []
-    for x, power in (
-        (z, (amplitude * amplitude).mean(-1) + _ROUNDING),
-        (z / (amplitude + _ROUNDING), 1.0),
-    ):
+    for x, scale in ((segments.analytic, power), (segments.phase, 1.0)):
         for lag in _LAGS:
-            later, earlier = x[..., lag:], x[..., :-lag]
-            found = np.einsum("...t,...t->...", later, earlier.conj()) / (length - lag)
-            out.append(np.abs(found) / power)
+            found = np.vecdot(x[..., :-lag], x[..., lag:]) / (x.shape[-1] - lag)
+            out.append(np.abs(found) / scale)
     return _rows(*out)
 
 
-def _coupling(signals: Signals, chosen: np.ndarray, length: int) -> np.ndarray:
-    length //= _STEP
-    z = _cut(signals.analytic, chosen, length)
-    amplitude = np.abs(z)
-    phase = z / (amplitude + _ROUNDING)
+def _coupling(segments: _Segments) -> np.ndarray:
+    amplitude, phase = segments.amplitude, segments.phase
     shape = unit_length(amplitude)
     out = []
     for low in range(len(BANDS)):
         for high in range(low + 1, len(BANDS)):
-            out.append((shape[:, low] * shape[:, high]).sum(-1))
-            vector = np.einsum("nct,nct->nc", phase[:, low], amplitude[:, high]) / length
+            out.append(np.vecdot(shape[:, low], shape[:, high]))
+            vector = np.vecdot(amplitude[:, high], phase[:, low]) / phase.shape[-1]
             out.append(np.abs(vector) / (amplitude[:, high].mean(-1) + _ROUNDING))
     return _rows(*out)
 
 
-def _steps(signals: Signals, chosen: np.ndarray, length: int) -> np.ndarray:
-    steps = np.abs(np.diff(signals.passed, prepend=signals.passed[:, :1]))
-    steps = _cut(steps, chosen, length)  # the first of each frame comes from the frame before
-    inside = np.sort(np.delete(steps, np.arange(0, length, FRAME), axis=-1))
+def _steps(segments: _Segments) -> np.ndarray:
+    steps = segments.steps
+    borders = np.arange(0, steps.shape[-1], FRAME)  # the first of each frame is from one before
+    inside = np.sort(np.delete(steps, borders, axis=-1))
     mean = inside.mean(-1) + _ROUNDING
     at = (np.array([0.25, 0.5, 0.75, 0.9, 0.97, 1]) * (inside.shape[-1] - 1)).astype(int)
     quantiles = inside[..., at] / mean[..., None]
-    across = steps[..., ::FRAME].mean(-1) / mean
-    sd = _cut(signals.passed, chosen, length).std(-1) + _ROUNDING
+    across = steps[..., borders].mean(-1) / mean
+    sd = segments.passed.std(-1) + _ROUNDING
     return _rows(np.log(quantiles + 1e-3), np.log(across + 1e-2), np.log(mean / sd))
 
 
-def _spectra(signals: Signals, chosen: np.ndarray, length: int) -> np.ndarray:
-    frames = _cut(signals.passed, chosen, length)
-    frames = frames.reshape(*frames.shape[:-1], -1, FRAME)
+def _spectra(segments: _Segments) -> np.ndarray:
+    frames = segments.passed.reshape(*segments.passed.shape[:-1], -1, FRAME)
     power = np.abs(np.fft.rfft(frames * np.hanning(FRAME).astype(np.float32))) ** 2
     level = np.log(power[..., 4:46].mean(-2) + _ROUNDING)  # (n, n_chans, 42 Hz)
     coarse = level.reshape(*level.shape[:2], -1, 3).mean(-1)
     return _rows(level.mean(1), level.std(1), coarse)
 
 
-#: What makes the features of the chosen segments of a trial.
-FEATURES: dict[str, Callable[[Signals, np.ndarray, int], np.ndarray]] = {
-    "samples": _samples,
+#: What makes the features of segments of a trial.
+FEATURES: dict[str, Callable[[_Segments], np.ndarray]] = {
+    "samples": lambda segments: segments.passed,
     "eigenvalues": _eigenvalues,
-    "correlations": _correlations,
+    "correlations": lambda segments: segments.correlations,
     "marginals": _marginals,
     "memory": _memory,
     "coupling": _coupling,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
@@ -76,12 +77,15 @@ def tangent_space(store: Store) -> Learner:
     Journal on Matrix Analysis 29, 2007), and the mean over the baseline's frames is subtracted.
     """
 
+    @cache
+    def baseline(index: int) -> np.ndarray:
+        return _log_covariances(reopened(store.baseline)[index]).mean(0)
+
     def features(lesson: Lesson) -> np.ndarray:
-        index = store.baseline_index[lesson.trials]
-        baselines = {b: _log_covariances(reopened(store.baseline)[b]).mean(0) for b in set(index)}
+        index = store.baseline_index[lesson.trials].tolist()
         parts = [
-            _log_covariances(eeg)[wanted] - baselines[baseline]
-            for eeg, wanted, baseline in zip(lesson.eeg, lesson.wanted, index, strict=True)
+            _log_covariances(eeg, wanted) - baseline(own)
+            for eeg, wanted, own in zip(lesson.eeg, lesson.wanted, index, strict=True)
         ]
         return np.concatenate(parts).reshape(sum(map(len, parts)), -1)
 
@@ -94,7 +98,7 @@ def tangent_space(store: Store) -> Learner:
     return learn
 
 
-def _log_covariances(eeg: np.ndarray) -> np.ndarray:
+def _log_covariances(eeg: np.ndarray, wanted: np.ndarray | slice = slice(None)) -> np.ndarray:
     """Return tangent vectors of frames: (n_chans, n_times) to (n_frames, n_bands, n_features)."""
     from pyriemann.geometry.base import logm  # imported here, as it takes a second
     from pyriemann.geometry.tangentspace import upper
@@ -102,7 +106,7 @@ def _log_covariances(eeg: np.ndarray) -> np.ndarray:
     n_chans = len(eeg)
     n_frames = eeg.shape[-1] // FRAME
     bands = np.stack(list(band_signals(eeg)))[..., : n_frames * FRAME]
-    frames = bands.reshape(len(bands), n_chans, n_frames, FRAME).transpose(2, 0, 1, 3)
+    frames = bands.reshape(len(bands), n_chans, n_frames, FRAME).transpose(2, 0, 1, 3)[wanted]
     covariances = frames @ frames.swapaxes(-2, -1) / FRAME
     level = np.trace(covariances, axis1=-2, axis2=-1)[..., None, None] / n_chans
     return upper(logm(covariances + (_FLOOR * level + 1e-9) * np.eye(n_chans)))
