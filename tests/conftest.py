@@ -188,6 +188,25 @@ def no_figures(monkeypatch) -> None:
     monkeypatch.setattr("de3dgan.figures.stages.plotting", lambda run: None)
 
 
+@pytest.fixture(scope="module")
+def no_quality():
+    """Let stages not measure EEG, which takes most of a little run's time, in a whole module.
+
+    Not where runs of the session are made: they would have no figures either.
+    """
+    from de3dgan.stages import generators
+
+    row = {
+        "de_round_trip": {"alpha": {"correlation": 0.9, "mae": 0.1, "bias": 0.0}},
+        "amplitude_uv": 10.0,
+        "judged": {},
+    }
+    nothing = {"quality": {name: row for name in ("real", "generated", "noise")}}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(generators, "quality", lambda *_, **__: nothing)
+        yield
+
+
 @pytest.fixture(scope="session")
 def little_store(tmp_path_factory) -> Path:
     """Return a store of 28 short trials of noise; not to be changed."""

@@ -28,7 +28,6 @@ from de3dgan.reporting.summary import describe
 from de3dgan.stages import (
     augmentation,
     classifier,
-    generators,
     published_generator,
     spectral_generator,
 )
@@ -38,7 +37,7 @@ from de3dgan.training import checkpoints, loop
 from tests.conftest import METHODS, STAGES, run_stage, write_store
 from tests.helpers import fake_store, split_by_trial
 
-pytestmark = pytest.mark.usefixtures("no_figures")
+pytestmark = pytest.mark.usefixtures("no_figures", "no_quality")
 CPU = torch.device("cpu")
 #: What has seen data in each stage, by method. Averages are kept of the weights in training, but
 #: for the published generator; ours has no critic, and our networks have no scalers.
@@ -57,20 +56,6 @@ OWN = {
 }
 #: What is shown the same batches.
 TOGETHER = {"generator", "critic", "classifier"}
-_ROW = {
-    "de_round_trip": {"alpha": {"correlation": 0.9, "mae": 0.1, "bias": 0.0}},
-    "amplitude_uv": 10.0,
-    "judged": {},
-}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def no_quality():
-    """What is tested here does not depend on the quality of EEG, which takes most of the time."""
-    nothing = {"quality": {name: _ROW for name in ("real", "generated", "noise")}}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(generators, "quality", lambda *_, **__: nothing)
-        yield
 
 
 def run_once(stage: str, store: Path, runs: Path, method: str = "spectral", **settings) -> Path:
