@@ -179,7 +179,8 @@ def scores_table(study: Study, unit: str, estimates: Mapping[str, Mapping[str, E
         caption += (
             f"; figures are means over {len(study.folds)} pairs of seeds ("
             f"{seeds_text(study.folds)}), and below the interval are the lowest and the highest "
-            "mean of a seed of folds, and the standard deviation over seeds of training"
+            "mean of a seed of folds, and the standard deviation over seeds of training if there "
+            "are several"
         )
     caption += f". Balanced accuracy of chance: {number(1 / probabilities.shape[1])}."
     columns = ("Model", *(_METRIC_NAMES[metric] for metric in METRICS))
