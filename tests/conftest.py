@@ -24,6 +24,7 @@ import signal  # noqa: E402
 import subprocess  # noqa: E402
 import sys  # noqa: E402
 from collections.abc import Callable  # noqa: E402
+from dataclasses import replace  # noqa: E402
 from functools import cache  # noqa: E402
 from pathlib import Path  # noqa: E402
 from types import ModuleType  # noqa: E402
@@ -42,12 +43,22 @@ hypothesis.settings.load_profile("any machine")
 
 
 @pytest.fixture(autouse=True, scope="session")
-def judges_that_learn_little():
-    """The network that judges EEG takes few steps, but where it is asked what it can tell."""
-    from de3dgan.evaluation import network_judge
+def little_is_measured():
+    """Judges learn little and are asked little, and baselines are not tuned: that takes seconds.
+
+    Tests of what judges and baselines can tell are about the functions, which get what they need.
+    """
+    from de3dgan.evaluation import baselines, judges, network_judge
+    from de3dgan.stages import generators
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(network_judge, "_STEPS", 10)
+        patch.setattr(judges, "_N_DRAWS", 50)
+        patch.setattr(generators, "_EPOCHS", 1)
+        for name in ("LOGISTIC", "SVM"):
+            family = getattr(baselines, name)
+            grid = {key: values[-1:] for key, values in family.grid.items()}
+            patch.setattr(baselines, name, replace(family, grid=grid))
         yield
 
 

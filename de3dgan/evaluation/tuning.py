@@ -130,7 +130,7 @@ def tuned(
     if not folds:
         return prior(classes)
     scores = np.zeros(len(tried))
-    for train, asked in folds:
+    for train, asked in folds if len(tried) > 1 else []:
         scaler = StandardScaler().fit(features[train])
         known, unknown = scaler.transform(features[train]), scaler.transform(features[asked])
         for row, parameters in enumerate(tried):
