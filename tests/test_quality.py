@@ -18,8 +18,8 @@ from de3dgan.evaluation import quality as module
 from de3dgan.evaluation.copying import figures, likeness, sought
 from de3dgan.evaluation.judges import ask, strongest
 from de3dgan.evaluation.measures import (
+    Found,
     across_halves,
-    channel_correlations,
     halves,
     log_spectra,
     mean_by_band,
@@ -584,7 +584,7 @@ def test_correlations_between_electrodes_are_found_in_the_band_where_they_are():
     eeg[0, 1] = sign * eeg[0, 0]
     sos = signal.butter(8, (7, 15), "bandpass", fs=128, output="sos")
     eeg[0, 3] += signal.sosfiltfilt(sos, eeg[0, 0] - eeg[0, 3])
-    (found,) = channel_correlations(eeg)
+    (found,) = Found.of(eeg).correlations
     assert found.shape == (2, 4, 4, 4)
     np.testing.assert_allclose(found[0, :, 0, 1], 1, atol=0.05)
     np.testing.assert_allclose(found[1, :, 0, 1], -1, atol=0.05)
@@ -597,7 +597,7 @@ def test_correlations_between_electrodes_are_found_in_the_band_where_they_are():
 def test_a_loud_moment_does_not_decide_the_correlation():
     eeg = noise(1, 2, 60 * 128)
     eeg[..., 2 * 128 : 3 * 128] = noise(1, 1, 128, scale=1000)
-    (found,) = channel_correlations(eeg)
+    (found,) = Found.of(eeg).correlations
     np.testing.assert_allclose(found[0, :, 0, 1], 1 / 6, atol=0.2)  # of six times 5 s, one
 
 

@@ -13,7 +13,7 @@ from scipy import signal
 
 from de3dgan.eeg.de import BANDS, band_signals, differential_entropy
 from de3dgan.eeg.montage import DEAP_CHANNELS
-from de3dgan.evaluation.measures import channel_correlations, de_round_trip, seam_ratio
+from de3dgan.evaluation.measures import Found, de_round_trip, seam_ratio
 from models import SpectralGenerator, SpectralSASTNet
 from models.coherence import Coherence, correlation_root, matrix_exponential
 from models.constraint import DEConstraint, band_correlations, between_windows
@@ -251,7 +251,7 @@ def test_coherence_is_told_by_de_that_rises_and_falls_together():
 
 def test_band_correlations_are_those_of_quality():
     eeg = pink(1, 5, 7680) + pink(1, 1, 7680, seed=1)
-    both_halves = channel_correlations(eeg)[0].mean(0)
+    both_halves = Found.of(eeg).correlations[0].mean(0)
     found = band_correlations(DEConstraint().bands(tensor(eeg)))[0].numpy()
     np.testing.assert_allclose(found, both_halves, atol=1e-4)
 
@@ -316,7 +316,7 @@ def test_the_closed_form_start_knows_spectra_and_mean_correlations():
     inside = (freqs >= 4) & (freqs <= 46)
     distance = np.abs(np.log(generated_power) - np.log(real_power))[..., inside].mean()
     assert distance < 0.35
-    error = np.abs(channel_correlations(generated).mean(1) - channel_correlations(test).mean(1))
+    error = np.abs(Found.of(generated).correlations.mean(1) - Found.of(test).correlations.mean(1))
     assert error.mean() < 0.1
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from de3dgan.data.memory_maps import reopened
 from de3dgan.eeg.de import add_baseline
@@ -63,16 +64,38 @@ def frame_maps(frames: Frames, numbers: np.ndarray, maps: PowerMaps) -> np.ndarr
     -------
     array, float32 (len(numbers), n_chans · n_maps)
     """
-    store = frames.store
     maps = maps.to(frames.device)
-    of_trial = store.baseline_index[numbers // store.n_frames]
-    needed, row = np.unique(of_trial, return_inverse=True)
-    eeg = (torch.from_numpy(reopened(store.baseline)[some]) for some in _parts(needed, 64))
-    levels = torch.cat([maps.level(some.to(frames.device)) for some in eeg])
-    levels = levels[torch.from_numpy(row).to(frames.device)]
+    levels = baseline_levels(frames.store, numbers, maps.level, frames.device)
     parts = zip(_parts(numbers), levels.split(_BATCH), strict=True)
     out = [maps(maps.level(frames[some]), level) for some, level in parts]
     return torch.cat(out).flatten(1).cpu().numpy()
+
+
+@torch.inference_mode()
+def baseline_levels(
+    store: Store, numbers: np.ndarray, level: Callable[[Tensor], Tensor], device: torch.device
+) -> Tensor:
+    """Return the log power of the baseline of each frame.
+
+    Parameters
+    ----------
+    store : Store
+        The data.
+    numbers : array of int
+        Frame numbers.
+    level : callable
+        From EEG (n, n_chans, n_times) in µV to its log power, (n, n_chans, n_filters).
+    device : torch.device
+        Where it is computed.
+
+    Returns
+    -------
+    Tensor, (len(numbers), n_chans, n_filters)
+    """
+    needed, row = np.unique(store.baseline_index[numbers // store.n_frames], return_inverse=True)
+    eeg = (torch.from_numpy(reopened(store.baseline)[some]) for some in _parts(needed, 64))
+    levels = torch.cat([level(some.to(device)) for some in eeg])
+    return levels[torch.from_numpy(row).to(device)]
 
 
 def spectra(frames: np.ndarray) -> np.ndarray:

@@ -103,26 +103,22 @@ def log_spectra(eeg: np.ndarray) -> np.ndarray:
     return np.log(np.stack(power)[..., inside] + floor)
 
 
-def channel_correlations(eeg: np.ndarray) -> np.ndarray:
-    """Return the correlations between electrodes in the two `halves` of trials, per band.
+def channel_correlations(bands: np.ndarray) -> np.ndarray:
+    """Return the correlations between electrodes in the two `halves` of a trial, per band.
 
     They are taken over segments of 5 s and averaged, so that a few loud moments do not determine
     the result.
 
     Parameters
     ----------
-    eeg : array, (n_trials, n_chans, n_times)
-        In µV.
+    bands : array, (n_bands, n_chans, n_times)
+        The trial, filtered into bands.
 
     Returns
     -------
-    array, (n_trials, 2, n_bands, n_chans, n_chans)
+    array, (2, n_bands, n_chans, n_chans)
         0 where an electrode is silent.
     """
-    return np.stack([_correlations_of(np.stack(list(band_signals(trial)))) for trial in eeg])
-
-
-def _correlations_of(bands: np.ndarray) -> np.ndarray:
     segments = halves(bands).swapaxes(-3, -2)  # (2, n_bands, n, n_chans, 5 s)
     return correlations(segments).mean(-3)
 
@@ -147,7 +143,7 @@ class Found:
         found = []
         for trial in eeg:
             bands = np.stack(list(band_signals(trial)))
-            found.append((_correlations_of(bands), np.stack([windowed_de(b) for b in bands])))
+            found.append((channel_correlations(bands), np.stack([windowed_de(b) for b in bands])))
         correlations, de = zip(*found, strict=True)
         return cls(log_spectra(eeg), np.stack(correlations), np.stack(de).clip(SILENCE))
 

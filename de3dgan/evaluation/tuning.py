@@ -21,7 +21,7 @@ from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.model_selection import ParameterGrid, StratifiedGroupKFold, StratifiedKFold
-from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
@@ -167,8 +167,3 @@ def prior(classes: np.ndarray) -> DummyClassifier:
         stacklevel=3,
     )
     return DummyClassifier(strategy="prior").fit(np.zeros((len(classes), 1)), classes)
-
-
-def linear_model() -> Pipeline:
-    """Return the linear model, untrained: z-scores, then logistic regression with C = 0.01."""
-    return make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=1000))

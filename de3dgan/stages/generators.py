@@ -6,14 +6,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.nn import functional as F
 from torch.optim import AdamW
 
 from de3dgan.base.seeds import derived_seed
 from de3dgan.data.frames import batches
-from de3dgan.data.memory_maps import reopened
 from de3dgan.data.store import Store
+from de3dgan.evaluation.features import baseline_levels
 from de3dgan.evaluation.leakage import certify
 from de3dgan.evaluation.quality import Fit, matched_noise, quality
 from de3dgan.evaluation.transfer import Learner, Lesson
@@ -93,7 +92,7 @@ def network(store: Store, compute: Compute, n_classes: int, seed: int) -> Learne
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(derived_seed(seed, 0, "network that learns from generated EEG"))
             net = SpectralSASTNet(store.ch_names, n_classes).to(device)
-            baseline = _baseline_levels(net, store, train.numbers)
+            baseline = baseline_levels(store, train.numbers, net.level, device).clone()
             optimiser = AdamW(net.parameters(), _LR, weight_decay=_WEIGHT_DECAY)
             for epoch in range(_EPOCHS):
                 for batch in batches(np.arange(len(eeg)), _BATCH, seed, epoch, "lesson batches"):
@@ -105,19 +104,10 @@ def network(store: Store, compute: Compute, n_classes: int, seed: int) -> Learne
         net.eval()
         with torch.inference_mode():
             frames = torch.tensor(test.frames, device=device)
-            logits, _ = net(frames, _baseline_levels(net, store, test.numbers))
+            logits, _ = net(frames, baseline_levels(store, test.numbers, net.level, device))
         return logits.argmax(1).cpu().numpy()
 
     return learn
-
-
-def _baseline_levels(net: SpectralSASTNet, store: Store, numbers: np.ndarray) -> Tensor:
-    """Return the log power of the baseline of each frame, (len(numbers), n_chans, n_filters)."""
-    index = store.baseline_index[numbers // store.n_frames]
-    used, row = np.unique(index, return_inverse=True)
-    baselines = torch.tensor(reopened(store.baseline)[used], device=net.norm.running_mean.device)
-    with torch.no_grad():
-        return net.level(baselines)[row]
 
 
 def fit_of(trained: TrainedGenerator, store: Store) -> Fit:
