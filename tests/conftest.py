@@ -9,8 +9,8 @@ for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     # setting it, see benchmarks/STRESS.md.
     os.environ.setdefault(_name, "1")
 os.environ["COLUMNS"] = "100"
-# What `--precision auto` finds, here and in every process that tests start: see that module.
-_HOOK = os.path.join(os.path.dirname(__file__), "precision_of_tests")
+# What is another way here and in every process that tests start: see that module.
+_HOOK = os.path.join(os.path.dirname(__file__), "at_start")
 os.environ["PYTHONPATH"] = os.pathsep.join([_HOOK, os.environ.get("PYTHONPATH", "")]).strip(
     os.pathsep
 )
@@ -23,8 +23,7 @@ import runpy  # noqa: E402
 import signal  # noqa: E402
 import subprocess  # noqa: E402
 import sys  # noqa: E402
-from collections.abc import Callable  # noqa: E402
-from dataclasses import replace  # noqa: E402
+from collections.abc import Callable, Iterator  # noqa: E402
 from functools import cache  # noqa: E402
 from pathlib import Path  # noqa: E402
 from types import ModuleType  # noqa: E402
@@ -40,26 +39,6 @@ from de3dgan.data.synthetic import write_store  # noqa: E402
 # A slow or busy machine is no failure.
 hypothesis.settings.register_profile("any machine", deadline=None)
 hypothesis.settings.load_profile("any machine")
-
-
-@pytest.fixture(autouse=True, scope="session")
-def little_is_measured():
-    """Judges learn little and are asked little, and baselines are not tuned: that takes seconds.
-
-    Tests of what judges and baselines can tell are about the functions, which get what they need.
-    """
-    from de3dgan.evaluation import baselines, judges, network_judge
-    from de3dgan.stages import generators
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(network_judge, "_STEPS", 10)
-        patch.setattr(judges, "_N_DRAWS", 50)
-        patch.setattr(generators, "_EPOCHS", 1)
-        for name in ("LOGISTIC", "SVM"):
-            family = getattr(baselines, name)
-            grid = {key: values[-1:] for key, values in family.grid.items()}
-            patch.setattr(baselines, name, replace(family, grid=grid))
-        yield
 
 
 def pytest_xdist_auto_num_workers() -> int:
@@ -199,22 +178,14 @@ def no_figures(monkeypatch) -> None:
     monkeypatch.setattr("de3dgan.figures.stages.plotting", lambda run: None)
 
 
-@pytest.fixture(scope="module")
-def no_quality():
-    """Let stages not measure EEG, which takes most of a little run's time, in a whole module.
-
-    Not where runs of the session are made: they would have no figures either.
-    """
+@contextlib.contextmanager
+def eeg_is_measured() -> Iterator[None]:
+    """Let stages measure generated EEG as those of users do; it takes seconds."""
+    from de3dgan.evaluation.quality import quality
     from de3dgan.stages import generators
 
-    row = {
-        "de_round_trip": {"alpha": {"correlation": 0.9, "mae": 0.1, "bias": 0.0}},
-        "amplitude_uv": 10.0,
-        "judged": {},
-    }
-    nothing = {"quality": {name: row for name in ("real", "generated", "noise")}}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(generators, "quality", lambda *_, **__: nothing)
+        patch.setattr(generators, "quality", quality)
         yield
 
 
@@ -233,7 +204,8 @@ def finished_runs(little_store, tmp_path_factory) -> Path:
     chosen = {"protocol": "subject", "epochs": 2}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stages, "plotting", lambda run: False)
-        run_stage("gan", little_store, runs, **chosen)
+        with eeg_is_measured():
+            run_stage("gan", little_store, runs, **chosen)
         run_stage("classifier", little_store, runs, **chosen)
         for augmentation in ("generated", "none"):
             run_stage("finetune", little_store, runs, **chosen, augmentation=augmentation)

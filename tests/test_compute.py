@@ -14,7 +14,7 @@ from de3dgan.training import device, loop
 from de3dgan.training.device import Compute
 from tests.conftest import METHODS, STAGES, read_lines, run_script, run_stage
 
-pytestmark = pytest.mark.usefixtures("no_figures", "no_quality")
+pytestmark = pytest.mark.usefixtures("no_figures")
 CPU = torch.device("cpu")
 
 

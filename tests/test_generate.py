@@ -16,7 +16,6 @@ from de3dgan.data.synthetic import write_store
 from de3dgan.eeg.de import trial_de
 from de3dgan.eeg.montage import DEAP_CHANNELS
 from de3dgan.figures import stages as figures_of_stages
-from de3dgan.stages import generators as generators_of_stages
 from de3dgan.stages.generation import TrainedGenerator, load_generator
 from tests.conftest import METHODS, ROOT, contents, run_here, run_stage
 
@@ -42,9 +41,6 @@ def runs_by_method(store_dir, tmp_path_factory) -> dict[str, Path]:
     folders = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(figures_of_stages, "plotting", lambda run: False)
-        row = {"de_round_trip": {}, "judged": {}}  # the quality of this EEG takes long
-        nothing = {"quality": {"generated": row}}
-        patch.setattr(generators_of_stages, "quality", lambda *_, **__: nothing)
         for method in METHODS:
             folders[method] = tmp_path_factory.mktemp("generate") / "runs"
             more = {"calibration_steps": 0} if method == "spectral" else {}

@@ -37,7 +37,7 @@ from de3dgan.training import checkpoints, loop
 from tests.conftest import METHODS, STAGES, run_stage, write_store
 from tests.helpers import fake_store, split_by_trial
 
-pytestmark = pytest.mark.usefixtures("no_figures", "no_quality")
+pytestmark = pytest.mark.usefixtures("no_figures")
 CPU = torch.device("cpu")
 #: What has seen data in each stage, by method. Averages are kept of the weights in training, but
 #: for the published generator; ours has no critic, and our networks have no scalers.
@@ -64,7 +64,7 @@ def run_once(stage: str, store: Path, runs: Path, method: str = "spectral", **se
 
 
 @pytest.fixture(scope="module")
-def finished_of(little_store, no_quality, tmp_path_factory) -> Callable[[str], Path]:
+def finished_of(little_store, tmp_path_factory) -> Callable[[str], Path]:
     """Return what runs all three stages of fold 0, of a method, for an epoch, once."""
 
     @cache

@@ -143,7 +143,7 @@ def seen_from_outside(*arguments: object) -> dict[str, float]:
         "import json, sys; from benchmarks.scaling import watched; "
         "print(json.dumps(watched([sys.executable, *sys.argv[1:]])))"
     )
-    done = run_script("-c", look, *arguments)
+    done = run_script("-c", look, *arguments, env={"DE3DGAN_TEST_MEASURES": "all"})
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
