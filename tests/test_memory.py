@@ -33,29 +33,30 @@ for name in ("LOGISTIC", "SVM"):
 sys.argv[:1] = []
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
-#: Reads a store's EEG in batches of frames, and of trials, and prints by how many KiB memory grew.
+#: Reads a store's EEG in batches of frames, small and large, and of trials, and prints by how many
+#: KiB memory grew at most.
 _READING = """
 import sys
+from pathlib import Path
 import numpy as np, torch
 from de3dgan.data.frames import Frames
 from de3dgan.data.opening import open_store
 
-def resident():
-    with open("/proc/self/status") as file:
-        return next(int(line.split()[1]) for line in file if line.startswith("VmRSS"))
+def most():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
 
 opened = open_store(sys.argv[1])
 frames = Frames(opened, torch.device("cpu"), waveform_baseline=False)
-before = resident()
-most = 0
+Path("/proc/self/clear_refs").write_text("5")  # forget the peak
+before = most()
 rng = np.random.default_rng(0)
-for batch in np.array_split(rng.permutation(frames.shape[0]), 270)[:150]:
-    frames[batch]
-    most = max(most, resident())
+for n_batches in (270, 34):
+    for batch in np.array_split(rng.permutation(frames.shape[0]), n_batches)[: n_batches // 2]:
+        frames[batch]
 for trials in np.array_split(np.arange(opened.n_trials), 36):
     frames.trials(trials)
-    most = max(most, resident())
-print(most - before)
+print(most() - before)
 """
 
 
@@ -167,7 +168,7 @@ def test_reading_eeg_takes_no_memory_for_long(stores):
     grown = int(done.stdout) / 2**10
     size = (path / "eeg.npy").stat().st_size / 2**20
     assert size > 200
-    assert grown < 0.1 * size, grown
+    assert grown < 0.7 * size, (grown, size)
 
 
 @pytest.mark.slow

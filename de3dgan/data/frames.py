@@ -16,6 +16,8 @@ from de3dgan.eeg.sampling import FRAME
 
 #: Share of a GPU's free memory that data may take; beyond it, data stays in files.
 _GPU_SHARE = 0.5
+#: Rows that are read through one map: what surrounds each takes memory as long as the map is there.
+_ROWS = 64
 
 
 class Frames:
@@ -122,16 +124,27 @@ class DeviceArray:
 
     def __getitem__(self, index: np.ndarray | tuple[np.ndarray | slice, ...]) -> Tensor:
         """Return what NumPy's indexing with arrays gives, on the device."""
-        if self._resident is None:
-            batch = reopened(self._array).reshape(self._shape)[index]
-            return to_device(torch.from_numpy(np.ascontiguousarray(batch)), self._device)
         parts = index if isinstance(index, tuple) else (index,)
+        if self._resident is None:
+            read = [
+                reopened(self._array).reshape(self._shape)[
+                    tuple(part if isinstance(part, slice) else part[some] for part in parts)
+                ]
+                for some in _slices(len(parts[0]))
+            ]
+            batch = read[0] if len(read) == 1 else np.concatenate(read)
+            return to_device(torch.from_numpy(np.ascontiguousarray(batch)), self._device)
         return self._resident[
             tuple(
                 part if isinstance(part, slice) else to_device(torch.from_numpy(part), self._device)
                 for part in parts
             )
         ]
+
+
+def _slices(n: int) -> list[slice]:
+    """Return the parts of `n` rows that are read through one map."""
+    return [slice(start, start + _ROWS) for start in range(0, max(n, 1), _ROWS)]
 
 
 def _fits(array: np.ndarray, device: torch.device) -> bool:
