@@ -1,51 +1,53 @@
 """Judges of generated EEG: what each says of generated EEG, of noise, and of real EEG.
 
-    .venv/bin/python benchmarks/judges.py --data-dir DE_feature/study-eegmat --runs-dir runs/study
+    .venv/bin/python benchmarks/judges.py --data-dir DE_feature/study-eegmat --runs-dirs runs/study
 
-Reads the generators of every fold of stage 1 that is there, and fills in benchmarks/JUDGES.md.
-Trains nothing but judges. The figures of folds are means; their intervals are over the people of
-all folds, each of whom is tested once.
+Reads what stage 1 has measured of every generator that is there, asks the judges about other people
+besides, pools membership over all generators, and fills in benchmarks/JUDGES.md. The figures of
+folds are means; their intervals are over the people of all folds, each of whom is tested once per
+seed of folds.
 """
 
 from __future__ import annotations
 
 import math
 import sys
-import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed
+from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.documents import fill, table
+from benchmarks.documents import fill, interval, table
 from de3dgan.base.cli import command_line
 from de3dgan.base.errors import UserError
+from de3dgan.base.files import read_json
 from de3dgan.base.paths import display_path, from_root
 from de3dgan.base.seeds import derived_rng
 from de3dgan.data.splits import Split, group_names
 from de3dgan.data.store import Store
-from de3dgan.eeg.de import trial_de
 from de3dgan.evaluation import judges
-from de3dgan.evaluation.copying import figures, likeness, sought
+from de3dgan.evaluation.measures import Found as EEG
 from de3dgan.evaluation.membership import by_group, left_out, nearness
 from de3dgan.evaluation.metrics import Clusters
 from de3dgan.evaluation.names import JUDGES
-from de3dgan.evaluation.quality import N_SEGMENTS, N_TRIALS, Part, matched_noise
+from de3dgan.evaluation.quality import N_SEGMENTS, N_TRIALS, Part
 from de3dgan.evaluation.segments import LENGTHS, describe
 from de3dgan.evaluation.statistics import estimate
-from de3dgan.stages.generation import load_generator, store_of
+from de3dgan.stages.generation import TrainedGenerator, load_generator, store_of
 from de3dgan.stages.generators import fit_of
 
 METHODS = {"spectral": "our generator", "published": "the published generator"}
-#: What judges are asked to tell from real EEG.
-HALVES, PEOPLE, NOISE = "real EEG, other seconds", "real EEG, other people", "noise of the same DE"
+#: What judges are asked to tell from real EEG, beside generated EEG; by its name in a result.
+OTHERS = {"noise": "noise of the same DE", "real": "real EEG, other seconds"}
+PEOPLE = "real EEG, other people"
 UNITS = (*LENGTHS, "trial")
 
 
@@ -54,172 +56,140 @@ class Config:
     """Which generators, and where the tables go."""
 
     data_dir: Path  # store that the generators were trained on
-    runs_dir: Path  # folder of runs: <task>/<protocol>/fold<k>/gan
-    task: str = "workload"  # folder below runs_dir
-    protocol: str = "subject"  # folder below that
-    published_runs_dir: Path | None = None  # runs of the published method, if there are any
-    jobs: int = 2  # folds at a time
+    runs_dirs: tuple[Path, ...]  # folders of runs, or of studies with several seeds
+    task: str = "workload"  # whose generators
+    protocol: str = "subject"  # who is never on both sides
+    jobs: int = 2  # generators at a time
     out: Path = ROOT / "benchmarks" / "JUDGES.md"  # document that holds the tables
 
 
+@dataclass(frozen=True)
+class Found:
+    """What is found of one generator.
+
+    Attributes
+    ----------
+    seed : int
+        Of its folds.
+    said : dict of str to dict
+        What the judges say of each kind of EEG, see `judges.ask`.
+    copies : dict of str to dict
+        How like each kind of EEG is to training EEG, by what it was generated from.
+    members : dict of str to tuple
+        Names, nearness and who was trained on, by kind of generator; see `membership.by_group`.
+    """
+
+    seed: int
+    said: dict[str, dict]
+    copies: dict[str, dict]
+    members: dict[str, tuple]
+
+
 def main(config: Config) -> None:
-    """Ask all judges about all folds, and write the tables."""
-    started = time.monotonic()
-    said: dict[str, list[dict]] = {}
-    copies: dict[str, list[dict]] = {}
-    members: dict[str, list[tuple]] = {}
-    tasks = [delayed(found_of)(path, first, config) for path, first in generators(config)]
-    for path, *found in Parallel(config.jobs, return_as="generator")(tasks):
-        for kept, of_fold in zip((said, copies, members), found, strict=True):
-            for kind, measured in of_fold.items():
-                kept.setdefault(kind, []).append(measured)
-        print(f"{path} done after {time.monotonic() - started:.0f} s", flush=True)
-    if not said:
+    """Ask about all generators, and write the tables."""
+    pattern = f"**/{config.task}/{config.protocol}/fold*/gan/model.pt"
+    paths = [path for runs in config.runs_dirs for path in sorted(from_root(runs).glob(pattern))]
+    if not paths:
+        where = ", ".join(display_path(from_root(runs)) for runs in config.runs_dirs)
         raise UserError(
-            f"There is no generator in {display_path(from_root(config.runs_dir))}: train one per "
-            "fold with the 3D-UNet_GAN script of the task."
+            f"There is no generator of {config.task} in {where}: train one per fold with the "
+            "3D-UNet_GAN script of the task."
         )
-    n_folds = max(map(len, said.values()))
-    lines = [f"{n_folds} of 5 folds, protocol {config.protocol}, task {config.task}.", ""]
-    lines += strongest_table(said)
-    for kind, found in said.items():
-        lines += ["", f"Told from real EEG: **{kind}**.", "", *judges_table(found)]
+    tasks = [delayed(found_of)(path, config) for path in paths]
+    found = list(tqdm(Parallel(config.jobs, return_as="generator")(tasks), total=len(paths)))
+    seeds = len({of.seed for of in found})
+    said = by_kind([of.said for of in found])
+    seeds_are = "one seed" if seeds == 1 else f"{seeds} seeds"
+    lines = [
+        f"{len(found)} generators, folds drawn by {seeds_are}, protocol {config.protocol}, task "
+        f"{config.task}.",
+        "",
+        *strongest_table(said, seeds),
+    ]
+    for kind, verdicts in said.items():
+        lines += ["", f"Told from real EEG: **{kind}**.", "", *judges_table(verdicts, seeds)]
+    copies, members = by_kind([of.copies for of in found]), by_kind([of.members for of in found])
     lines += ["", "Copying, by what the EEG was generated from.", "", *copying_table(copies)]
     lines += ["", "Membership.", "", *membership_table(members)]
     fill(config.out, "judges.py", lines)
 
 
-def found_of(path: Path, first: bool, config: Config) -> tuple[str, dict, dict, dict]:
-    """Return what the judges say of a fold, what is copied, and who is near, by kind of EEG.
+def by_kind(found: list[dict[str, Any]]) -> dict[str, list[Any]]:
+    """Return what was found in each fold, by kind of EEG."""
+    kinds = dict.fromkeys(kind for fold in found for kind in fold)
+    return {kind: [fold[kind] for fold in found if kind in fold] for kind in kinds}
 
-    Parameters
-    ----------
-    path : Path
-        The generator.
-    first : bool
-        Whether noise and real EEG of this fold, which do not depend on it, are asked about too.
-    config : Config
-        Where the data are.
-    """
+
+def found_of(path: Path, config: Config) -> Found:
+    """Return what stage 1 has measured of a generator, and what is asked here."""
     generator = load_generator(path)
     store = store_of(generator, config.data_dir)
-    method = METHODS[generator.origin["settings"]["method"]]
-    fold = Fold(store, generator.origin, config.protocol)
-    generated = fold.parts_of(
-        lambda trials, draw: generator(store.absolute_de(trials), trials, draw)
+    origin = generator.origin
+    method = METHODS[origin["settings"]["method"]]
+    result = read_json(path.parent / "result.json")
+    kinds = {"generated": method, **OTHERS}
+    fold = Fold(store, origin)
+    return Found(
+        fold.seed,
+        {kinds[name]: said for name, said in result["judges"].items()} | fold.people(),
+        {kinds[name]: row["copying"] for name, row in result["quality"].items()},
+        {method: fold.members(generator)},
     )
-    said, copies = {method: fold.ask(generated)}, {method: fold.copying(generated)}
-    members = {method: fold.members(generated, fit_of(generator, store))}
-    if first:
-        noise = fold.parts_of(matched_noise(store, fold.split.seed))
-        said |= {NOISE: fold.ask(noise), HALVES: fold.ask(fold.real)}
-        said[PEOPLE] = fold.ask_other_people()
-        copies |= {NOISE: fold.copying(noise), "real EEG": fold.copying(fold.real, itself=True)}
-    return display_path(path), said, copies, members
-
-
-def generators(config: Config) -> Iterator[tuple[Path, bool]]:
-    """Yield the generators there are, and whether each is the first of its fold."""
-    seen: Counter[str] = Counter()
-    for runs in (config.runs_dir, config.published_runs_dir):
-        if runs is None:
-            continue
-        folder = from_root(runs) / config.task / config.protocol
-        for path in sorted(folder.glob("fold*/gan/model.pt")):
-            fold = path.parts[-3]
-            yield path, not seen[fold]
-            seen[fold] += 1
 
 
 class Fold:
-    """A fold's real EEG, described, and what is asked about other EEG of the same trials."""
+    """The trials of a fold, and what is asked about them."""
 
-    def __init__(self, store: Store, origin: Mapping[str, Any], protocol: str):
+    def __init__(self, store: Store, origin: Mapping[str, Any]):
         self.store = store
-        settings = origin["settings"]
-        n_frames = store.n_frames
+        self.seed = origin["settings"]["fold_seed"]
+        fold, n_frames = origin["settings"]["fold"], store.n_frames
 
         def frames(part: str) -> np.ndarray:
             trials = np.sort(np.array(origin["trials"][part]))
             return (trials[:, None] * n_frames + np.arange(n_frames)).ravel()
 
-        seed = settings.get("fold_seed", settings["seed"])
         parts = [frames(part) for part in ("train", "val", "test")]
-        self.split = Split(protocol, settings["fold"], seed, n_frames, *parts)
+        protocol = origin["settings"]["protocol"]
+        self.split = Split(protocol, fold, self.seed, n_frames, *parts)
         self.parts = {name: Part.of(self.split, name, n) for name, n in N_TRIALS.items()}
         self.groups = group_names(store, protocol)[1]
-        self.real = {name: np.asarray(store.eeg[part.trials]) for name, part in self.parts.items()}
-        self.even = self.described(self.real, odd=False)
 
-    def parts_of(self, sample: Any) -> dict[str, np.ndarray]:
-        """Return the EEG of a sampler for every part, and a second draw of training trials."""
-        eeg = {name: sample(part.trials, 0) for name, part in self.parts.items()}
-        return {**eeg, "again": sample(self.parts["train"].trials[:16], 1)}
+    def people(self) -> dict[str, dict]:
+        """Return what judges say who have learnt to tell two random halves of the people apart.
 
-    def described(self, eeg: Mapping[str, np.ndarray], odd: bool) -> dict[str, dict]:
-        """Return the segments of every part, see `segments.describe`."""
-        return {
-            name: describe(eeg[name], p.trials, p.wanted, odd, N_SEGMENTS[name], self.split.seed)
-            for name, p in self.parts.items()
-        }
-
-    def ask(self, eeg: Mapping[str, np.ndarray]) -> dict:
-        """Return what the judges say of EEG against real EEG."""
-        odd = self.described(eeg, odd=True)
-        pairs = [(self.even[name], odd[name]) for name in self.parts]
-        return judges.ask(*pairs, self.groups, self.split.seed)
-
-    def ask_other_people(self) -> dict:
-        """Return what judges say who have learnt to tell two random halves of the people apart."""
+        Nothing where a part of the split has one person only.
+        """
+        if any(len(set(self.groups[part.trials])) < 2 for part in self.parts.values()):
+            return {}
         pairs = []
         for name, part in self.parts.items():
-            rng = derived_rng(self.split.seed, self.split.fold, f"two kinds of {name} people")
+            rng = derived_rng(self.seed, self.split.fold, f"two kinds of {name} people")
             people = rng.permutation(np.unique(self.groups[part.trials]))
             second = np.isin(self.groups[part.trials], people[: len(people) // 2])
-            sides = []
-            for rows in (~second, second):
-                eeg, trials, wanted = self.real[name][rows], part.trials[rows], part.wanted[rows]
-                n = N_SEGMENTS[name]
-                sides.append(describe(eeg, trials, wanted, False, n, self.split.seed))
+            eeg, n = np.asarray(self.store.eeg[part.trials]), N_SEGMENTS[name]
+            sides = (
+                describe(eeg[rows], part.trials[rows], part.wanted[rows], False, n, self.seed)
+                for rows in (~second, second)
+            )
             pairs.append(tuple(sides))
-        return judges.ask(*pairs, self.groups, self.split.seed)
+        return {PEOPLE: judges.ask(*pairs, self.groups, self.seed)}
 
-    def copying(self, eeg: Mapping[str, np.ndarray], itself: bool = False) -> dict:
-        """Return `copying.figures` of EEG from training DE, from new draws, and from test DE."""
-        train, test = self.parts["train"], self.parts["test"]
-        few = train.few(16)
+    def members(self, generator: TrainedGenerator) -> tuple:
+        """Return the people, how near EEG generated for them is to theirs, and who was trained on.
 
-        def chosen(kind: np.ndarray, part: Part, own: bool = False) -> Any:
-            return sought(kind, part.trials, part.wanted, self.split.seed, own)
-
-        kinds = {
-            "training DE": chosen(eeg["train"][:16], few, itself),
-            "test DE": chosen(eeg["test"], test),
-            "real training": chosen(self.real["train"][:16], few, True),
-            "real test": chosen(self.real["test"], test),
-        }
-        if "again" in eeg:
-            kinds["new draws"] = chosen(eeg["again"], few)
-        every = Part.of(self.split, "train")
-        recordings = (
-            (int(trial), np.asarray(self.store.eeg[trial]), wanted)
-            for trial, wanted in zip(every.trials, every.wanted, strict=True)
-        )
-        found = likeness(kinds, recordings)
-        return {
-            kind: figures(values, found["real test" if kind == "test DE" else "real training"])
-            for kind, values in found.items()
-            if not kind.startswith("real")
-        }
-
-    def members(self, eeg: Mapping[str, np.ndarray], fit: Any) -> tuple:
-        """Return the people, their nearness to the generator, and who trained it."""
-        trials = np.concatenate([self.parts[name].trials for name in ("train", "test")])
-        pair = [np.concatenate([e["train"], e["test"]]) for e in (self.real, eeg)]
-        near = nearness(*pair, self.store.absolute_de(trials), trial_de(pair[1]))
-        near |= fit(trials)
-        is_member = np.arange(len(trials)) < len(self.parts["train"].trials)
-        return by_group(near, self.groups[trials], is_member)
+        See `membership.by_group`.
+        """
+        train, test = (self.parts[name].trials for name in ("train", "test"))
+        scores = []
+        for trials in (train, test):
+            de = self.store.absolute_de(trials)
+            real = EEG.of(np.asarray(self.store.eeg[trials]))
+            near = nearness(real, EEG.of(generator(de, trials, 0)), de)
+            scores.append(near | fit_of(generator, self.store)(trials))
+        both = {name: np.concatenate([near[name] for near in scores]) for name in scores[0]}
+        trials = np.concatenate([train, test])
+        return by_group(both, self.groups[trials], np.arange(len(trials)) < len(train))
 
 
 def mean(values: list[float]) -> float:
@@ -227,18 +197,18 @@ def mean(values: list[float]) -> float:
     return sum(values) / len(values)
 
 
-def auc_cell(verdicts: list[Mapping[str, Any]]) -> str:
+def auc_cell(verdicts: list[Mapping[str, Any]], n_seeds: int) -> str:
     """Return the mean AUC of folds, and a 95 % interval.
 
-    Folds test other people. The error of their mean is that of a mean of independent ones, made
-    wider by the square root of two, as everywhere for folds that train on what others test.
+    Folds of a seed test other people. The error of their mean is that of a mean of independent
+    ones, made wider by the square root of two, as everywhere for folds that train on what others
+    test. Another seed of folds tests the same people again, and makes it no narrower.
     """
     value = mean([verdict["auc"] for verdict in verdicts])
-    ends = [(v["low"], v["high"]) for v in verdicts]
-    if any(low is None for low, _ in ends):
+    if any(verdict["low"] is None for verdict in verdicts):
         return f"{value:.3f}"
     n = len(verdicts)
-    widen = math.sqrt(2) if n > 1 else 1
+    widen = math.sqrt((2 if n > n_seeds else 1) * n_seeds)
     below, above = (
         widen * math.sqrt(sum((v["auc"] - v[end]) ** 2 for v in verdicts)) / n
         for end in ("low", "high")
@@ -246,25 +216,27 @@ def auc_cell(verdicts: list[Mapping[str, Any]]) -> str:
     return f"{value:.3f} ({max(value - below, 0):.2f} to {min(value + above, 1):.2f})"
 
 
-def strongest_table(said: Mapping[str, list[dict]]) -> list[str]:
+def strongest_table(said: Mapping[str, list[dict]], n_seeds: int) -> list[str]:
     """Return the table of the strongest judge of each unit, by what is told from real EEG."""
     rows = []
     for kind, folds in said.items():
         row = [kind]
         for unit in UNITS:
             best = [judges.strongest(found)[unit] for found in folds if unit in found]
-            names = Counter(verdict["judge"] for verdict in best)
-            row.append(f"{auc_cell(best)} {', '.join(names)}" if best else "-")
+            names = Counter(verdict["judge"] for verdict in best).most_common()
+            counts = ", ".join(f"{name} {n}" for name, n in names)
+            row.append(f"{auc_cell(best, n_seeds)} {counts}" if best else "-")
         rows.append(row)
-    return table(("strongest judge, AUC", *UNITS), rows)
+    return table(("strongest judge, AUC; of how many generators", *UNITS), rows)
 
 
-def judges_table(folds: list[dict]) -> list[str]:
+def judges_table(folds: list[dict], n_seeds: int) -> list[str]:
     """Return the table of all judges of one kind of EEG."""
     rows = []
     for name in JUDGES:
-        by_unit = ([found[unit][name] for found in folds if unit in found] for unit in UNITS)
-        rows.append([name, *(auc_cell(verdicts) if verdicts else "-" for verdicts in by_unit)])
+        by_unit = [[found[unit][name] for found in folds if unit in found] for unit in UNITS]
+        cells = (auc_cell(verdicts, n_seeds) if verdicts else "-" for verdicts in by_unit)
+        rows.append([name, *cells])
     return table(("judge, AUC", *UNITS), rows)
 
 
@@ -303,10 +275,7 @@ def membership_table(members: Mapping[str, list[tuple]]) -> list[str]:
             probability = left_out(scores, is_member, names)
             predicted = np.stack([1 - probability, probability], axis=1)
             found = estimate([Clusters.of(names, is_member.astype(int), predicted)])
-            cells = []
-            for metric in ("balanced_accuracy", "auc"):
-                e = found[metric]
-                cells.append(f"{e.value:.3f} ({e.low:.3f} to {e.high:.3f})")
+            cells = [interval(found[metric]) for metric in ("balanced_accuracy", "auc")]
             counts = f"{int(is_member.sum())} / {int((~is_member).sum())}"
             rows.append([method, attack, *cells, counts])
     return table(("generator", "by", "balanced accuracy", "AUC", "members / others"), rows)

@@ -10,6 +10,8 @@ import pytest
 import torch
 from scipy import signal
 
+from benchmarks import judges
+from de3dgan.base.errors import UserError
 from de3dgan.data.splits import Split
 from de3dgan.data.store import Store
 from de3dgan.eeg.de import BANDS, trial_de
@@ -618,3 +620,22 @@ def test_matched_noise_is_drawn_per_trial_and_draw(world):
     ):
         assert abs(np.corrcoef(both[1].ravel(), unlike.ravel())[0, 1]) < 0.1
     assert np.abs(trial_de(again) - world.absolute_de(np.array([5]))).mean() < 0.06
+
+
+def test_tables_of_judges_hold_what_stage_1_has_measured(finished_runs, little_store, tmp_path):
+    (gan,) = finished_runs.glob("valence/subject/fold0/gan")
+    document = tmp_path / "JUDGES.md"
+    document.write_text("# Judges\n\n<!-- table: benchmarks/judges.py -->\n<!-- end of table -->\n")
+    judges.main(judges.Config(little_store, (finished_runs,), task="valence", jobs=1, out=document))
+    told = json.loads((gan / "result.json").read_text())["judges"]
+    text = document.read_text()
+    for name, kind in {"generated": "our generator", "noise": "noise of the same DE"}.items():
+        table = text.split(f"Told from real EEG: **{kind}**.")[1].split("Told from")[0]
+        for judge, verdict in told[name]["1 s"].items():
+            assert f"| {judge} | {verdict['auc']:.3f}" in table
+    assert "real EEG, other people" not in text  # a single person is validated on
+    assert "| our generator | new draws |" in text
+    assert "| our generator | distances |" in text.split("Membership.")[1]
+    (tmp_path / "none").mkdir()
+    with pytest.raises(UserError, match="no generator of valence"):
+        judges.main(judges.Config(little_store, (tmp_path / "none",), task="valence"))
