@@ -4,23 +4,25 @@
 
 Each study has people with 4 trials of 3 correlated frames. Its two models are ridge regressions on
 two halves of the features that tell the classes equally well, so that there is no difference to be
-found, tested in five folds that are pooled, of one seed or of three. Beside `compare` stands the
-test that flips the signs of people's contributions, which knows nothing of training. For the power,
-one half tells the classes less well, by the smallest difference that `compare` says it would
-detect. Fills in the tables of benchmarks/NULL_SIMULATION.md.
+found. They are tested in five folds that are pooled, of one seed or of three, and trained by one
+seed or two: a seed of training takes other trials of the training people for each model. Beside
+`compare` stands the test that flips the signs of people's contributions, which knows nothing of
+training. For the power, one half tells the classes less well, by the smallest difference that
+`compare` says it would detect. Fills in the tables of benchmarks/NULL_SIMULATION.md.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import numpy as np
+from joblib import Parallel, delayed
 
 from benchmarks.documents import fill_table
 from de3dgan.base.cli import command_line
@@ -33,6 +35,8 @@ N_FEATURES, N_TELLING = 10, 4
 #: Standard deviations of people's offsets, of how well a feature tells the classes in a person (as
 #: a share of its mean), of trials and of frames.
 PERSON, DIFFERING, TRIAL, FRAME = 0.5, 0.5, 1.0, 1.0
+#: Share of the trials that a seed of training takes.
+TAKEN = 0.8
 #: Ridge penalty, as a share of the features' mean variance.
 RIDGE = 0.1
 SIDES = np.tile([-1.0, 1.0], N_TRIALS // 2)
@@ -40,6 +44,9 @@ SIDES = np.tile([-1.0, 1.0], N_TRIALS // 2)
 LEVELS = (0.05, 0.05 / 7)
 METRICS = ("balanced_accuracy", "auc")
 N_FLIPS = 1999
+#: Seeds of the folds, and of training, of which studies are looked at.
+SEEDS = ((1, 1), (3, 1), (3, 2))
+MOST_SEEDS = (3, 2)
 #: The strength whose power is measured.
 STRENGTH = 1.0
 
@@ -48,58 +55,52 @@ STRENGTH = 1.0
 class Config:
     """What is simulated, and where the tables go."""
 
-    groups: tuple[int, ...] = (36, 12)  # people per study
+    groups: tuple[int, ...] = (36, 24, 12)  # people per study
     strengths: tuple[float, ...] = (0.25, 1.0, 2.0)  # distance of the classes
-    validated: tuple[bool, ...] = (True, False)  # a fifth of the training people is kept for it
     n_studies: int = 800  # simulated studies per row
-    n_seeds: int = 3  # seeds of folds, of which the first is also taken alone
+    jobs: int = 2  # rows at a time
     seed: int = 0  # of the simulation
     out: Path = ROOT / "benchmarks" / "NULL_SIMULATION.md"  # document that holds the tables
 
 
 def main(config: Config) -> None:
     """Simulate, and fill in the tables."""
-    null, power = [], []
-    for validated in config.validated:
-        trained = "64 %" if validated else "80 %"
-        for n_groups in config.groups:
-            accuracies, smallest = [], {}
-            for strength in config.strengths:
-                studies = list(simulate(n_groups, (strength, strength), validated, config))
-                for n_seeds in (1, config.n_seeds):
-                    cells, found = null_row(studies, n_seeds)
-                    null.append([trained, n_groups, n_seeds, *cells])
-                    print(*null[-1], sep=" | ", flush=True)
-                    if strength == STRENGTH:
-                        smallest[n_seeds] = found
-                accuracies.append(accuracy(studies))
-            for n_seeds, difference in smallest.items():
-                weaker = float(
-                    np.interp(
-                        np.interp(STRENGTH, config.strengths, accuracies) - difference,
-                        accuracies,
-                        config.strengths,
-                    )
-                )
-                fewer = replace(config, n_studies=config.n_studies // 2)
-                studies = list(simulate(n_groups, (STRENGTH, weaker), validated, fewer))
-                power.append([trained, n_groups, n_seeds, *power_row(studies, n_seeds)])
-                print("power", *power[-1], sep=" | ", flush=True)
-    columns = ("trained on", "people", "seeds of folds", "balanced accuracy")
-    columns += ("flips: 0.05", "0.05/7", "`compare`: 0.05", "0.05/7", "AUC: 0.05", "0.05/7")
+    rows = Parallel(config.jobs)(delayed(of_people)(n, config) for n in config.groups)
+    null, power = ([row for both in rows for row in both[kind]] for kind in (0, 1))
+    columns = ("people", "seeds of folds", "of training", "balanced accuracy", "flips: 0.05")
+    columns += ("0.05/7", "`compare`: 0.05", "0.05/7", "AUC: 0.05", "0.05/7")
     columns += ("coverage, balanced accuracy", "AUC")
     fill_table(config.out, "null_simulation.py, null", columns, null)
-    columns = ("trained on", "people", "seeds of folds", "true difference (points)")
+    columns = ("people", "seeds of folds", "of training", "true difference (points)")
     columns += ("smallest detectable (points)", "found")
     fill_table(config.out, "null_simulation.py, power", columns, power)
 
 
-#: Per seed of the folds, the predictions of the two models.
-Study = list[tuple[Clusters, Clusters]]
+def of_people(n_groups: int, config: Config) -> tuple[list[list], list[list]]:
+    """Return the rows of both tables for a number of people."""
+    null, power, accuracies, smallest = [], [], [], {}
+    for strength in config.strengths:
+        studies = list(simulate(n_groups, (strength, strength), config.n_studies, config.seed))
+        for seeds in SEEDS:
+            cells, found = null_row(studies, seeds)
+            null.append([n_groups, *seeds, *cells])
+            if strength == STRENGTH:
+                smallest[seeds] = found
+        accuracies.append(accuracy(studies))
+    for seeds, difference in smallest.items():
+        wanted = np.interp(STRENGTH, config.strengths, accuracies) - difference
+        weaker = float(np.interp(wanted, accuracies, config.strengths))
+        studies = list(simulate(n_groups, (STRENGTH, weaker), config.n_studies // 2, config.seed))
+        power.append([n_groups, *seeds, *power_row(studies, seeds)])
+    return null, power
+
+
+#: By the seed of the folds and that of training, the predictions of the two models.
+Study = dict[tuple[int, int], tuple[Clusters, Clusters]]
 
 
 def simulate(
-    n_groups: int, strengths: tuple[float, float], validated: bool, config: Config
+    n_groups: int, strengths: tuple[float, float], n_studies: int, seed: int
 ) -> Iterator[Study]:
     """Yield simulated studies.
 
@@ -109,23 +110,23 @@ def simulate(
         People.
     strengths : (float, float)
         Distance of the classes in either model's features.
-    validated : bool
-        A fifth of the training people is kept for validation, as `make_split` does.
-    config : Config
-        Number of studies and of seeds of folds, and the seed.
+    n_studies : int
+        How many.
+    seed : int
+        Of the simulation.
     """
-    rng = np.random.default_rng(config.seed)
+    rng = np.random.default_rng(seed)
     labels = np.broadcast_to((SIDES > 0)[:, None], (n_groups, N_TRIALS, N_FRAMES)).ravel()
     groups = np.repeat(np.arange(n_groups), N_TRIALS * N_FRAMES)
-    for _ in range(config.n_studies):
+    for _ in range(n_studies):
         x = features(rng, n_groups, strengths)
-        study = []
-        for _ in range(config.n_seeds):
-            p = probabilities(x, rng, validated)
-            study.append(tuple(
+        yield {
+            (fold_seed, training_seed): tuple(
                 Clusters.of(groups, labels.astype(int), np.stack([1 - of, of], 1)) for of in p
-            ))  # fmt: skip
-        yield study
+            )
+            for fold_seed in range(MOST_SEEDS[0])
+            for training_seed, p in enumerate(probabilities(x, rng, MOST_SEEDS[1]))
+        }
 
 
 def features(rng: np.random.Generator, n_groups: int, strengths: tuple[float, float]) -> np.ndarray:
@@ -141,39 +142,50 @@ def features(rng: np.random.Generator, n_groups: int, strengths: tuple[float, fl
     )
 
 
-def probabilities(x: np.ndarray, rng: np.random.Generator, validated: bool) -> np.ndarray:
-    """Return the probability of class 1 of each frame, (2, n_frames in all), over five folds."""
+def probabilities(x: np.ndarray, rng: np.random.Generator, n_trainings: int) -> np.ndarray:
+    """Return the probability of class 1 of each frame over five folds of one seed.
+
+    A fifth of the people that a fold does not test is kept for validation, as `make_split` does.
+
+    Returns
+    -------
+    array, (n_trainings, 2, n_frames in all)
+    """
     n_groups = x.shape[1]
-    out = np.empty(x.shape[:-1])
+    out = np.empty((n_trainings, *x.shape[:-1]))
     order = rng.permutation(n_groups)
     for tested in (order[fold::N_FOLDS] for fold in range(N_FOLDS)):
-        known = np.setdiff1d(order, tested)
-        if validated:
-            known = rng.permutation(known)[len(known) // N_FOLDS :]
-        features = x[:, known].reshape(2, -1, N_FEATURES)
-        mean = features.mean(1, keepdims=True)
-        centred = features - mean
-        products = centred.transpose(0, 2, 1) @ centred
-        penalty = RIDGE * np.trace(products, axis1=1, axis2=2) / N_FEATURES
-        products += penalty[:, None, None] * np.eye(N_FEATURES)
-        sides = np.tile(np.repeat(SIDES, N_FRAMES), len(known))
-        weights = np.linalg.solve(products, centred.transpose(0, 2, 1) @ sides[:, None])
-        new = x[:, tested].reshape(2, -1, N_FEATURES) - mean
-        out[:, tested] = (new @ weights).reshape(2, len(tested), N_TRIALS, N_FRAMES)
-    return 1 / (1 + np.exp(-3 * out.reshape(2, -1)))
+        known = rng.permutation(np.setdiff1d(order, tested))
+        known = known[len(known) // N_FOLDS :]
+        for training in range(n_trainings):
+            taken = rng.random((2, len(known), N_TRIALS)) < TAKEN
+            for model in range(2):
+                features = x[model, known][taken[model]].reshape(-1, N_FEATURES)
+                sides = np.broadcast_to(SIDES, taken[model].shape)[taken[model]]
+                mean = features.mean(0)
+                centred = features - mean
+                products = centred.T @ centred
+                products += RIDGE * np.trace(products) / N_FEATURES * np.eye(N_FEATURES)
+                weights = np.linalg.solve(products, centred.T @ np.repeat(sides, N_FRAMES))
+                out[training, model, tested] = (x[model, tested] - mean) @ weights
+    return 1 / (1 + np.exp(-3 * out.reshape(n_trainings, 2, -1)))
 
 
-def compared(study: Study, n_seeds: int, metric: str) -> Comparison:
+def compared(study: Study, seeds: tuple[int, int], metric: str) -> Comparison:
     """Return `compare` of a study's models, of its first seeds."""
-    a, b = ({(fold, None): pair[of] for fold, pair in enumerate(study[:n_seeds])} for of in (0, 1))
-    return compare(a, b, metric, pooled_folds=True)
+    return compare(*(of_model(study, seeds, model) for model in (0, 1)), metric, pooled_folds=True)
+
+
+def of_model(study: Study, seeds: tuple[int, int], model: int) -> dict[tuple[int, int], Clusters]:
+    """Return the predictions of one of a study's models, of its first seeds."""
+    return {(f, t): pair[model] for (f, t), pair in study.items() if f < seeds[0] and t < seeds[1]}
 
 
 def sign_flip_p(study: Study, metric: str) -> float:
     """Return the p that flips the signs of groups' contributions, of a study's first seed."""
-    n_groups = len(study[0][0].groups)
+    n_groups = len(study[0, 0][0].groups)
     weights = np.concatenate([np.ones((1, n_groups)), 1 - np.eye(n_groups)])
-    of_a, of_b = (model.metrics(weights, [metric])[metric] for model in study[0])
+    of_a, of_b = (model.metrics(weights, [metric])[metric] for model in study[0, 0])
     contributions = n_groups * (of_a - of_b)[0] - (n_groups - 1) * (of_a - of_b)[1:]
     signs = np.random.default_rng(0).choice([-1, 1], size=(N_FLIPS, n_groups))
     flipped = np.abs(signs @ contributions) >= abs(contributions.sum()) - 1e-9
@@ -182,19 +194,18 @@ def sign_flip_p(study: Study, metric: str) -> float:
 
 def accuracy(studies: list[Study]) -> float:
     """Return the mean balanced accuracy of the first model."""
-    once = np.ones((1, len(studies[0][0][0].groups)))
+    once = np.ones((1, len(studies[0][0, 0][0].groups)))
     name = METRICS[0]
-    return float(np.mean([study[0][0].metrics(once, [name])[name][0] for study in studies]))
+    return float(np.mean([study[0, 0][0].metrics(once, [name])[name][0] for study in studies]))
 
 
-def null_row(studies: list[Study], n_seeds: int) -> tuple[list[str], float]:
+def null_row(studies: list[Study], seeds: tuple[int, int]) -> tuple[list[str], float]:
     """Return a row's figures, and the smallest detectable difference."""
     flips = np.array([sign_flip_p(study, METRICS[0]) for study in studies])
-    found = {metric: [compared(s, n_seeds, metric) for s in studies] for metric in METRICS}
+    found = {metric: [compared(s, seeds, metric) for s in studies] for metric in METRICS}
     ps = [flips, *(np.array([one.p for one in of_metric]) for of_metric in found.values())]
     estimates = [
-        estimate({(fold, None): pair[0] for fold, pair in enumerate(study[:n_seeds])}, 2000, True)
-        for study in studies[: len(studies) // 2]
+        estimate(of_model(study, seeds, 0), 2000, True) for study in studies[: len(studies) // 2]
     ]
     cells = [f"{accuracy(studies):.2f}"]
     cells += [f"{100 * (p < level).mean():.1f}" for p in ps for level in LEVELS]
@@ -207,9 +218,9 @@ def null_row(studies: list[Study], n_seeds: int) -> tuple[list[str], float]:
     return cells, float(np.mean([one.smallest_detectable for one in found[METRICS[0]]]))
 
 
-def power_row(studies: list[Study], n_seeds: int) -> list[str]:
+def power_row(studies: list[Study], seeds: tuple[int, int]) -> list[str]:
     """Return a row's figures."""
-    found = [compared(study, n_seeds, METRICS[0]) for study in studies]
+    found = [compared(study, seeds, METRICS[0]) for study in studies]
     difference = np.mean([one.difference.value for one in found])
     smallest = np.mean([one.smallest_detectable for one in found])
     shown = np.mean([one.p < LEVELS[0] for one in found])
