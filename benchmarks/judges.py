@@ -95,11 +95,17 @@ def main(config: Config) -> None:
             f"There is no generator of {config.task} in {where}: train one per fold with the "
             "3D-UNet_GAN script of the task."
         )
-    tasks = [delayed(found_of)(path, config) for path in paths]
+    results = [read_json(path.parent / "result.json") for path in paths]
+    first_seed = results[0]["fold_seed"]
+    tasks = [
+        delayed(found_of)(path, result, config, result["fold_seed"] == first_seed)
+        for path, result in zip(paths, results, strict=True)
+    ]
     found = list(tqdm(Parallel(config.jobs, return_as="generator")(tasks), total=len(paths)))
-    seeds = len({of.seed for of in found})
     said = by_kind([of.said for of in found])
-    seeds_are = "one seed" if seeds == 1 else f"{seeds} seeds"
+    seeds = {kind: len({of.seed for of in found if kind in of.said}) for kind in said}
+    most = max(seeds.values())
+    seeds_are = "one seed" if most == 1 else f"{most} seeds"
     lines = [
         f"{len(found)} generators, folds drawn by {seeds_are}, protocol {config.protocol}, task "
         f"{config.task}.",
@@ -107,7 +113,7 @@ def main(config: Config) -> None:
         *strongest_table(said, seeds),
     ]
     for kind, verdicts in said.items():
-        lines += ["", f"Told from real EEG: **{kind}**.", "", *judges_table(verdicts, seeds)]
+        lines += ["", f"Told from real EEG: **{kind}**.", "", *judges_table(verdicts, seeds[kind])]
     copies, members = by_kind([of.copies for of in found]), by_kind([of.members for of in found])
     lines += ["", "Copying, by what the EEG was generated from.", "", *copying_table(copies)]
     lines += ["", "Membership.", "", *membership_table(members)]
@@ -120,18 +126,21 @@ def by_kind(found: list[dict[str, Any]]) -> dict[str, list[Any]]:
     return {kind: [fold[kind] for fold in found if kind in fold] for kind in kinds}
 
 
-def found_of(path: Path, config: Config) -> Found:
-    """Return what stage 1 has measured of a generator, and what is asked here."""
+def found_of(path: Path, result: Mapping[str, Any], config: Config, ask_people: bool) -> Found:
+    """Return what stage 1 has measured of a generator, its result, and what is asked here.
+
+    Other people, which takes long, are asked about if `ask_people`.
+    """
     generator = load_generator(path)
     store = store_of(generator, config.data_dir)
     origin = generator.origin
     method = METHODS[origin["settings"]["method"]]
-    result = read_json(path.parent / "result.json")
     kinds = {"generated": method, **OTHERS}
     fold = Fold(store, origin)
+    said = {kinds[name]: said for name, said in result["judges"].items()}
     return Found(
         fold.seed,
-        {kinds[name]: said for name, said in result["judges"].items()} | fold.people(),
+        said | (fold.people() if ask_people else {}),
         {kinds[name]: row["copying"] for name, row in result["quality"].items()},
         {method: fold.members(generator)},
     )
@@ -216,8 +225,11 @@ def auc_cell(verdicts: list[Mapping[str, Any]], n_seeds: int) -> str:
     return f"{value:.3f} ({max(value - below, 0):.2f} to {min(value + above, 1):.2f})"
 
 
-def strongest_table(said: Mapping[str, list[dict]], n_seeds: int) -> list[str]:
-    """Return the table of the strongest judge of each unit, by what is told from real EEG."""
+def strongest_table(said: Mapping[str, list[dict]], seeds: Mapping[str, int]) -> list[str]:
+    """Return the table of the strongest judge of each unit, by what is told from real EEG.
+
+    `seeds` is the number of seeds of folds, likewise.
+    """
     rows = []
     for kind, folds in said.items():
         row = [kind]
@@ -225,7 +237,7 @@ def strongest_table(said: Mapping[str, list[dict]], n_seeds: int) -> list[str]:
             best = [judges.strongest(found)[unit] for found in folds if unit in found]
             names = Counter(verdict["judge"] for verdict in best).most_common()
             counts = ", ".join(f"{name} {n}" for name, n in names)
-            row.append(f"{auc_cell(best, n_seeds)} {counts}" if best else "-")
+            row.append(f"{auc_cell(best, seeds[kind])} {counts}" if best else "-")
         rows.append(row)
     return table(("strongest judge, AUC; of how many generators", *UNITS), rows)
 
