@@ -3,8 +3,9 @@
 Reads   eeg_dataset/        recordings of a source: deap (yours to put there) or eegmat (bundled)
 Writes  DE_feature/<source> the store all other scripts read: EEG and DE per trial, memory-mapped
 
-A subject's recordings that were cleaned apart lack different directions between electrodes, which
-tells them apart: they are projected to those that all hold, unless --subspace says as-published.
+Recordings of a subject that were cleaned apart (EEGMAT's) lack different directions between
+electrodes, which tells them apart: they are projected to those that all hold, unless --subspace
+says as-published.
 
 Running it again with the same recordings computes nothing. Expect a second or two per DEAP subject,
 43 MB of disk each, and the memory of one subject per job.

@@ -123,7 +123,7 @@ def of_store(data_dir: Path, config: Config) -> dict[str, str]:
 def cell(of_seeds: Sequence[Predictions]) -> str:
     """Return the balanced accuracy with its interval, and the range of seeds."""
     found = estimate([Clusters.of(*windows(one)) for one in of_seeds])["balanced_accuracy"]
-    low, high = min(found.per_seed), max(found.per_seed)
+    low, high = min(found.per_seed.values()), max(found.per_seed.values())
     spread = f"; seeds {low:.3f} to {high:.3f}" if len(of_seeds) > 1 else ""
     return interval(found) + spread
 

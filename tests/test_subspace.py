@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.linalg import null_space
 
+from de3dgan.base.errors import UserError
 from de3dgan.base.paths import ROOT
 from de3dgan.data.preprocessing import build_store, in_common_subspace
 from de3dgan.data.sources import Segment, Subject, Trial, eegmat
@@ -29,7 +31,7 @@ def recording(rng: np.random.Generator, n_removed: int, n_times: int = 2000) -> 
 
 def subject(recordings: list[np.ndarray]) -> Subject:
     trials = [Trial(Segment(i, 0, 256), 0, "x", {"y": 0.0}) for i in range(len(recordings))]
-    return Subject("s", CH_NAMES, recordings, [Segment(0, 256, 512)], trials)
+    return Subject("s", CH_NAMES, recordings, [Segment(0, 256, 512)], trials, cleaned_apart=True)
 
 
 @settings(max_examples=30)
@@ -67,10 +69,17 @@ def test_what_needs_no_projection_stays_bit_for_bit():
     rng = np.random.default_rng(3)
     whole = subject([recording(rng, 0), recording(rng, 0)])
     alone = subject([recording(rng, 2)])  # nothing to be told apart from
-    for data in (whole, alone):
+    together = subject([recording(rng, 2), recording(rng, 2)])  # cuts of one recording, as DEAP's
+    for data in (whole, alone, replace(together, cleaned_apart=False)):
         kept, about = in_common_subspace(data)
         assert kept is data
         assert about == {"rank": 8, "variance_lost": [0.0] * len(data.recordings)}
+
+
+def test_recordings_with_next_to_nothing_in_common_are_refused():
+    rng = np.random.default_rng(4)
+    with pytest.raises(UserError, match="of s have only 2 of 8 directions.*as-published"):
+        in_common_subspace(subject([recording(rng, 3), recording(rng, 3)]))
 
 
 def weakest_direction_ratios(recordings: list[np.ndarray]) -> list[float]:

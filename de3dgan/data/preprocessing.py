@@ -36,6 +36,8 @@ from de3dgan.eeg.subspace import common_projection, share_lost
 
 #: Whether each person's recordings are brought to directions that all of them hold.
 Subspace = Literal["common", "as-published"]
+#: Share of the directions between electrodes that a person's recordings have in common, at least.
+_LEAST_RANK = 1 / 3
 
 
 def build_store(
@@ -137,8 +139,9 @@ class _Result(NamedTuple):
 def in_common_subspace(data: Subject) -> tuple[Subject, dict[str, Any]]:
     """Project a subject's recordings onto the directions that none of them lacks.
 
-    A single recording, and recordings that lack nothing, stay as they are, bit for bit. See
-    `de3dgan.eeg.subspace` for what it is good for.
+    A single recording, those that were not cleaned apart, and those that lack nothing stay as they
+    are, bit for bit. See `de3dgan.eeg.subspace` for what it is good for. It knows no label, but
+    each recording has a say in what is left of the others.
 
     Returns
     -------
@@ -148,8 +151,13 @@ def in_common_subspace(data: Subject) -> tuple[Subject, dict[str, Any]]:
         of each recording that is not.
     """
     projection, rank = np.eye(len(data.ch_names)), len(data.ch_names)
-    if len(data.recordings) > 1:
+    if data.cleaned_apart and len(data.recordings) > 1:
         projection, rank = common_projection(data.recordings)
+    if rank < _LEAST_RANK * len(data.ch_names):
+        raise UserError(
+            f"The recordings of {data.subject} have only {rank} of {len(data.ch_names)} directions "
+            "between electrodes in common: leave that subject out, or give --subspace as-published."
+        )
     lost = [round(share_lost(eeg, projection), 6) for eeg in data.recordings]
     if rank < len(data.ch_names):
         data = replace(data, recordings=[projection @ eeg for eeg in data.recordings])

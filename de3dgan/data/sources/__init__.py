@@ -76,6 +76,9 @@ class Subject:
         Rest stretches, referred to by the trials.
     trials : list of Trial
         In the order of presentation.
+    cleaned_apart : bool
+        Whether each recording was cleaned by independent components of its own, so that each may
+        lack other directions between electrodes, see `de3dgan.eeg.subspace`.
     n_baseline_times : int, optional
         Length to which the store repeats a baseline that is shorter than other subjects' ones.
     """
@@ -85,6 +88,7 @@ class Subject:
     recordings: list[np.ndarray] = field(repr=False)
     baselines: list[Segment]
     trials: list[Trial]
+    cleaned_apart: bool = False
     n_baseline_times: int | None = None
 
 

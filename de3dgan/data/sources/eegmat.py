@@ -96,6 +96,7 @@ def read(subject: str, files: list[Path]) -> Subject:
         ch_names=tuple(ch_names),
         recordings=[rest, task],
         baselines=[Segment(0, 0, min(TRIAL, rest_start))],
+        cleaned_apart=True,
         n_baseline_times=TRIAL,
         trials=[
             Trial(Segment(0, rest_start, rest_start + TRIAL), 0, "rest", {"arithmetic": 0.0}),
