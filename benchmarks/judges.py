@@ -40,7 +40,7 @@ from de3dgan.evaluation.metrics import Clusters
 from de3dgan.evaluation.names import JUDGES
 from de3dgan.evaluation.quality import N_SEGMENTS, N_TRIALS, Part
 from de3dgan.evaluation.segments import LENGTHS, describe
-from de3dgan.evaluation.statistics import estimate
+from de3dgan.evaluation.statistics import estimate, over_folds
 from de3dgan.stages.generation import TrainedGenerator, load_generator, store_of
 from de3dgan.stages.generators import fit_of
 
@@ -207,22 +207,9 @@ def mean(values: list[float]) -> float:
 
 
 def auc_cell(verdicts: list[Mapping[str, Any]], n_seeds: int) -> str:
-    """Return the mean AUC of folds, and a 95 % interval.
-
-    Folds of a seed test other people. The error of their mean is that of a mean of independent
-    ones, made wider by the square root of two, as everywhere for folds that train on what others
-    test. Another seed of folds tests the same people again, and makes it no narrower.
-    """
-    value = mean([verdict["auc"] for verdict in verdicts])
-    if any(verdict["low"] is None for verdict in verdicts):
-        return f"{value:.3f}"
-    n = len(verdicts)
-    widen = math.sqrt((2 if n > n_seeds else 1) * n_seeds)
-    below, above = (
-        widen * math.sqrt(sum((v["auc"] - v[end]) ** 2 for v in verdicts)) / n
-        for end in ("low", "high")
-    )
-    return f"{value:.3f} ({max(value - below, 0):.2f} to {min(value + above, 1):.2f})"
+    """Return the mean AUC of folds, and a 95 % interval."""
+    value, low, high = over_folds([(v["auc"], v["low"], v["high"]) for v in verdicts], n_seeds)
+    return f"{value:.3f}" if math.isnan(low) else f"{value:.3f} ({low:.2f} to {high:.2f})"
 
 
 def strongest_table(said: Mapping[str, list[dict]], seeds: Mapping[str, int]) -> list[str]:
@@ -286,7 +273,9 @@ def membership_table(members: Mapping[str, list[tuple]]) -> list[str]:
         for attack, scores in attacks.items():
             probability = left_out(scores, is_member, names)
             predicted = np.stack([1 - probability, probability], axis=1)
-            found = estimate([Clusters.of(names, is_member.astype(int), predicted)])
+            found = estimate(
+                [Clusters.of(names, is_member.astype(int), predicted)], pooled_folds=True
+            )
             cells = [interval(found[metric]) for metric in ("balanced_accuracy", "auc")]
             counts = f"{int(is_member.sum())} / {int((~is_member).sum())}"
             rows.append([method, attack, *cells, counts])

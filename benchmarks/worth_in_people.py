@@ -46,6 +46,7 @@ from de3dgan.evaluation.statistics import (
     bootstrap_weights,
     compare,
     estimate,
+    holm,
 )
 from de3dgan.evaluation.worth import Worth, slopes, worth
 from de3dgan.training.run import Run
@@ -291,38 +292,34 @@ def arm_lines(config: Config, size: int, drawn: dict[str, Drawn]) -> list[str]:
             for arm, name in ARMS.items()]  # fmt: skip
     if size:
         arms += [(f"{k} additional people", "finetune-people", k) for k in config.more]
-    rows = []
-    for name, stage, k in arms:
-        cells = [name]
-        for each in drawn.values():
-            gain, people_ = each.gain(size, stage, k)
-            cells += [interval(gain.difference, "+.1f", 100), f"{gain.p:.2g}", in_people(people_)]
-            cells += [points(each.curve_gain(size, k)) if k else "–"]
-        rows.append(cells)
+    rows, sentences = [[name] for name, _, _ in arms], []
+    for unit, each in drawn.items():
+        found = [each.gain(size, stage, k) for _, stage, k in arms]
+        adjusted = holm([gain.p for gain, _ in found])
+        for row, (gain, people_), p, (_, _, k) in zip(rows, found, adjusted, arms, strict=True):
+            row += [interval(gain.difference, "+.1f", 100), f"{p:.2g}", in_people(people_)]
+            row.append(points(each.curve_gain(size, k)) if k else "–")
+        if size and config.more:
+            sentences.append(of_control(size, unit, config.more[-1], found[-1][0], adjusted[-1]))
     columns = [
         f"{name}, per {unit}"
         for unit in UNITS
-        for name in ("gain (points)", "p", "worth in people", "gain as the curve says")
+        for name in ("gain (points)", "adjusted p", "worth in people", "gain as the curve says")
     ]
     n = f"{size} people" if size else "all people"
     lines = [f"With {n} to train on:", "", *table(("stage 3 with", *columns), rows)]
-    return [*lines, "", *verdicts(config, size, drawn)] if size and config.more else lines
+    return [*lines, "", " ".join(sentences)] if sentences else lines
 
 
-def verdicts(config: Config, size: int, drawn: dict[str, Drawn]) -> list[str]:
+def of_control(size: int, unit: str, k: int, gain: Comparison, p: float) -> str:
     """Say whether the positive control shows that an augmentation could be found to help."""
-    k = max(config.more)
-    sentences = []
-    for unit, each in drawn.items():
-        gain, _ = each.gain(size, "finetune-people", k)
-        found = f"{k} more people gain {interval(gain.difference, '+.1f', 100)} points per {unit}"
-        sentences.append(
-            f"{found}: the assay detects them."
-            if gain.difference.low > 0
-            else f"{found}: the assay does not detect them, so that with {size} people no "
-            "augmentation of that worth could be shown to help."
-        )
-    return [" ".join(sentence[0].upper() + sentence[1:] for sentence in sentences)]
+    found = f"{k} more people gain {interval(gain.difference, '+.1f', 100)} points per {unit}"
+    if gain.difference.low > 0 and p < 0.05:
+        return f"{found}: the assay detects them."
+    return (
+        f"{found}: the assay does not detect them, so that with {size} people no augmentation of "
+        "that worth could be shown to help."
+    )
 
 
 def points(difference: float) -> str:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.dummy import DummyClassifier
 
 from de3dgan.base.files import read_json
 from de3dgan.data.frames import Frames
@@ -342,6 +343,25 @@ def test_the_best_is_what_does_best_on_validation(where):
     wrong[split.trials("val")] = 1 - wrong[split.trials("val")]
     _, other = baselines.predictions(frames_of(store), split, wrong, split.test, names=["best"])
     assert other["best"] != chosen["best"]
+
+
+def test_validation_asks_models_that_have_learnt_from_as_much_as_they_may(monkeypatch):
+    """Not those that were tuned, on fewer frames."""
+    learnt = []
+
+    class Model(DummyClassifier):
+        def fit(self, x, y):
+            learnt.append(len(x))
+            return super().fit(x, y)
+
+    few = replace(tuning.SVM, estimator=Model(), grid={}, n_tuning=20, n_frames=90)
+    monkeypatch.setattr(baselines, "SVM", few)
+    store = fake_store(n_trials=100, n_frames=2)
+    labels = np.arange(100) % 2
+    split = make_split(store, labels, "trial", 0, 520)
+    assert len(split.train) > 90
+    baselines.predictions(frames_of(store), split, labels, split.test, names=["svm"])
+    assert learnt == [20, 90, 90]
 
 
 def test_stage_3_is_held_against_the_baselines_of_stage_2(finished_runs):

@@ -174,6 +174,18 @@ def test_a_prediction_of_the_yardstick_is_the_mean_of_five_seconds():
     np.testing.assert_allclose(means, [p[:5].mean(0), p[7:12].mean(0)])
 
 
+def test_a_cell_of_the_yardstick_has_the_range_of_seeds():
+    def answered(rate: float) -> Predictions:
+        trials, seconds = np.repeat(np.arange(8), 5), np.tile(np.arange(5), 8)
+        labels = trials % 2
+        p = np.where(trials < 8 * rate, labels, 1 - labels)
+        groups = np.array([f"p{trial // 2}" for trial in trials])
+        return Predictions(trials, seconds, labels, np.stack([1 - p, p], 1), groups, groups)
+
+    assert yardstick.cell([answered(0.75), answered(1)]).endswith("; seeds 0.750 to 1.000")
+    assert "seeds" not in yardstick.cell([answered(1)])
+
+
 def test_the_yardsticks_people_are_in_one_part_each():
     parts = yardstick.SPLIT
     assert [len(parts[name]) for name in ("train", "val", "test")] == [28, 4, 4]

@@ -125,6 +125,5 @@ def test_the_benchmark_reads_gains_and_worth_off_predictions(tmp_path, monkeypat
     assert cells["the same real EEG again"][2] == "-4.0 (-4.0 to -4.0)"
     assert cells["4 additional people"][2] == "more than +8 (more than +8 to more than +8)"
     assert cells["4 additional people"][3] == "+5.8"  # log2(12 / 8) tenths
-    assert "4 more people gain +20.0 (+20.0 to +20.0) points per frame" in (
-        worth_in_people.verdicts(config, 8, drawn)[0].lower()
-    )
+    said = worth_in_people.arm_lines(config, 8, drawn)[-1]
+    assert "4 more people gain +20.0 (+20.0 to +20.0) points per frame: the assay detects" in said

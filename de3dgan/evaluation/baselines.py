@@ -13,7 +13,7 @@ Regularisation and kernel widths are chosen by inner cross-validation on the tra
 `de3dgan.evaluation.tuning`. Trained on the training split alone, the models predict the validation
 split, which says which is the **best** of those on EEG, and which the strongest of those that know
 no emotion. Then all are trained on both, since they have no epoch to choose, and predict the test
-split.
+split. Of more frames than a `Family` says, a random choice is tuned on, and trained on.
 
 With too little to be trained on, a model predicts the frequencies of the classes, with a warning.
 """
@@ -182,7 +182,7 @@ def _models(data: Data) -> Mapping[str, Callable[[Data], Found]]:
 
 
 def _learnt(data: Data, features: Features, family: Family) -> Found:
-    """Tune a model on the training split, ask it about validation, train it on both, predict."""
+    """Tune and train a model on the training split, ask it about validation, train it on both."""
     split = data.split
 
     def given(numbers: np.ndarray) -> np.ndarray:
@@ -204,9 +204,13 @@ def _learnt(data: Data, features: Features, family: Family) -> Found:
         return given(numbers), data.classes(numbers), data.groups(numbers)
 
     tuning = few(split.train, family.n_tuning, "frames that baselines are tuned on")
-    known = np.concatenate([split.train, split.val])
-    known = few(known, family.n_frames, "frames that baselines are trained on")
+    learning, known = (
+        few(part, family.n_frames, "frames that baselines are trained on")
+        for part in (split.train, np.concatenate([split.train, split.val]))
+    )
     model = tuned(family, *examples(tuning))
+    if len(learning) > len(tuning):
+        model.fit(given(learning), data.classes(learning))
     answers = np.concatenate([model.predict(given(some)) for some in chunks(split.val, _BATCH)])
     on_validation = balanced_accuracy(data.classes(split.val), answers)
     return Found(predict(trained(model, *examples(known)), data.asked), on_validation)

@@ -66,9 +66,9 @@ def membership(
     Returns
     -------
     dict or None
-        ``auc`` with the ends ``low`` and ``high`` of its 95 % interval over groups,
-        ``balanced_accuracy``, and the numbers of ``members`` and ``others``. 0.5 is privacy. None
-        if there are fewer than three of either, or if a group is both.
+        ``auc`` and ``balanced_accuracy``, each with the ends of its 95 % interval over groups
+        (``auc_low``, ``auc_high``, …), and the numbers of ``members`` and ``others``. 0.5 is
+        privacy. None if there are fewer than three of either, or if a group is both.
     """
     names, x, is_member = by_group(scores, groups, members)
     if len(set(groups[members]) & set(groups[~members])):
@@ -77,16 +77,14 @@ def membership(
         return None
     probability = left_out(x, is_member, names)
     predicted = np.stack([1 - probability, probability], axis=1)
-    found = estimate([Clusters.of(names, is_member.astype(int), predicted)])
-    auc = found["auc"]
-    ends = (None if math.isnan(end) else end for end in (auc.low, auc.high))
-    return {
-        "auc": auc.value,
-        **dict(zip(("low", "high"), ends, strict=True)),
-        "balanced_accuracy": found["balanced_accuracy"].value,
-        "members": int(is_member.sum()),
-        "others": int((~is_member).sum()),
-    }
+    # Each is predicted by a model that the others have trained.
+    found = estimate([Clusters.of(names, is_member.astype(int), predicted)], pooled_folds=True)
+    out: dict[str, float | int | None] = {}
+    for metric in ("auc", "balanced_accuracy"):
+        of = found[metric]
+        for name, value in (("", of.value), ("_low", of.low), ("_high", of.high)):
+            out[metric + name] = None if math.isnan(value) else value
+    return {**out, "members": int(is_member.sum()), "others": int((~is_member).sum())}
 
 
 def by_group(

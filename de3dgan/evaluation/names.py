@@ -21,7 +21,7 @@ NAMES = {
 }
 #: What is chosen on validation, and from which.
 CHOSEN = {
-    "best": ("linear", "svm", "linear_maps", "svm_maps", "tangent"),
+    "best": ("linear", "linear_absolute", "svm", "linear_maps", "svm_maps", "tangent"),
     "artefact": ("null_space", "above_46_hz", "person", "stimulus"),
 }
 #: The judges of generated EEG, and which of `segments.FEATURES` each is given.

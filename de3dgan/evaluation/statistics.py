@@ -282,6 +282,34 @@ def compare(
     return Comparison(metric, difference, error, float(p), n_groups)
 
 
+def over_folds(
+    intervals: Sequence[tuple[float, float | None, float | None]], n_seeds: int
+) -> tuple[float, float, float]:
+    """Return the mean over folds of a share, and its 95 % interval, from those of the folds.
+
+    Folds of one seed test other groups: the error of their mean is that of a mean of independent
+    ones, made wider as everywhere where folds train on what others test. Another seed of the folds
+    tests the same groups again, and makes it no narrower.
+
+    Parameters
+    ----------
+    intervals : sequence of (float, float, float)
+        The share and the ends of its interval in each fold; ends are None where there is none.
+    n_seeds : int
+        How many seeds have drawn the folds.
+
+    Returns
+    -------
+    value, low, high : float
+        The ends are NaN if some fold has none.
+    """
+    values, lows, highs = np.array(intervals, dtype=np.float64).T
+    n, value = len(values), float(values.mean())
+    widen = math.sqrt(n_seeds) * (POOLED_FOLDS if n > n_seeds else 1)
+    below, above = (widen * float(np.linalg.norm(values - ends)) / n for ends in (lows, highs))
+    return value, max(value - below, 0.0), min(value + above, 1.0)
+
+
 def holm(p_values: Sequence[float]) -> np.ndarray:
     """Return p values adjusted for their number, by Holm's method.
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from de3dgan.base.files import make_folder, write_csv, write_text
+from de3dgan.evaluation.names import CHOSEN
 from de3dgan.evaluation.statistics import verdict
 from de3dgan.reporting import pictures
 from de3dgan.reporting.commands import study_commands
@@ -135,7 +136,8 @@ def _verdict(study: Study, comparisons: Comparisons, incomparable: dict[str, str
         ]
     clauses = []
     for pair in COMPARISONS[1:]:
-        if pair[1].startswith("finetune-") and pair in comparisons and pair[1] not in incomparable:
+        of_generated = pair[0] == "finetune" and pair[1].startswith("finetune-")
+        if of_generated and pair in comparisons and pair[1] not in incomparable:
             comparison, p = comparisons[pair]
             words = COMPARED_TO[better_or_worse(comparison, p)]
             control = MODELS[pair[1]].removeprefix("control: fine-tuned with ")
@@ -145,13 +147,21 @@ def _verdict(study: Study, comparisons: Comparisons, incomparable: dict[str, str
             )
     if clauses:
         sentences.append(f"Generated EEG against its other controls: {'; '.join(clauses)}.")
-    of_baselines = {"best": "the best baseline", "artefact": "what knows no emotion"}
-    for model, baseline in itertools.product(("classifier", "finetune"), of_baselines):
-        if (model, baseline) in comparisons:
-            comparison, p = comparisons[model, baseline]
-            says = BEATS[better_or_worse(comparison, p)].format(of_baselines[baseline])
-            _, _, numbers = sentence(comparison, p).partition(": ")
-            sentences.append(f"{short_name(model).capitalize()} {says}: {numbers}")
+    control = ("finetune-people", "finetune-none")
+    if control in comparisons:
+        sentences.append(
+            "Positive control, additional real people against nothing. "
+            f"{sentence(*comparisons[control])}"
+        )
+    hardest = ", of what knows no emotion the hardest to beat"
+    of_baselines = {"best": "the best baseline"}
+    of_baselines |= {name: f"{short_name(name)}{hardest}" for name in CHOSEN["artefact"]}
+    for baselines in (("best",), CHOSEN["artefact"]):
+        for pair in itertools.product(("classifier", "finetune"), baselines):
+            if pair in comparisons:
+                says = BEATS[better_or_worse(*comparisons[pair])].format(of_baselines[pair[1]])
+                _, _, numbers = sentence(*comparisons[pair]).partition(": ")
+                sentences.append(f"{short_name(pair[0]).capitalize()} {says}: {numbers}")
     return Verdict(kind, sentences)
 
 

@@ -12,6 +12,7 @@ from de3dgan.base.cli import command_line
 from de3dgan.base.errors import UserError
 from de3dgan.base.files import write_text
 from de3dgan.base.paths import display_path, from_root
+from de3dgan.evaluation.names import CHOSEN
 from de3dgan.reporting.results import MODELS, UNITS, Fold, read_fold
 from de3dgan.reporting.study import PRIMARY
 from de3dgan.reporting.wording import NOT_DEFINED, number, short_name
@@ -92,17 +93,21 @@ def _scores(fold: Fold) -> list[str]:
 
 
 def _not_better_than_baselines(fold: Fold) -> list[str]:
-    """Return a sentence on the networks that do not beat the baselines chosen on validation."""
+    """Return a sentence on the networks that do not beat the best baseline, or some artefact."""
     metric, unit = PRIMARY
     scores = {model: found.scores()[unit][metric] for model, found in fold.predictions.items()}
     result, lines = fold.results["classifier"], []
-    for chosen, what in (("best", "best baseline"), ("artefact", "strongest artefact")):
+    rivals = {
+        result["best_baseline"]: "the best baseline",
+        max(CHOSEN["artefact"], key=scores.__getitem__): "what knows no emotion",
+    }
+    for rival, what in rivals.items():
         networks = ("classifier", "finetune")
-        worse = [short_name(model) for model in networks if scores[model] <= scores[chosen]]
+        worse = [short_name(model) for model in networks if scores[model] <= scores[rival]]
         if worse:
             lines.append(
-                f"The network of {' and of '.join(worse)} does not beat the {what}, "
-                f"{MODELS[result[f'{chosen}_baseline']]} (balanced accuracy per frame)."
+                f"The network of {' and of '.join(worse)} does not beat {what}, {MODELS[rival]} "
+                "(balanced accuracy per frame)."
             )
     return lines
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from de3dgan.evaluation.metrics import METRICS
-from de3dgan.evaluation.statistics import MARGIN, Estimate
+from de3dgan.evaluation.statistics import MARGIN, Estimate, over_folds
 from de3dgan.reporting.formats import Cell, Table
 from de3dgan.reporting.results import MODELS, Fold
-from de3dgan.reporting.study import PRIMARY, Comparisons, Study, seeds_text
+from de3dgan.reporting.study import PRIMARY, Comparisons, Study, seed_of, seeds_text
 from de3dgan.reporting.wording import (
     NOT_DEFINED,
     better_or_worse,
@@ -87,6 +87,12 @@ _QUALITY = {
         "Error of correlations between electrodes",
         "How wrongly electrodes go together, from 0 to 2, likewise. Good: as low as real EEG.",
         3,
+    ),
+    "membership": (
+        "Members of the training set told from others (balanced accuracy)",
+        "Told from how near EEG generated from the DE of someone is to that person's. 0.5 is "
+        "privacy.",
+        2,
     ),
     "seam_ratio": (
         "Steps across the borders of frames",
@@ -241,8 +247,10 @@ def comparisons_table(study: Study, comparisons: Comparisons) -> Table:
         "interval excludes 0 and the adjusted p is below 0.05. Equivalent: neither, and the 90 % "
         f"interval lies within {100 * MARGIN:g} point of 0. Excluded gain: the end of the "
         "interval, above which no gain is likely. Smallest detectable: the smallest true "
-        "difference that so many groups would show at p < 0.05 in 4 of 5 studies. The differences "
-        "in AUC and in AUC within persons, in points as well, are beside it and in no verdict."
+        "difference that so many groups would show at p < 0.05 in 4 of 5 studies. Of the models "
+        "that know no emotion it is the one that the network beats least: to beat all of them, it "
+        "must beat that one. The differences in AUC and in AUC within persons, in points as well, "
+        "are beside it and in no verdict."
     )
     columns = ("Comparison", "In words", "Difference", "p", "Adjusted p", "Excluded gain")
     columns += ("Smallest detectable", *(_METRIC_NAMES[metric] for metric in others))
@@ -304,7 +312,10 @@ def quality_table(study: Study, folds: Sequence[Fold]) -> Table:
     """Return the quality card of generated EEG, means over folds that have a generator."""
     leaky = any(fold.leaky("gan") for fold in folds)
     measured = [
-        {eeg: _flat(figures) for eeg, figures in fold.results["gan"]["quality"].items()}
+        {
+            eeg: _flat({**figures, **_members(fold, eeg)})
+            for eeg, figures in fold.results["gan"]["quality"].items()
+        }
         for fold in folds
     ]
     kinds = list(dict.fromkeys(eeg for fold in measured for eeg in fold))
@@ -325,7 +336,7 @@ def quality_table(study: Study, folds: Sequence[Fold]) -> Table:
                 ends = f"{number(low, digits)} to {number(high, digits)}"
                 notes = [ends] if len(values) > 1 else []
                 if figure == "judged.auc":
-                    notes += _judges_note(folds, eeg, band)
+                    notes = _judges_note(folds, eeg, band)
                 row.append(Cell(number(mean, digits), tuple(notes)))
                 records.append(
                     {
@@ -344,7 +355,8 @@ def quality_table(study: Study, folds: Sequence[Fold]) -> Table:
         "EEG generated from the DE of test trials, against the real EEG of the same trials (but "
         "for likeness to training EEG, which is also asked of EEG from training DE): means "
         f"over {count(len(folds), 'fold')}"
-        + (", and below them the lowest and highest fold's. " if len(folds) > 1 else ". ")
+        + (", and below them the lowest and highest fold's" if len(folds) > 1 else "")
+        + " (of AUC, the 95 % interval over people tested). "
         + "Real EEG in the place of generated EEG shows what the best possible generator would "
         "get; noise of the same DE shows what DE alone gives, without anything learnt."
     )
@@ -353,14 +365,20 @@ def quality_table(study: Study, folds: Sequence[Fold]) -> Table:
     return Table(table_name(study, "quality"), caption, columns, rows, records)
 
 
+def _members(fold: Fold, eeg: str) -> dict[str, float]:
+    """Return how well members of the training set are told from others, where that was asked."""
+    told = (fold.results["gan"].get("membership") or {}).get(eeg)
+    return {"membership": told["balanced_accuracy"]} if told else {}
+
+
 def _judges_note(folds: Sequence[Fold], eeg: str, unit: str) -> list[str]:
-    """Return the interval, of a single fold, and which judges were the strongest."""
+    """Return the interval over folds, and which judges were the strongest."""
     found = [fold.results["gan"]["quality"][eeg]["judged"].get(unit) for fold in folds]
     verdicts = [verdict for verdict in found if verdict]
-    notes = [", ".join(dict.fromkeys(verdict["judge"] for verdict in verdicts))]
-    if len(verdicts) == 1 and verdicts[0]["low"] is not None:
-        notes.insert(0, f"{number(verdicts[0]['low'], 2)} to {number(verdicts[0]['high'], 2)}")
-    return notes
+    n_seeds = len({seed_of(fold.results["gan"]) for fold in folds})
+    _, low, high = over_folds([(v["auc"], v["low"], v["high"]) for v in verdicts], n_seeds)
+    names = ", ".join(dict.fromkeys(verdict["judge"] for verdict in verdicts))
+    return [names] if math.isnan(low) else [f"{number(low, 2)} to {number(high, 2)}", names]
 
 
 def _flat(figures: Mapping[str, Any]) -> dict[tuple[str, str], float | None]:
