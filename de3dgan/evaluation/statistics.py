@@ -462,19 +462,19 @@ def _widening(without_one: Mapping[Seeds, np.ndarray]) -> float:
     as it would be all gone with sets that share nobody. This part of the variance counts twice
     (see the module), so that the error grows by the square root of one more than it. The AUC tells
     it for the other metrics as well, since it moves with every probability, where a class changes
-    at 0.5 only. Several seeds of training per seed of the folds tell what training does on the same
-    sets, which is not counted. With a single seed of the folds the part is not known, and taken to
-    be all: intervals of 95 % then cover the truth more often, where models are strong.
+    at 0.5 only. Of several seeds of training the mean is taken first; what chance is left in it
+    counts as training, so that the error is rather too wide. With a single seed of the folds the
+    part is not known, and taken to be all: intervals of 95 % then cover the truth more often, where
+    models are strong.
     """
     folds = np.array([fold for fold, _ in without_one])
     values = np.array([*without_one.values()])
-    centred = values - values.mean(1, keepdims=True)
+    means = np.stack([values[folds == fold].mean(0) for fold in np.unique(folds)])
+    centred = means - means.mean(1, keepdims=True)
     products = centred @ centred.T
-    variance = np.diagonal(products).mean()
-    same, itself = folds[:, None] == folds, np.eye(len(folds), dtype=bool)
-    if same.all() or not variance > 0:  # a single seed of the folds, or not defined
+    n, variance = len(means), np.diagonal(products).mean()
+    if n == 1 or not variance > 0:  # a single seed of the folds, or not defined
         return POOLED_FOLDS
-    trained_anew = same & ~itself
-    agreeing = products[trained_anew].mean() if trained_anew.any() else variance
-    part = (agreeing - products[~same].mean()) / variance * N_FOLDS
+    agreeing = (products.sum() / n - variance) / (n - 1)
+    part = (variance - agreeing) / variance * N_FOLDS
     return math.sqrt(1 + min(max(part, 0.0), 1.0))
