@@ -4,8 +4,9 @@ Reads   DE_feature/deap/                                the store that preproces
 
 Writes  runs/arousal/<protocol>/fold<k>/classifier/     model.pt, result.json, predictions, figures
 
-Expect chance, 0.5, to a little above it per trial when no trial is on both sides of the split;
-accuracies near 1 belong to the leaky random-frame protocol.
+What to expect is not known: no real emotion data was classified here yet. log.txt says whether the
+network beats the best simple model, and what knows no emotion. Accuracies near 1 belong to the
+leaky random-frame protocol.
 
 Other networks: --network EEGNet, or any other of braindecode's (make braindecode). They are given
 samples and learn more slowly: --lr 1e-3 --epochs 20 suit the small ones. Values of the network

@@ -32,8 +32,8 @@ from de3dgan.evaluation.metrics import METRICS, Clusters
 N_DRAWS = 5000
 #: How much wider intervals of pooled folds are at most, see `_widening`.
 POOLED_FOLDS = math.sqrt(2)
-#: A difference that nobody would change a method for, stated before any was measured: one
-#: percentage point of a share, 0.01 of a correlation.
+#: A difference that nobody would change a method for: one percentage point of a share, 0.01 of a
+#: correlation. Stated before the study of benchmarks/RESULTS.md was made, after earlier ones.
 MARGIN = 0.01
 _LOWER_IS_BETTER = ("ece",)
 _NAMES = {
