@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -91,6 +92,20 @@ def test_the_most_similar_one_is_named_and_blocks_change_nothing(monkeypatch):
     assert [(copy.tested, copy.seen) for copy in found] == [(1, 11), (2, 12), (4, 13)]
     monkeypatch.setattr(copies, "_BLOCK", 3)
     assert find_copies(eeg, np.arange(8), np.arange(8, 24)) == found
+
+
+def test_a_likeness_that_is_none_on_closer_look_hides_no_copy(monkeypatch):
+    eeg = recordings(4)
+    eeg[2] = 2 * eeg[0]
+    eeg[3] = eeg[0] + 0.3 * eeg[1]
+    assert [copy.seen for copy in find_copies(eeg, np.array([0]), np.array([1, 2, 3]))] == [2]
+    compared = copies._compared
+
+    def unlike(eeg: np.ndarray, row: int, other: int) -> copies.Copy:
+        return replace(compared(eeg, row, other), **({"correlation": 0.0} if other == 2 else {}))
+
+    monkeypatch.setattr(copies, "_compared", unlike)
+    assert [copy.seen for copy in find_copies(eeg, np.array([0]), np.array([1, 2, 3]))] == [3]
 
 
 def test_eeg_that_is_constant_or_damaged_is_compared_with_nothing():

@@ -26,6 +26,8 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass
+from heapq import nlargest
+from itertools import islice
 
 import numpy as np
 from scipy import fft
@@ -48,6 +50,8 @@ _N_CHANS, _DECIMATION = 9, 2
 #: By how many standard deviations a pair must exceed what unrelated ones have: the largest of 10^9
 #: normal numbers, a DEAP's pairs at all shifts, is 6.1.
 _N_SD = 6.1
+#: Suspicious recordings that are looked at closely, of each one tested on.
+_N_COMPARED = 3
 #: Instead of a division by 0; any EEG has more.
 _TINY = 1e-30
 #: Values that a processor works on at once without waiting for memory.
@@ -99,15 +103,18 @@ def find_copies(eeg: np.ndarray, tested: np.ndarray, seen: np.ndarray) -> list[C
     same = {row: hashes[h] for row in tested.tolist() if (h := _hash(eeg, row)) in hashes}
     copies = [Copy(row, other, 1.0, eeg.shape[-1] / SFREQ, 0.0) for row, other in same.items()]
     for rows in chunks(np.setdiff1d(tested, list(same)), _BLOCK):
-        for row, other in _suspicious(eeg, rows, seen).items():
-            copy = _compared(eeg, row, other)
-            if abs(copy.correlation) > max(COPY, _limit(eeg.shape[1], copy.seconds)):
-                copies.append(copy)
+        for row, others in _suspicious(eeg, rows, seen).items():
+            compared = (_compared(eeg, row, other) for other in others)
+            copies += islice((copy for copy in compared if _is_copy(copy, eeg.shape[1])), 1)
     return sorted(copies, key=lambda copy: copy.tested)
 
 
-def _suspicious(eeg: np.ndarray, tested: np.ndarray, seen: np.ndarray) -> dict[int, int]:
-    """Return, for the rows of `tested` with a suspicious one among `seen`, the most similar one."""
+def _is_copy(copy: Copy, n_chans: int) -> bool:
+    return abs(copy.correlation) > max(COPY, _limit(n_chans, copy.seconds))
+
+
+def _suspicious(eeg: np.ndarray, tested: np.ndarray, seen: np.ndarray) -> dict[int, list[int]]:
+    """Return the rows of `seen` that are most similar to each of `tested`, if suspiciously so."""
     n_times = eeg.shape[-1] // _DECIMATION
     n_chans, seconds = min(eeg.shape[1], _N_CHANS), eeg.shape[-1] / SFREQ
     limit = max(SUSPICIOUS, _limit(n_chans, seconds))
@@ -115,16 +122,16 @@ def _suspicious(eeg: np.ndarray, tested: np.ndarray, seen: np.ndarray) -> dict[i
     pool_size = max(1, int((limit / _limit(n_chans, seconds)) ** 2))
     ours = np.concatenate([_spectra(eeg, rows) for rows in chunks(tested, pool_size)])
     step = max(1, _CACHED // ours[0].size)
-    best = dict.fromkeys(tested.tolist(), (limit, -1))
+    found: dict[int, list[tuple[float, int]]] = {row: [] for row in tested.tolist()}
     for pool in chunks(seen, pool_size):
         theirs = _spectra(eeg, pool)
         total = theirs.sum(0)
         of_pool = np.concatenate([_likeness(some, total, n_times) for some in chunks(ours, step)])
         for row in np.flatnonzero(of_pool > limit):
             each = _likeness(ours[row], theirs, n_times)
-            found = (float(each.max()), int(pool[each.argmax()]))
-            best[int(tested[row])] = max(best[int(tested[row])], found)
-    return {row: other for row, (_, other) in best.items() if other >= 0}
+            alike = zip(each.tolist(), pool.tolist(), strict=True)
+            found[int(tested[row])] += [pair for pair in alike if pair[0] > limit]
+    return {row: [other for _, other in nlargest(_N_COMPARED, of)] for row, of in found.items()}
 
 
 def _hash(eeg: np.ndarray, row: int) -> bytes:
