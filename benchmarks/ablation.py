@@ -13,7 +13,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import partialmethod
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -90,6 +90,11 @@ def main(config: Config) -> None:
         fill_table(config.out, "ablation.py", columns, rows)
 
 
+def given(maps: Mapping[str, Any]) -> partialmethod:
+    """Return how our network is made if it is given other maps."""
+    return partialmethod(SpectralSASTNet.__init__, maps=maps)
+
+
 def trained(maps: Mapping[str, Any], fold: int, fold_seed: int, config: Config) -> Tested:
     """Train the network by its script, and the simple models on its maps, on one fold."""
     found: list[Tested] = []
@@ -113,7 +118,7 @@ def trained(maps: Mapping[str, Any], fold: int, fold_seed: int, config: Config) 
     script = load_script(SCRIPT)
     with (
         tempfile.TemporaryDirectory() as runs_dir,
-        patch("models.SpectralSASTNet", partial(SpectralSASTNet, maps=maps)),
+        patch.object(SpectralSASTNet, "__init__", given(maps)),
         patch.object(classifier, "evaluate", compare),
         patch("de3dgan.figures.stages.draw_classifier"),
         patch.object(Run, "write_result"),

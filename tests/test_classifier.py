@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from unittest import mock
 
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
+from benchmarks import ablation
 from de3dgan.data.frames import Frames, batches
 from de3dgan.data.scalers import fit_eeg_scaler
 from de3dgan.stages import classifier
@@ -16,7 +18,7 @@ from de3dgan.stages.augmentation import PairedEEG
 from de3dgan.stages.classifier import FrameClassifier, paired_loss
 from de3dgan.training.device import Compute
 from models import SASTNet, SpectralSASTNet
-from tests.conftest import METHODS
+from tests.conftest import METHODS, write_store
 from tests.helpers import fake_store, split_by_trial
 
 CPU = torch.device("cpu")
@@ -212,3 +214,17 @@ def test_validation_and_what_is_handed_over_are_of_the_averaged_weights(decay, s
     assert all(torch.equal(averages[k], weights[k]) for k in weights) == (decay == 0)
     wanted = classifier.predict(trained, frames, run.split.val)[:, 1]
     assert history[0]["val_loss"] == pytest.approx(-np.log(wanted).mean(), abs=1e-6)
+
+
+def test_the_ablation_trains_on_the_maps_that_it_names(tmp_path):
+    for name, n_maps in {"below 28 Hz only": 39, "change only, no magnitudes": 16}.items():
+        maps = ablation.VARIANTS[name]
+        with mock.patch.object(SpectralSASTNet, "__init__", ablation.given(maps)):
+            assert SpectralSASTNet(("F3", "FZ"), 2, **SMALL).maps.n_maps == n_maps
+    store = write_store(tmp_path / "eegmat", 10, ("rest", "arithmetic"), ["arithmetic"])
+    document = tmp_path / "ABLATION.md"
+    document.write_text("<!-- table: benchmarks/ablation.py -->\n<!-- end of table -->\n")
+    variants = ("below 28 Hz only",)
+    ablation.main(ablation.Config(store, folds=(0,), variants=variants, out=document))
+    rows = [line.split(" | ") for line in document.read_text().splitlines() if line[0] == "|"]
+    assert [row[1] for row in rows[2:]] == list(ablation.MODELS.values())
