@@ -5,9 +5,9 @@ Reads   DE_feature/deap/                                the store that preproces
 Writes  runs/four_class/<protocol>/fold<k>/gan/            model.pt, result.json, figures
 
 One generator per fold is the only way to keep the test trials unseen. It has no critic: only that
-of --method published has one. Expect EEG with the DE it is generated from (r above 0.99, as noise
-of the same DE has) that the strongest of eight judges tells from real EEG nearly always; with
---method published, expect EEG that is nearly silent. result.json says which.
+of --method published has one. Expect EEG with the DE it is generated from (r of 0.99; noise of the
+same DE has 0.98) that the strongest of eight judges tells from real EEG nearly always; with
+--method published, EEG that was nearly silent after 30 epochs (benchmarks/RESULTS_PUBLISHED.md).
 """
 
 from __future__ import annotations

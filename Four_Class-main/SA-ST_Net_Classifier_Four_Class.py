@@ -4,9 +4,9 @@ Reads   DE_feature/deap/                                the store that preproces
 
 Writes  runs/four_class/<protocol>/fold<k>/classifier/  model.pt, result.json, predictions, figures
 
-What to expect is not known: no real emotion data was classified here yet. log.txt says whether the
-network beats the best simple model, and what knows no emotion. Accuracies near 1 belong to the
-leaky random-frame protocol.
+What to expect is not known: no real emotion data was classified here yet. log.txt has the best
+simple model beside the network, and the strongest that knows no emotion, as chosen on validation.
+Accuracies near 1 belong to the leaky random-frame protocol.
 
 Other networks: --network EEGNet, or any other of braindecode's (make braindecode). They are given
 samples and learn more slowly: --lr 1e-3 --epochs 20 suit the small ones. Values of the network

@@ -439,9 +439,11 @@ def _verdict(test: Mapping[str, Any], simple: Mapping[str, Any]) -> str:
     """Return a sentence on what the network does not beat per frame, if there is anything."""
     ours = test["frame"]["balanced_accuracy"]
     beats = {name: ours > simple[name]["frame"]["balanced_accuracy"] for name in CHOSEN}
-    if not beats["artefact"]:
-        return " The network does not beat what knows no emotion, so it is not shown to know one."
-    return "" if beats["best"] else " The network does not beat the best baseline."
+    said = {
+        "artefact": " The network does not beat what knows no emotion; none is shown to be known.",
+        "best": " The network does not beat the best baseline.",
+    }
+    return "".join(sentence for name, sentence in said.items() if not beats[name])
 
 
 def _brief(scores: dict[str, dict[str, float | None]]) -> str:
