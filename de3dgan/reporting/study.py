@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -103,20 +104,24 @@ class Study:
         }
 
     def comparisons(self, metric: str = PRIMARY[0]) -> Comparisons:
-        """Return each of `COMPARISONS` that can be made; verdicts rest on the primary metric."""
+        """Return each of `pairs`, compared; verdicts rest on the primary metric."""
         unit = PRIMARY[1]
-        pairs = [
+        clusters = {model: self.clusters(model, unit) for pair in self.pairs for model in pair}
+        found = [
+            compare(clusters[a], clusters[b], metric, pooled_folds=self.pooled_folds)
+            for a, b in self.pairs
+        ]
+        adjusted = holm([comparison.p for comparison in found]).tolist()
+        return dict(zip(self.pairs, zip(found, adjusted, strict=True), strict=True))
+
+    @cached_property
+    def pairs(self) -> list[tuple[str, str]]:
+        """Those of `COMPARISONS` that can be made, with the artefact that is beaten least."""
+        return [
             (a, self.least_beaten(a) if b == "artefact" else b)
             for a, b in COMPARISONS
             if {a, b} <= set(self.predictions)
         ]
-        clusters = {model: self.clusters(model, unit) for pair in pairs for model in pair}
-        found = [
-            compare(clusters[a], clusters[b], metric, pooled_folds=self.pooled_folds)
-            for a, b in pairs
-        ]
-        adjusted = holm([comparison.p for comparison in found]).tolist()
-        return dict(zip(pairs, zip(found, adjusted, strict=True), strict=True))
 
     def least_beaten(self, model: str) -> str:
         """Return the artefact that a model beats least, in standard errors of the primary metric.
