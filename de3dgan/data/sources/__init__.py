@@ -6,11 +6,12 @@ set of your own (it is then found as ``--source <module name>``):
 ``DEFAULT_DIR`` : str
     Where its files lie, relative to the repository root.
 ``find(data_dir) -> dict[str, list[Path]]``
-    The files of each subject, subjects in order. Raises `UserError` where there are none, saying
-    where to get them.
-``read(subject, files) -> Subject``
-    One subject's recordings at `SFREQ`, in µV, and where its trials and baselines lie in them.
-    Raises `UserError` on a bad file, naming it.
+    The files of each unit, in order: of a subject, or of one session of a subject where a session
+    is much to hold in memory. Raises `UserError` where there are none, saying where to get them.
+    ``find(data_dir, settings)`` of a source that takes a file of settings (``--settings``).
+``read(unit, files) -> Subject``
+    One unit's recordings at `SFREQ` (see `de3dgan.eeg.sampling.resampled`), in µV, and where its
+    trials and baselines lie in them. Raises `UserError` on a bad file, naming it.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from __future__ import annotations
 import importlib
 import math
 import pkgutil
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
@@ -44,52 +46,94 @@ class Trial:
     Attributes
     ----------
     segment : Segment
-        Where it lies.
-    baseline : int
-        Which of the subject's baselines is its reference.
+        Where it lies. Trials may differ in length: they are cut into pieces of one length.
+    baseline : int or None
+        Which of the subject's baselines is its reference; None where the source has none.
     stimulus : str
         What was presented; trials of all subjects with one stimulus share it.
     ratings : dict of str to float
-        Every rating or label the source has, by column name.
+        Every rating, label or class number the source has, by column name.
+    session : str
+        Name of the day, or the visit, on which the subject was recorded.
     """
 
     segment: Segment
-    baseline: int
+    baseline: int | None
     stimulus: str
     ratings: dict[str, float]
+    session: str = "1"
 
 
 @dataclass(frozen=True)
 class Subject:
-    """Everything one subject contributed.
+    """What one subject contributed, or one session of one: what `find` calls a unit.
 
     Attributes
     ----------
     subject : str
-        Name, unique in the source.
+        Name, unique in the source; the same in all sessions.
     ch_names : tuple of str, length n_chans
-        Channel names, of the 8x9 grid.
-    recordings : list of array, each (n_chans, n_times)
+        Channel names as in the files: `read_checked` brings them to those of the 10-05 system.
+    recordings : sequence of array, each (n_chans, n_times)
         Continuous EEG in µV at `SFREQ`, each with its baseline if it has one: filters run over the
-        whole of it, so that a trial's first window has no filter edge.
+        whole of it, so that a trial's first window has no filter edge. A list, or `Recordings`
+        that are read one at a time.
     baselines : list of Segment
-        Rest stretches, referred to by the trials.
+        Rest stretches, referred to by the trials; empty where the source has none.
     trials : list of Trial
         In the order of presentation.
+    scales : dict of str to (float, float)
+        Lowest and highest value that each rating can have; its middle parts low from high.
+    classes : dict of str to tuple of str
+        Of ratings that are class numbers (0, 1, ...), what each class is called.
     cleaned_apart : bool
         Whether each recording was cleaned by independent components of its own, so that each may
         lack other directions between electrodes, see `de3dgan.eeg.subspace`.
     n_baseline_times : int, optional
         Length to which the store repeats a baseline that is shorter than other subjects' ones.
+    trial_seconds : int, optional
+        Length of the pieces that trials of unequal length are cut into, unless a user asks for
+        another one; by default, trials are one length and are left whole.
+    montage : str, optional
+        Name of MNE's standard montage that the channel names are of; by default, the first that
+        knows all of them.
     """
 
     subject: str
     ch_names: tuple[str, ...]
-    recordings: list[np.ndarray] = field(repr=False)
+    recordings: Sequence[np.ndarray] = field(repr=False)
     baselines: list[Segment]
     trials: list[Trial]
+    scales: dict[str, tuple[float, float]] = field(default_factory=dict)
+    classes: dict[str, tuple[str, ...]] = field(default_factory=dict)
     cleaned_apart: bool = False
     n_baseline_times: int | None = None
+    trial_seconds: int | None = None
+    montage: str | None = None
+
+
+class Recordings(Sequence):
+    """Recordings that are read when they are asked for, one at a time, and not kept.
+
+    Parameters
+    ----------
+    read : callable
+        Returns recording number i, (n_chans, n_times).
+    n : int
+        How many there are.
+    """
+
+    def __init__(self, read: Callable[[int], np.ndarray], n: int):
+        self._read, self._n = read, n
+
+    def __len__(self) -> int:
+        return self._n
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        """Read recording number `index`."""
+        if not 0 <= index < self._n:
+            raise IndexError(index)
+        return self._read(index)
 
 
 def names() -> tuple[str, ...]:
