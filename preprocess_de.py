@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 from de3dgan.base.cli import command_line
-from de3dgan.base.paths import from_root
+from de3dgan.base.paths import display_path, from_root
 from de3dgan.data import sources
 
 
@@ -32,6 +32,7 @@ class Config:
     out_dir: Path | None = None  # folder of the store; default: DE_feature/<source>
     jobs: int = os.cpu_count() or 1  # subjects worked on at once, one process each
     subspace: Literal["common", "as-published"] = "common"  # of each subject's recordings
+    describe: bool = False  # print and draw what is in the store; to <out-dir>/card.png
     export_mat: bool = False  # also write the field's .mat layout, to <out-dir>/mat
 
 
@@ -45,6 +46,11 @@ def main(config: Config) -> None:
     store = build_store(
         config.source, data_dir, out_dir, n_jobs=max(1, config.jobs), subspace=config.subspace
     )
+    if config.describe:
+        from de3dgan.reporting.card import write_card
+
+        print(write_card(store))
+        print(f"The same as figures: {display_path(out_dir / 'card.png')}")
     if config.export_mat:
         export_mat(store, out_dir / "mat")
 

@@ -33,7 +33,7 @@ NOT_CORE = {
     *("de3dgan/base/cli.py", "de3dgan/data/export.py", "de3dgan/data/preprocessing.py"),
     *(
         "de3dgan/data/synthetic.py",
-        *(f"de3dgan/figures/{name}.py" for name in ("curves", "eeg", "scores", "style")),
+        *(f"de3dgan/figures/{name}.py" for name in ("card", "curves", "eeg", "scores", "style")),
     ),
 }
 CORE_PACKAGES = {"torch", "numpy", "scipy", "sklearn", "tqdm"}

@@ -33,6 +33,8 @@ FORMAT = 1
 #: Columns of trials.csv that every source has; the others are its ratings.
 _FIXED_COLUMNS = ("trial", "subject", "stimulus", "baseline")
 ARRAYS = ("eeg", "baseline", "de", "baseline_de")
+#: The data set card, which preprocess_de.py --describe puts there: a figure and a text.
+CARD = ("card.png", "card.txt")
 
 #: Everything that shapes the numbers of a store, besides its input files.
 SETTINGS = {
@@ -175,8 +177,11 @@ class Store:
 
 def holds_other_files(path: Path) -> bool:
     """Return whether `path` is a folder that holds anything but a store's files."""
-    own = {"manifest.json", "trials.csv", "mat", *(f"{name}.npy" for name in ARRAYS)}
-    return path.is_dir() and any(child.name not in own for child in path.iterdir())
+    own = {"manifest.json", "trials.csv", "mat", *CARD, *(f"{name}.npy" for name in ARRAYS)}
+    return path.is_dir() and any(
+        child.name not in own and not child.name.startswith(".card.")  # one that is being written
+        for child in path.iterdir()
+    )
 
 
 def manifest_hash(manifest: Mapping[str, Any]) -> str:

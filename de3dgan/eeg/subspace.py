@@ -24,6 +24,26 @@ def covariance(eeg: np.ndarray) -> np.ndarray:
     return centred @ centred.T / eeg.shape[-1]
 
 
+def relative_power(of_channels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the power along the eigenvectors of a covariance, relative to what is usual.
+
+    Parameters
+    ----------
+    of_channels : array, (n_chans, n_chans)
+        Covariance of electrodes.
+
+    Returns
+    -------
+    power : array, (n_chans,)
+        Rising, as a share of the median over those that are not of rounding alone; 0 in silence.
+    directions : array, (n_chans, n_chans)
+        The eigenvectors, one a column.
+    """
+    power, directions = np.linalg.eigh(of_channels)
+    there = power[power > _ROUNDING * power[-1]]
+    return power / np.median(there) if len(there) else 0 * power, directions
+
+
 def lacking(eeg: np.ndarray) -> np.ndarray:
     """Return the directions that a recording lacks, orthonormal.
 
@@ -37,9 +57,8 @@ def lacking(eeg: np.ndarray) -> np.ndarray:
     array, (n_chans, n)
         The eigenvectors of its covariance with a power below `LACKING`.
     """
-    power, directions = np.linalg.eigh(covariance(eeg))
-    there = power[power > _ROUNDING * power[-1]]
-    return directions[:, power < LACKING * np.median(there)] if len(there) else directions
+    power, directions = relative_power(covariance(eeg))
+    return directions[:, power < LACKING]
 
 
 def common_projection(recordings: Sequence[np.ndarray]) -> tuple[np.ndarray, int]:

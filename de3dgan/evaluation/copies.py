@@ -109,6 +109,24 @@ def find_copies(eeg: np.ndarray, tested: np.ndarray, seen: np.ndarray) -> list[C
     return sorted(copies, key=lambda copy: copy.tested)
 
 
+def copies_within(eeg: np.ndarray, rows: np.ndarray) -> list[Copy]:
+    """Return which recordings are copies of one another, each pair once.
+
+    Parameters
+    ----------
+    eeg : array, (n, n_chans, n_times)
+        See `find_copies`.
+    rows : array of int
+        Rows of `eeg`, each compared with all others: half of them with the other half, and then
+        the same within each half.
+    """
+    if len(rows) < 2:
+        return []
+    one, other = np.array_split(rows, 2)
+    found = find_copies(eeg, other, one)
+    return found + copies_within(eeg, one) + copies_within(eeg, other)
+
+
 def _is_copy(copy: Copy, n_chans: int) -> bool:
     return abs(copy.correlation) > max(COPY, _limit(n_chans, copy.seconds))
 

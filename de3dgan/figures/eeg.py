@@ -170,7 +170,7 @@ def spectra(real: np.ndarray, generated: np.ndarray, ch_names: Sequence[str], ti
         ax.set_xlabel("Frequency (Hz)")
         ax.tick_params(labelbottom=True)
         ax.set_title(f"{region} ({count(len(members), 'electrode')})", loc="left", pad=18)
-        _band_edges(ax)
+        band_edges(ax)
     axes[0, 0].set_ylim(lowest - 2, highest + 2)
     axes[0, 0].set_xlim(*_FREQ_LIMITS)
     for ax in axes.flat[len(groups) :]:
@@ -365,7 +365,7 @@ def _scale_bar(ax: Axes, space: float) -> None:
     ax.text(x + 0.008, top - size / 2, f"{size:g} µV", va="center", **kwargs)
 
 
-def _band_edges(ax: Axes) -> None:
+def band_edges(ax: Axes) -> None:
     """Mark the bands on a horizontal frequency axis, with their Greek letters above it."""
     for band, edges in BANDS.items():
         for edge in edges:
