@@ -28,9 +28,6 @@ from de3dgan.data.store import SETTINGS, manifest_hash
 from de3dgan.eeg.de import differential_entropy
 from de3dgan.eeg.sampling import SFREQ
 
-#: File that tells a folder of simulated recordings from one of real ones.
-_MARKER = "SIMULATED.txt"
-
 
 @dataclass(frozen=True, kw_only=True)
 class Config(Signal):
@@ -66,7 +63,7 @@ def write_deap(
     -------
     list of Path, length n_subjects
     """
-    marker = Path(out_dir, _MARKER)
+    marker = Path(out_dir, deap.SIMULATED)
     if any(Path(out_dir).glob("s[0-9][0-9].dat")) and not marker.is_file():
         raise UserError(
             f"{display_path(out_dir)} holds recordings that are not simulated: choose another "

@@ -4,17 +4,18 @@ Its preprocessed files `sNN.dat` hold a dictionary of two arrays, pickled by Pyt
 (40, 40, 8064), which is 40 trials x (32 EEG + 8 peripheral channels) x (3 s baseline + 60 s at
 128 Hz), in µV, and ``labels`` (40, 4), each from 1 to 9.
 
-A pickle is a program, and these come from the internet: they are read by an unpickler that admits
-arrays and nothing else, within a bound of memory and time.
+A pickle is a program, and these come from the internet: see `de3dgan.data.pickles`.
+
+Copies circulate whose labels are wrong. Those of a `.dat` are in the order of the videos, and are
+compared with ``participant_ratings`` of DEAP's metadata, by person and ``Experiment_id``, if that
+table lies beside the `.dat` files.
 """
 
 from __future__ import annotations
 
-import pickle
+import csv
 import struct
-from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from de3dgan.base.errors import UserError
 from de3dgan.base.files import atomic_write
 from de3dgan.base.paths import display_path
 from de3dgan.data.bounded import read_bounded
+from de3dgan.data.pickles import unpickled
 from de3dgan.data.sources import Segment, Subject, Trial
 from de3dgan.eeg.montage import DEAP_CHANNELS
 from de3dgan.eeg.sampling import SFREQ
@@ -35,16 +37,29 @@ N_CHANNELS = 40
 BASELINE = 3 * SFREQ
 N_TIMES = BASELINE + 60 * SFREQ
 
-#: Most trials (2 GiB of them, the most that Python 2 pickles), and the largest file that is opened.
+#: Most trials (2 GiB of them, the most that Python 2 pickles), and the largest files to open.
 MAX_TRIALS = 800
 _LARGEST_FILE = 2**31
+_LARGEST_TABLE = 2**24
 
-#: Types of arrays that are plain numbers.
-_CODES = "i1 i2 i4 i8 u1 u2 u4 u8 f2 f4 f8".split()
+#: File that tells a folder of simulated recordings from one of real ones.
+SIMULATED = "SIMULATED.txt"
+
+#: Columns of ``participant_ratings`` that are compared, and how far its hundredths are from labels.
+_COLUMNS = ("participant_id", "experiment_id", *RATINGS)
+_TOLERANCE = 0.01
 
 
 def find(data_dir: Path) -> dict[str, list[Path]]:
-    """Return each subject's file; `UserError`, saying how to get DEAP, if there is none."""
+    """Return each subject's file, and the table of ratings if it lies there.
+
+    Says so if real labels cannot be checked.
+
+    Raises
+    ------
+    UserError
+        If there is no file, saying how to get DEAP.
+    """
     files = {path.stem: [path] for path in sorted(Path(data_dir).glob("s[0-9][0-9].dat"))}
     if not files:
         raise UserError(
@@ -53,13 +68,30 @@ def find(data_dir: Path) -> dict[str, list[Path]]:
             "data_preprocessed_python.zip there, or simulate recordings with `python -m "
             "de3dgan.data.synthetic --out-dir eeg_dataset/simulated` and give that as --data-dir."
         )
+    parent = Path(data_dir).absolute().parent
+    places = [
+        Path(data_dir, "participant_ratings.csv"),
+        Path(data_dir, "participant_ratings.xls"),
+        parent / "metadata_csv" / "participant_ratings.csv",
+        parent / "metadata_xls" / "participant_ratings.xls",
+    ]
+    table = next((path for path in places if path.is_file()), None)
+    if table is not None:
+        return {subject: [*paths, table] for subject, paths in files.items()}
+    if not Path(data_dir, SIMULATED).is_file():
+        print(
+            "Whether the labels are DEAP's was not checked, and copies with wrong ones circulate: "
+            f"put participant_ratings.csv of DEAP's metadata into {display_path(data_dir)}."
+        )
     return files
 
 
 def read(subject: str, files: list[Path]) -> Subject:
     """Read one subject's `.dat`: a recording, a baseline and a trial per video."""
-    (path,) = files
+    path, *tables = files
     labels, *recordings = read_bounded(_arrays, path, "DEAP file", _LARGEST_FILE)
+    for table in tables:
+        _refuse_wrong_labels(path, labels, table, int(subject[1:]))
     if not ((labels >= 1) & (labels <= 9)).all():
         raise UserError(
             f"{display_path(path)} has labels that are not numbers from 1 to 9: copy or download "
@@ -79,6 +111,7 @@ def read(subject: str, files: list[Path]) -> Subject:
             )
             for trial, ratings in enumerate(labels)
         ],
+        scales=dict.fromkeys(RATINGS, (1.0, 9.0)),
     )
 
 
@@ -129,17 +162,8 @@ def _arrays(path: Path) -> list[np.ndarray]:
 
     Raises whatever it comes to: `read_bounded` makes a sentence of it.
     """
-    try:
-        with open(path, "rb") as file:
-            # Python 2's strings are read as bytes, for as text the numbers would be copied.
-            content = _ArrayUnpickler(file, encoding="bytes").load()
-            if file.read(1):
-                raise ValueError("it goes on after its end")
-        items = content.items() if isinstance(content, dict) else ()
-        arrays = {_text(key): value.numbers for key, value in items if isinstance(value, _Array)}
-    except (TypeError, AttributeError, LookupError):  # what is no array was used as one
-        raise ValueError("it is no pickle of arrays") from None
-    if not {"data", "labels"} <= set(arrays):
+    arrays = unpickled(path)
+    if not isinstance(arrays, dict) or not {"data", "labels"} <= set(arrays):
         raise ValueError("it lacks the arrays data and labels")
     data, labels = arrays["data"], arrays["labels"]
     if data.shape[1:] != (N_CHANNELS, N_TIMES) or not 1 <= len(data) <= MAX_TRIALS:
@@ -154,80 +178,70 @@ def _arrays(path: Path) -> list[np.ndarray]:
     return [labels, *data[:, : len(DEAP_CHANNELS)]]
 
 
-class _ArrayUnpickler(pickle.Unpickler):
-    """Reads dictionaries of arrays of plain numbers, and runs nothing that a file names.
+def _table(path: Path) -> list[np.ndarray]:
+    """Return ``participant_ratings``: of each row, person, video and `RATINGS`, (n_rows, 6).
 
-    Not even NumPy's own unpickling is let in: a type whose state says that pointers are numbers
-    would have it follow them. What a file names instead are stand-ins, made anew for each name, as
-    a file may set the attributes of what it gets hold of.
+    Raises whatever it comes to: `read_bounded` makes a sentence of it.
     """
+    if path.suffix == ".xls":
+        import xlrd
 
-    def find_class(self, module: str, name: str) -> Callable[..., Any]:
-        """Return the stand-in for a global of the file; refuse all but those of arrays."""
-        stand_ins = {
-            # The names of NumPy from version 2 on differ in an underscore.
-            "numpy.ndarray": lambda: None,  # only handed around
-            "numpy.dtype": lambda code, *_: _Dtype(code),
-            "numpy.core.multiarray._reconstruct": lambda *_: _Array(),
-            # Protocol 5 names everything at once.
-            "numpy.core.numeric._frombuffer": lambda *args: _Array(*args),
-            # By this, Python 3 writes bytes for Python 2 to read.
-            "_codecs.encode": lambda text, coding: _encoded(text, coding),
-        }
-        wanted = f"{module}.{name}".replace("numpy._core.", "numpy.core.", 1)
-        if wanted not in stand_ins:
-            raise ValueError(f"it tries to import {wanted[:100]}, which was not run")
-        return stand_ins[wanted]
-
-
-class _Dtype:
-    """Stands for `numpy.dtype`, of plain numbers only: "f8" and a byte order."""
-
-    def __init__(self, code: Any):
-        self.dtype = np.dtype(_one_of(_CODES, code, "type"))
-
-    def __setstate__(self, state: Any) -> None:
-        """Take over the byte order; the rest is for other types and NumPy's inner workings."""
-        self.dtype = self.dtype.newbyteorder(_one_of("<>=|", state[1], "byte order"))
+        sheet = xlrd.open_workbook(path).sheet_by_index(0)
+        header, *rows = (sheet.row_values(row) for row in range(sheet.nrows))
+    else:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            header, *rows = (row for row in csv.reader(file) if row)
+    names = [str(name).strip().lower() for name in header]
+    missing = [name for name in _COLUMNS if name not in names]
+    if missing:
+        raise ValueError(f"it lacks the column {missing[0].capitalize()}")
+    places = [names.index(name) for name in _COLUMNS]
+    table = np.array([[float(row[place]) for place in places] for row in rows])
+    if not np.isfinite(table).all():
+        raise ValueError("it holds a value that is no number")
+    return [table.reshape(-1, len(places))]
 
 
-class _Array:
-    """Stands for `numpy.ndarray`: an empty one is made first, and then given its state."""
+def _refuse_wrong_labels(path: Path, labels: np.ndarray, table: Path, person: int) -> None:
+    """Refuse a file whose labels are not the ratings of its person, saying how they differ.
 
-    numbers = np.empty(0)
-
-    def __init__(self, *state: Any):
-        if state:
-            self._set(*state)
-
-    def __setstate__(self, state: Any) -> None:
-        """Take over the numbers."""
-        _, shape, dtype, is_fortran, numbers = state
-        self._set(numbers, dtype, shape, "F" if is_fortran else "C")
-
-    def _set(self, raw: Any, dtype: Any, shape: Any, order: Any, axes: Any = None) -> None:
-        if min(shape, default=0) < 0:
-            raise ValueError(f"an array has the shape {shape}")
-        numbers = np.frombuffer(raw, dtype.dtype)
-        if axes:  # the order in which they lie in memory
-            self.numbers = numbers.reshape(shape).transpose(axes)
-        else:
-            self.numbers = numbers.reshape(shape, order=order)
-
-
-def _encoded(text: str, coding: Any) -> bytes:
-    return text.encode(_one_of(["latin1"], coding, "encoding"))
+    Its trials are in the order of ``Experiment_id``, which counts from 1.
+    """
+    (rows,) = read_bounded(_table, table, "table of DEAP's ratings", _LARGEST_TABLE)
+    ratings = {row[1]: row[2:] for row in rows if row[0] == person}
+    missing = [video for video in range(1, len(labels) + 1) if video not in ratings]
+    if missing:
+        raise UserError(
+            f"{display_path(table)} has no ratings of person {person} for Experiment_id "
+            f"{missing[0]}: download DEAP's metadata anew, or take that file away, and labels are "
+            "not checked."
+        )
+    ratings = np.array([ratings[video] for video in range(1, len(labels) + 1)])
+    wrong = np.flatnonzero(~_alike(labels, ratings).all(axis=1))
+    if len(wrong):
+        raise UserError(
+            f"{display_path(path)}: the labels of {len(wrong)} of {len(labels)} trials, of which "
+            f"trial {wrong[0] + 1} is the first, are not the ratings in {display_path(table)}, "
+            f"{_difference(labels[wrong], ratings[wrong])}: copies with wrong labels circulate, so "
+            "download data_preprocessed_python.zip anew from DEAP's own site, or leave that "
+            "subject out."
+        )
 
 
-def _one_of(allowed: Iterable[str], value: Any, name: str) -> str:
-    if _text(value) not in tuple(allowed):
-        raise ValueError(f"an array has the {name} {_text(value)!r}, which holds no plain numbers")
-    return _text(value)
+def _difference(labels: np.ndarray, ratings: np.ndarray) -> str:
+    """Say how labels of trials, (n_trials, 4), came from ratings, all of which they differ from."""
+    same = _alike(labels, ratings)
+    for top in (9, 10):  # 10 - x mirrors a scale from 1 to 9; a copy that circulates has 9 - x
+        mirrored = _alike(labels, top - ratings)
+        if (same | mirrored).all():
+            columns = np.array(RATINGS)[~same.all(axis=0)]
+            return f"but mirrored ({top} - x) in {' and '.join(columns)}"
+    if _alike(labels, ratings[:, [1, 0, 2, 3]]).all():
+        return "but have valence and arousal exchanged"
+    if sorted(labels.round(2).tolist()) == sorted(ratings.round(2).tolist()):
+        return "but those of other trials (permuted)"
+    return "nor these mirrored, permuted or exchanged"
 
 
-def _text(value: Any) -> str:
-    """Return text for bytes, as which Python 2's strings are read."""
-    value = value.decode("latin1") if isinstance(value, bytes) else value
-    if not isinstance(value, str):
-        raise TypeError
-    return value
+def _alike(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.abs(a - b) <= _TOLERANCE
