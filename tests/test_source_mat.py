@@ -263,6 +263,7 @@ def test_seed_iv_has_other_films_in_each_session(tmp_path):
     assert [t.ratings["emotion"] for t in first.trials[:5]] == [1, 2, 3, 0, 2]
     assert [t.ratings["emotion"] for t in third.trials[-4:]] == [2, 0, 1, 0]
     assert {t.session for t in third.trials} == {"3"}
+    assert third.trial_seconds == 40
     check_films(third, content)
 
 

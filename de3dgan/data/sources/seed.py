@@ -70,7 +70,7 @@ def read(unit: str, files: list[Path]) -> Subject:
     matlab.refuse_hdf5(labels)
     (values,) = read_bounded(_labels, labels, "file of SEED's labels", 2**20)
     stimuli = [f"film{film + 1:02d}" for film in range(len(values))]
-    return read_session(unit, path, values + 1, EMOTIONS, stimuli)
+    return read_session(unit, path, values + 1, EMOTIONS, stimuli, TRIAL_SECONDS)
 
 
 def session_files(folder: Path) -> dict[int, list[Path]]:
@@ -101,7 +101,12 @@ def unit_name(subject: int, session: int) -> str:
 
 
 def read_session(
-    unit: str, path: Path, labels: Sequence[int], emotions: tuple[str, ...], stimuli: list[str]
+    unit: str,
+    path: Path,
+    labels: Sequence[int],
+    emotions: tuple[str, ...],
+    stimuli: list[str],
+    trial_seconds: int,
 ) -> Subject:
     """Read one session of SEED or SEED-IV, whose films are read when they are asked for.
 
@@ -116,6 +121,8 @@ def read_session(
     emotions : tuple of str
         What the classes are called.
     stimuli : list of str, length n_films
+    trial_seconds : int
+        Length of the pieces that films are cut into.
     """
     matlab.refuse_hdf5(path)
     subject, session = unit.split("-")
@@ -133,7 +140,7 @@ def read_session(
         recordings=Recordings(film, len(stimuli)),
         baselines=[],
         classes={"emotion": emotions},
-        trial_seconds=TRIAL_SECONDS,
+        trial_seconds=trial_seconds,
         trials=[
             Trial(
                 segment=Segment(index, 0, n_resampled(int(lengths[index]), FILE_SFREQ)),

@@ -14,6 +14,9 @@ from de3dgan.data.sources import Subject, seed
 
 DEFAULT_DIR = "eeg_dataset/SEED_IV/eeg_raw_data"
 
+#: Seconds of the pieces that films are cut into: those of the shortest film, which lasts 40 s.
+TRIAL_SECONDS = 40
+
 #: What the classes are called, by their number in the ReadMe.
 EMOTIONS = ("neutral", "sad", "fear", "happy")
 #: The class of each film, by session.
@@ -56,4 +59,4 @@ def read(unit: str, files: list[Path]) -> Subject:
     # Films of different sessions are different films: they are numbered through.
     first = (session - 1) * len(labels) + 1
     stimuli = [f"film{first + film:02d}" for film in range(len(labels))]
-    return seed.read_session(unit, path, labels, EMOTIONS, stimuli)
+    return seed.read_session(unit, path, labels, EMOTIONS, stimuli, TRIAL_SECONDS)
