@@ -77,6 +77,7 @@ def main(config: Config) -> None:
         ],
         ratings={name: store.rating(name)[trials] for name in store.ratings},
         baseline=store.baseline[store.baseline_index[trials]],
+        montage=store.manifest["montage"],
     )
     print(
         f"{display_path(config.out)}: {len(trials)} trials, {len(store.ch_names)} channels, µV, "

@@ -31,6 +31,11 @@ class Config:
     data_dir: Path | None = None  # folder of its recordings; default: its place in eeg_dataset/
     out_dir: Path | None = None  # folder of the store; default: DE_feature/<source>
     jobs: int = os.cpu_count() or 1  # subjects worked on at once, one process each
+    settings: Path | None = None  # file that says how to read a data set; for source bids
+    channels: tuple[str, ...] = ()  # channels to keep; default: all
+    trial_seconds: int | None = None  # cut trials into pieces of so many seconds
+    # what DE is relative to: see docs/data; auto: the trial's baseline if it has one
+    reference: Literal["auto", "baseline", "unlabelled", "person", "none"] = "auto"
     subspace: Literal["common", "as-published"] = "common"  # of each subject's recordings
     describe: bool = False  # print and draw what is in the store; to <out-dir>/card.png
     export_mat: bool = False  # also write the field's .mat layout, to <out-dir>/mat
@@ -39,13 +44,19 @@ class Config:
 def main(config: Config) -> None:
     """Build the store and, if asked to, its ``.mat`` copy."""
     from de3dgan.data.mat import export_mat
-    from de3dgan.data.preprocessing import build_store
+    from de3dgan.data.preprocessing import How, build_store
 
     data_dir = from_root(config.data_dir or sources.load(config.source).DEFAULT_DIR)
-    out_dir = from_root(config.out_dir or Path("DE_feature", config.source))
-    store = build_store(
-        config.source, data_dir, out_dir, n_jobs=max(1, config.jobs), subspace=config.subspace
+    name = config.settings.stem if config.settings else config.source
+    out_dir = from_root(config.out_dir or Path("DE_feature", name))
+    how = How(
+        config.settings, config.channels, config.trial_seconds, config.reference, config.subspace
     )
+    store = build_store(config.source, data_dir, out_dir, max(1, config.jobs), how)
+    if not (out_dir / "grid.png").is_file():
+        from de3dgan.figures.grid import draw_grid
+
+        draw_grid(store, out_dir / "grid.png")
     if config.describe:
         from de3dgan.reporting.card import write_card
 

@@ -91,6 +91,7 @@ def main(config: Config) -> None:
             "widths": config.widths,
             "n_features": config.n_features,
             "dropout": config.dropout,
+            "grid": run.store.grid,
         }
         if config.network != "SASTNet":
             net = BraindecodeNet(config.network, *electrodes_and_classes)

@@ -81,7 +81,9 @@ def main(config: Config) -> None:
         data = Trials(run)
         decay = {"weight_decay": config.weight_decay, "fused": True}
         if config.method == "spectral":
-            generator = SpectralGenerator(run.store.ch_names, widths=config.widths).to(run.device)
+            generator = SpectralGenerator(
+                run.store.ch_names, widths=config.widths, grid=run.store.grid
+            ).to(run.device)
             optimiser = AdamW(generator.parameters(), config.lr, **decay)
             trained, history, best_epoch = spectral_generator.train(
                 run,
@@ -92,9 +94,14 @@ def main(config: Config) -> None:
                 calibration_steps=config.calibration_steps,
             )
         else:
-            generator = Generator(run.store.ch_names, widths=config.widths).to(run.device)
+            generator = Generator(run.store.ch_names, widths=config.widths, grid=run.store.grid).to(
+                run.device
+            )
             critic = Discriminator(
-                run.store.ch_names, widths=config.critic_widths, n_hidden=config.critic_hidden
+                run.store.ch_names,
+                widths=config.critic_widths,
+                n_hidden=config.critic_hidden,
+                grid=run.store.grid,
             ).to(run.device)
             optimisers = {
                 "generator": Adam(generator.parameters(), config.lr, **decay),

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from de3dgan.base import draws
-from de3dgan.eeg.montage import GRID_SHAPE, grid_cells
+from de3dgan.eeg.montage import GRID_SHAPE, Grid
 
 
 def float32(method: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -29,20 +29,20 @@ def float32(method: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 
 class ElectrodeGrid(nn.Module):
-    """Places electrodes on the 8x9 grid, and takes them off it.
+    """Places electrodes on their grid, and takes them off it.
 
     Empty cells are exactly zero, and no gradient passes through them.
 
     Parameters
     ----------
-    ch_names : sequence of str, length n_chans
-        Electrode names, see `de3dgan.eeg.montage`.
+    grid : Grid
+        Where electrodes are, see `de3dgan.eeg.montage`.
     """
 
-    def __init__(self, ch_names: Sequence[str]):
+    def __init__(self, grid: Grid):
         super().__init__()
-        cells = torch.tensor(grid_cells(ch_names))
-        self.n_cells = GRID_SHAPE[0] * GRID_SHAPE[1]
+        self.shape, self.n_cells = grid.shape, grid.n_cells
+        cells = torch.tensor(grid.cells)
         # The electrode of each cell; for empty cells the index of a zero behind the last electrode.
         electrode = torch.full((self.n_cells,), len(cells))
         electrode[cells] = torch.arange(len(cells))
@@ -50,11 +50,11 @@ class ElectrodeGrid(nn.Module):
         self.register_buffer("electrode", electrode, persistent=False)
 
     def scatter(self, x: Tensor) -> Tensor:
-        """Place electrodes on the grid: (..., n_chans) to (..., 8, 9)."""
-        return F.pad(x, (0, 1))[..., self.electrode].unflatten(-1, GRID_SHAPE)
+        """Place electrodes on the grid: (..., n_chans) to (..., n_rows, n_columns)."""
+        return F.pad(x, (0, 1))[..., self.electrode].unflatten(-1, self.shape)
 
     def gather(self, x: Tensor) -> Tensor:
-        """Take electrodes off the grid: (..., 8, 9) to (..., n_chans)."""
+        """Take electrodes off the grid: (..., n_rows, n_columns) to (..., n_chans)."""
         return x.flatten(-2)[..., self.cells]
 
 
@@ -117,6 +117,8 @@ class UNet3d(nn.Module):
         Feature maps at each depth.
     norm : callable
         From a number of maps to a module that normalises them.
+    shape : (int, int)
+        Rows and columns of the grid.
     """
 
     def __init__(
@@ -124,6 +126,7 @@ class UNet3d(nn.Module):
         n_in: int,
         widths: Sequence[int],
         norm: Callable[[int], nn.Module] = nn.BatchNorm3d,
+        shape: tuple[int, int] = GRID_SHAPE,
     ):
         super().__init__()
         self.down = nn.ModuleList(
@@ -136,7 +139,7 @@ class UNet3d(nn.Module):
             DoubleSize3d(
                 widths[depth + 1],
                 widths[depth],
-                output_padding=(0, *(size // 2**depth % 2 for size in GRID_SHAPE)),
+                output_padding=(0, *(size // 2**depth % 2 for size in shape)),
             )
             for depth in reversed(range(len(widths) - 1))
         )
@@ -146,7 +149,7 @@ class UNet3d(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (B, n_in, n_windows, 8, 9), n_windows a multiple of 8, to (B, widths[0], ...)."""
+        """Map (B, n_in, n_windows, *shape), n_windows a multiple of 8, to (B, widths[0], ...)."""
         x = x.contiguous(memory_format=torch.channels_last_3d)
         skips = []
         for depth, block in enumerate(self.down):
@@ -226,18 +229,18 @@ class SpatioTemporalTrunk(nn.Module):
 
     Parameters
     ----------
-    ch_names : sequence of str, length n_chans
-        Electrodes of the input.
+    grid : Grid
+        Where the electrodes of the input are.
     n_times : int
         Samples per frame.
     widths : sequence of int, length 5
         Feature maps after each convolution.
     """
 
-    def __init__(self, ch_names: Sequence[str], n_times: int, widths: Sequence[int]):
+    def __init__(self, grid: Grid, n_times: int, widths: Sequence[int]):
         super().__init__()
         first, second, third, fourth, fifth = widths
-        self.grid = ElectrodeGrid(ch_names)
+        self.grid = ElectrodeGrid(grid)
         self.convs = nn.Sequential(
             nn.Conv2d(n_times, first, 3, padding=1),
             nn.SELU(),
@@ -256,11 +259,11 @@ class SpatioTemporalTrunk(nn.Module):
         self.n_features = fifth * self.grid.n_cells
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map EEG (N, n_chans, n_times), or a grid (N, n_times, 8, 9), to (N, n_features)."""
+        """Map EEG (N, n_chans, n_times), or a grid (N, n_times, *shape), to (N, n_features)."""
         if x.ndim == 4:
             x = self.grid.gather(x).movedim(1, 2)
         # Kept in the memory order (N, H, W, samples), which is how EEG lies in memory as well, and
         # what 2-D convolutions are fastest on.
-        x = F.pad(x, (0, 0, 0, 1))[:, self.grid.electrode].unflatten(1, GRID_SHAPE)
+        x = F.pad(x, (0, 0, 0, 1))[:, self.grid.electrode].unflatten(1, self.grid.shape)
         x = x.movedim(3, 1)
         return self.attention(self.convs(x)).flatten(1)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from de3dgan.base import draws
-from de3dgan.eeg.montage import DEAP_CHANNELS
+from de3dgan.eeg.montage import DEAP_CHANNELS, Grid
 from models.blocks import Dropout, SpatioTemporalTrunk, float32
 from models.spectra import LogPower
 
@@ -32,6 +32,8 @@ class SASTNet(nn.Module):
         Length of the feature that fine-tuning compares.
     dropout : float
         Probability of dropping a value of the trunk's output, in training.
+    grid : Grid or dict, optional
+        Where the electrodes are, see `de3dgan.eeg.montage`; by default, on the paper's 8x9 grid.
     """
 
     def __init__(
@@ -42,8 +44,10 @@ class SASTNet(nn.Module):
         widths: Sequence[int] = (256, 128, 64, 32, 16),
         n_features: int = 1024,
         dropout: float = 0.5,
+        grid: Grid | Mapping[str, Any] | None = None,
     ):
         super().__init__()
+        grid = Grid.of(grid, ch_names)
         self.arguments = {
             "ch_names": list(ch_names),
             "n_classes": n_classes,
@@ -51,8 +55,9 @@ class SASTNet(nn.Module):
             "widths": list(widths),
             "n_features": n_features,
             "dropout": dropout,
+            "grid": grid.content(),
         }
-        self.trunk = SpatioTemporalTrunk(ch_names, frame, widths)
+        self.trunk = SpatioTemporalTrunk(grid, frame, widths)
         self.feature = nn.Sequential(
             Dropout(dropout), nn.Linear(self.trunk.n_features, n_features), nn.SELU()
         )
@@ -160,6 +165,8 @@ class SpectralSASTNet(nn.Module):
         Probability of dropping a value of the trunk's output, in training.
     noise : float
         Standard deviation of the noise that is added to normalised maps in training.
+    grid : Grid or dict, optional
+        Where the electrodes are, see `de3dgan.eeg.montage`; by default, on the paper's 8x9 grid.
     """
 
     def __init__(
@@ -172,8 +179,10 @@ class SpectralSASTNet(nn.Module):
         n_features: int = 128,
         dropout: float = 0.7,
         noise: float = 1.0,
+        grid: Grid | Mapping[str, Any] | None = None,
     ):
         super().__init__()
+        grid = Grid.of(grid, ch_names)
         self.arguments = {
             "ch_names": list(ch_names),
             "n_classes": n_classes,
@@ -183,11 +192,12 @@ class SpectralSASTNet(nn.Module):
             "n_features": n_features,
             "dropout": dropout,
             "noise": noise,
+            "grid": grid.content(),
         }
         self.noise = noise
         self.maps = PowerMaps(n_filters, **self.arguments["maps"])
         self.norm = nn.BatchNorm1d(self.maps.n_maps, affine=False, momentum=0.05)
-        self.net = SASTNet(ch_names, n_classes, self.maps.n_maps, widths, n_features, dropout)
+        self.net = SASTNet(ch_names, n_classes, self.maps.n_maps, widths, n_features, dropout, grid)
 
     def level(self, eeg: Tensor) -> Tensor:
         """Return `PowerMaps.level` of EEG; `forward` takes that of the baseline."""

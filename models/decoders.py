@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from de3dgan.base.errors import UserError
-from de3dgan.eeg.montage import DEAP_CHANNELS, grid_cells
+from de3dgan.eeg.montage import DEAP_CHANNELS, refuse_twice
 from de3dgan.eeg.sampling import FRAME, SFREQ
 
 INSTALL = "make braindecode"
@@ -67,7 +67,7 @@ class BraindecodeNet(nn.Module):
 
     def __init__(self, name: str, ch_names: Sequence[str] = DEAP_CHANNELS, n_classes: int = 2):
         super().__init__()
-        grid_cells(ch_names)  # refuses unknown electrodes
+        refuse_twice(ch_names)
         self.arguments = {"name": name, "ch_names": list(ch_names), "n_classes": n_classes}
         known = networks()
         if name not in known:
@@ -209,11 +209,11 @@ def _placeholder(name: str) -> type:
 
 
 def _channels(ch_names: Sequence[str]) -> list[dict[str, Any]]:
-    """Return what MNE knows of electrodes, their places included."""
+    """Return what MNE knows of electrodes, with the places of those of the 10-05 system."""
     import mne
 
     info = mne.create_info(list(ch_names), SFREQ, "eeg")
-    info.set_montage("colin27_1020", match_case=False)
+    info.set_montage("colin27_1005", match_case=False, on_missing="ignore")
     return info["chs"]
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from de3dgan.eeg.montage import DEAP_CHANNELS
+from de3dgan.eeg.montage import DEAP_CHANNELS, Grid
 from models.blocks import SpatioTemporalTrunk
 
 
@@ -24,6 +25,8 @@ class Discriminator(nn.Module):
         Feature maps of the trunk; published: 256, 128, 64, 32, 16.
     n_hidden : int
         Units of the layer before the score.
+    grid : Grid or dict, optional
+        Where the electrodes are, see `de3dgan.eeg.montage`; by default, on the paper's 8x9 grid.
     """
 
     def __init__(
@@ -32,15 +35,18 @@ class Discriminator(nn.Module):
         frame: int = 128,
         widths: Sequence[int] = (256, 128, 64, 32, 16),
         n_hidden: int = 1024,
+        grid: Grid | Mapping[str, Any] | None = None,
     ):
         super().__init__()
+        grid = Grid.of(grid, ch_names)
         self.arguments = {
             "ch_names": list(ch_names),
             "frame": frame,
             "widths": list(widths),
             "n_hidden": n_hidden,
+            "grid": grid.content(),
         }
-        self.trunk = SpatioTemporalTrunk(ch_names, frame, widths)
+        self.trunk = SpatioTemporalTrunk(grid, frame, widths)
         self.score = nn.Sequential(
             nn.Linear(self.trunk.n_features, n_hidden), nn.SELU(), nn.Linear(n_hidden, 1)
         )

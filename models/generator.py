@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from de3dgan.eeg.montage import DEAP_CHANNELS
+from de3dgan.eeg.montage import DEAP_CHANNELS, Grid
 from models.blocks import ElectrodeGrid, UNet3d
 
 
@@ -24,6 +25,8 @@ class Generator(nn.Module):
         Samples per one-second frame.
     widths : sequence of int, length 4
         Feature maps at each depth; published: 32, 64, 128, 256.
+    grid : Grid or dict, optional
+        Where the electrodes are, see `de3dgan.eeg.montage`; by default, on the paper's 8x9 grid.
 
     Notes
     -----
@@ -39,16 +42,19 @@ class Generator(nn.Module):
         n_bands: int = 4,
         frame: int = 128,
         widths: Sequence[int] = (32, 64, 128, 256),
+        grid: Grid | Mapping[str, Any] | None = None,
     ):
         super().__init__()
+        grid = Grid.of(grid, ch_names)
         self.arguments = {
             "ch_names": list(ch_names),
             "n_bands": n_bands,
             "frame": frame,
             "widths": list(widths),
+            "grid": grid.content(),
         }
-        self.grid = ElectrodeGrid(ch_names)
-        self.unet = UNet3d(n_bands, widths)
+        self.grid = ElectrodeGrid(grid)
+        self.unet = UNet3d(n_bands, widths, shape=grid.shape)
         self.head = nn.Conv3d(widths[0], frame, 1)
         self.gain = nn.Parameter(torch.ones(()))
         self.to(memory_format=torch.channels_last_3d)

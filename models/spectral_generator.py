@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from de3dgan.base.errors import UserError
-from de3dgan.eeg.montage import DEAP_CHANNELS
+from de3dgan.eeg.montage import DEAP_CHANNELS, Grid
 from models.blocks import ElectrodeGrid, UNet3d, float32
 from models.coherence import Coherence, correlation_root, half_log
 from models.constraint import DEConstraint
@@ -52,6 +53,8 @@ class SpectralGenerator(nn.Module):
     n_positions : int
         Maps that the U-Net is given beside DE: a vector learnt for each electrode, so that the
         network knows where it is.
+    grid : Grid or dict, optional
+        Where the electrodes are, see `de3dgan.eeg.montage`; by default, on the paper's 8x9 grid.
 
     Raises
     ------
@@ -65,13 +68,16 @@ class SpectralGenerator(nn.Module):
         n_bands: int = 4,
         widths: Sequence[int] = (16, 32, 64, 128),
         n_positions: int = 4,
+        grid: Grid | Mapping[str, Any] | None = None,
     ):
         super().__init__()
+        grid = Grid.of(grid, ch_names)
         self.arguments = {
             "ch_names": list(ch_names),
             "n_bands": n_bands,
             "widths": list(widths),
             "n_positions": n_positions,
+            "grid": grid.content(),
         }
         n_chans, n_knots = len(ch_names), len(_AMPLITUDE_KNOTS)
         if n_chans < 2:
@@ -79,7 +85,7 @@ class SpectralGenerator(nn.Module):
                 f"The generator learns how electrodes go together, and there is only "
                 f"{', '.join(ch_names)}: give recordings of two or more, or --method published."
             )
-        self.grid = ElectrodeGrid(ch_names)
+        self.grid = ElectrodeGrid(grid)
         self.stft = STFT()
         self.constraint = DEConstraint()
         freqs = self.stft.freqs
@@ -88,7 +94,9 @@ class SpectralGenerator(nn.Module):
             self.register_buffer(f"from_{name}_knots", matrix, persistent=False)
         # No batch normalisation: a batch is a few trials, and its statistics those of a few people.
         self.n_maps = 3 * n_bands + n_positions
-        self.unet = UNet3d(self.n_maps, widths, lambda n: nn.GroupNorm(math.gcd(8, n), n))
+        self.unet = UNet3d(
+            self.n_maps, widths, lambda n: nn.GroupNorm(math.gcd(8, n), n), grid.shape
+        )
         self.position = nn.Parameter(0.5 * torch.randn(n_positions, n_chans))
         self.residual = nn.Linear(widths[0], n_knots)
         self.linear = nn.Linear(3 * n_bands, n_knots, bias=False)

@@ -17,9 +17,9 @@ from de3dgan.base.errors import UserError
 from de3dgan.data.preprocessing import build_store
 from de3dgan.data.simulation import Signal
 from de3dgan.data.splits import Split
-from de3dgan.data.store import Store
+from de3dgan.data.store import FIXED_COLUMNS, Store
 from de3dgan.data.synthetic import write_deap
-from de3dgan.eeg.montage import DEAP_CHANNELS
+from de3dgan.eeg.montage import DEAP_CHANNELS, Grid
 from de3dgan.training import distributed
 
 #: The electrodes of EEGMAT.
@@ -53,6 +53,8 @@ def fake_store(
     table = {
         "trial": range(n_trials),
         "subject": ["s01"] * n_trials,
+        "session": ["1"] * n_trials,
+        "piece": [0] * n_trials,
         "stimulus": [f"video{trial:02d}" for trial in range(n_trials)],
         "baseline": range(n_trials),
         **columns,
@@ -63,7 +65,15 @@ def fake_store(
 
     return Store(
         path=Path("nowhere"),
-        manifest={"hash": f"hash of {seed}", "ch_names": list(ch_names)},
+        manifest={
+            "hash": f"hash of {seed}",
+            "ch_names": list(ch_names),
+            "montage": "colin27_1005",
+            "grid": Grid.paper(ch_names).content(),
+            "reference": "baseline",
+            "scales": {name: [1, 9] for name in columns if name not in FIXED_COLUMNS},
+            "classes": {},
+        },
         eeg=draw(n_trials, n_chans, n_frames * 128, scale=10),
         baseline=draw(n_trials, n_chans, 3 * 128, scale=10),
         de=draw(n_trials, 4, 2 * n_frames, n_chans, scale=0.3),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from de3dgan.base.errors import UserError
-from de3dgan.eeg.montage import CELLS, DEAP_CHANNELS
+from de3dgan.eeg.montage import CELLS, DEAP_CHANNELS, Grid
 from de3dgan.training import checkpoints
 from models import Discriminator, Generator, SASTNet
 from models.blocks import ElectrodeGrid
@@ -168,7 +168,7 @@ def test_the_pooled_head_is_the_papers_interpolation(ch_names):
 @given(st.permutations(DEAP_CHANNELS), st.integers(1, 32), st.booleans())
 def test_electrodes_come_back_from_the_grid(names, n, lower):
     names = [name.lower() if lower else name for name in names[:n]]
-    grid = ElectrodeGrid(names)
+    grid = ElectrodeGrid(Grid.paper(names))
     x = 1 + torch.rand(2, 3, n)
     placed = grid.scatter(x)
     assert placed.shape == (2, 3, 8, 9)

@@ -145,11 +145,11 @@ def test_eegmat_refuses_short_recordings(tmp_path, rest, task, bad):
 
 
 def test_eegmat_names_an_unknown_electrode(tmp_path):
-    """An electrode that is not on the grid is named, with those that are."""
+    """An electrode that no montage has is named."""
     files, eegs = write_pair(tmp_path, 64)
     for path, eeg in zip(files, eegs, strict=True):
         write_edf(path, [*EDF_NAMES[:-1], "EEG Q7"], eeg, SFREQ)
-    with pytest.raises(UserError, match="Subject00_1.edf.* Q7 is not on the .* AF3"):
+    with pytest.raises(UserError, match="Subject00_1.edf.* montage is called Q7: give"):
         sources.read_checked(eegmat, "Subject00", files)
 
 

@@ -24,6 +24,8 @@ from de3dgan.data import opening, preprocessing
 from de3dgan.data.features import subject_features
 from de3dgan.data.mat import export_mat
 from de3dgan.data.opening import open_store
+from de3dgan.data.montages import HEAD
+from de3dgan.data.pieces import in_pieces
 from de3dgan.data.preprocessing import build_store
 from de3dgan.data.simulation import Signal, simulate_subject
 from de3dgan.data.sources import Segment, Subject, Trial
@@ -120,8 +122,9 @@ def test_de_is_that_of_the_whole_recording_less_its_baseline(built):
 def test_trials_csv_has_a_row_per_trial(built):
     rows = trial_rows(built / "store")
     assert list(rows[0]) == [
-        "trial", "subject", "stimulus", "baseline", "valence", "arousal", "dominance", "liking",
-    ]  # fmt: skip
+        *("trial", "subject", "session", "stimulus", "piece", "baseline"),
+        *("valence", "arousal", "dominance", "liking"),
+    ]
     assert [row["trial"] for row in rows] == [row["baseline"] for row in rows] == list("0123")
     assert [row["subject"] for row in rows] == ["s01", "s01", "s02", "s02"]
     assert [row["stimulus"] for row in rows] == ["video01", "video02"] * 2
@@ -167,7 +170,8 @@ def recordings(*, seed: int = 0) -> Subject:
 
 def test_trials_and_baselines_may_lie_anywhere():
     data = recordings()
-    features = subject_features(data)
+    features, index, reference = subject_features(data, in_pieces(data, None), "baseline")
+    assert (index.tolist(), reference) == ([0, 0], "baseline")
     first, second = (differential_entropy(recording) for recording in data.recordings)
     baseline = first[:, 2:12].mean(1)
     np.testing.assert_allclose(features["baseline_de"], [baseline], atol=1e-5)
@@ -183,7 +187,7 @@ def test_a_flat_electrode_is_named():
     data = recordings()
     data.recordings[1][1] = 3.0
     with pytest.raises(UserError, match="electrode OZ is flat") as error:
-        subject_features(data)
+        subject_features(data, in_pieces(data, None), "baseline")
     one_line(error)
 
 
@@ -215,7 +219,7 @@ def test_changed_recordings_are_recomputed_and_said(mine, capsys):
 
 @pytest.mark.parametrize(
     ("changes", "said"),
-    [({"sfreq": 200}, "sfreq (200 there, 128 now)"), ({"format": 99}, "format (99 there, 1 now)")],
+    [({"sfreq": 200}, "sfreq (200 there, 128 now)"), ({"format": 99}, "format (99 there, 2 now)")],
 )
 def test_a_store_of_other_settings_or_format_is_made_anew(changes, said, mine, capsys):
     good = content(mine / "store")
@@ -269,10 +273,12 @@ def test_a_bad_subject_leaves_the_old_store_or_none_as_it_was(mine, there):
 
 
 def test_subjects_that_do_not_fit_together_are_refused(mine, monkeypatch):
-    def process(_source, subject, _files, _subspace):
-        names = ("CZ", "OZ") if subject == "s01" else ("OZ", "CZ")
-        row = {"subject": subject, "stimulus": "a", "baseline": 0}
-        return preprocessing._Result(names, subject_features(recordings()), [row, row], {})
+    def process(_source, subject, _files, _how):
+        same = {"ch_names": ["CZ", "OZ"] if subject == "s01" else ["OZ", "CZ"]}
+        row = {"subject": subject, "session": "1", "stimulus": "a", "piece": 0, "baseline": 0}
+        data = recordings()
+        arrays, _, _ = subject_features(data, in_pieces(data, None), "baseline")
+        return preprocessing._Result(same, arrays, [row, row], {})
 
     monkeypatch.setattr(preprocessing, "_process", process)
     shutil.rmtree(mine / "store")
@@ -305,7 +311,7 @@ def test_a_missing_store_says_how_to_make_one(tmp_path, path):
     one_line(error)
     with pytest.raises(UserError, match="--source eegmat --out-dir .*eegmat$"):
         open_store(tmp_path / "eegmat")
-    with pytest.raises(UserError, match="--source {deap,eegmat} --out-dir .*mine$"):
+    with pytest.raises(UserError, match="--source {.*deap,.*eegmat,.*} --out-dir .*mine$"):
         open_store(tmp_path / "mine")
 
 
@@ -425,8 +431,8 @@ def store(little_store, tmp_path) -> Path:
 @pytest.mark.parametrize(
     ("format_", "says"),
     [
-        (2, "has format 2, and this version reads format 1: update the repository (git pull), or"),
-        (0, "has format 0, and this version reads format 1: make it anew with: python"),
+        (3, "has format 3, and this version reads format 2: update the repository (git pull), or"),
+        (1, "has format 1, and this version reads format 2: make it anew with: python"),
         ("1", 'format is "1", and must be a whole number'),
         (None, "format is null"),
     ],
@@ -456,9 +462,14 @@ NAMES = ["F3", "FZ", "F4", "C3", "PZ", "O2"]
         ({"ch_names": "F3 FZ"}, 'ch_names is "F3 FZ", and must be a list'),
         ({"ch_names": []}, "ch_names is []"),
         ({"ch_names": [*NAMES[:5], 7]}, "ch_names is "),
-        ({"ch_names": [*NAMES[:5], "X1"]}, "ch_names: Channel X1 is not on the 8x9 grid"),
-        ({"ch_names": [*NAMES[:5], "F3"]}, "ch_names: Channel F3 comes twice"),
-        ({"ch_names": NAMES[:5]}, "eeg.npy has the shape [28, 6, 1536]"),
+        ({"ch_names": [*NAMES[:5], "F3"]}, "6 channels have 5 different names and 6 different"),
+        ({"ch_names": NAMES[:5]}, "5 channels have 5 different names and 6 different cells"),
+        ({"grid": {"shape": [8, 9], "cells": [0, 1, 2, 3, 4, 4]}}, "and 5 different cells"),
+        ({"grid": {"shape": [1, 5], "cells": [0, 1, 2, 3, 4, 5]}}, "grid has no cell 5"),
+        ({"grid": {"shape": [8], "cells": [0, 1, 2, 3, 4, 5]}}, "grid.shape is [8]"),
+        ({"reference": "mean"}, 'reference is "mean", and must be one of baseline'),
+        ({"scales": {"valence": [1]}}, "scales.valence is [1]"),
+        ({"classes": {"valence": 3}}, "classes.valence is 3"),
         ({"shapes": 3}, "shapes is 3, and must be an object"),
         ({"shapes": {}}, "shapes.eeg is missing"),
         ({"shapes": {**SHAPES, "de": [28, 4, 24]}}, "shapes.de is [28, 4, 24], and must be"),
@@ -679,13 +690,18 @@ def test_a_store_gives_back_what_was_put_into_it(
         }
         arrays = {key: rng.normal(size=shape).astype(np.float32) for key, shape in shapes.items()}
         rows = [
-            {"subject": name, "stimulus": f"v{t}", "baseline": 0 if one_baseline else t, **ratings}
+            {
+                **{"subject": name, "session": "1", "stimulus": f"v{t}", "piece": 0},
+                **{"baseline": 0 if one_baseline else t, **ratings},
+            }
             for t in range(n)
         ]
-        results[name] = preprocessing._Result(tuple(ch_names), arrays, rows, {})
+        same = {"ch_names": ch_names, "montage": HEAD, "reference": "baseline"}
+        same |= {"scales": {}, "classes": {}}
+        results[name] = preprocessing._Result(same, arrays, rows, {})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            preprocessing, "_process", lambda source, subject, files, subspace: results[subject]
+            preprocessing, "_process", lambda source, subject, files, how: results[subject]
         )
         build_store("deap", folder / "DEAP", folder / "store", 1)
     store = open_store(folder / "store")

@@ -14,7 +14,7 @@ from scipy.linalg import null_space
 
 from de3dgan.base.errors import UserError
 from de3dgan.base.paths import ROOT
-from de3dgan.data.preprocessing import build_store, in_common_subspace
+from de3dgan.data.preprocessing import How, build_store, in_common_subspace
 from de3dgan.data.sources import Segment, Subject, Trial, eegmat
 from de3dgan.eeg.subspace import common_projection, share_lost
 
@@ -118,14 +118,14 @@ def test_a_store_says_what_was_removed_and_can_be_made_as_published(tmp_path):
         name = f"Subject01_{kind}.edf"
         (recordings / name).write_bytes((ROOT / eegmat.DEFAULT_DIR / name).read_bytes())
     stores = {
-        subspace: build_store("eegmat", recordings, tmp_path / subspace, 1, subspace)
+        subspace: build_store("eegmat", recordings, tmp_path / subspace, 1, How(subspace=subspace))
         for subspace in ("common", "as-published")
     }
     manifests = {
         subspace: json.loads(Path(store.path, "manifest.json").read_text())
         for subspace, store in stores.items()
     }
-    assert manifests["common"]["subspace"] == "common"
+    assert manifests["common"]["asked"]["subspace"] == "common"
     assert manifests["as-published"]["subspaces"] == {"Subject01": {}}
     about = manifests["common"]["subspaces"]["Subject01"]
     ranks = [np.linalg.matrix_rank(eeg, tol=1e-2) for eeg in stores["common"].eeg]

@@ -11,11 +11,13 @@ import numpy as np
 from de3dgan.base.errors import UserError
 from de3dgan.base.files import differences, read_csv, read_json, sha256
 from de3dgan.base.paths import display_path
-from de3dgan.base.schema import OBJECT, TEXT, check, column, list_of, number, whole
+from de3dgan.base.schema import OBJECT, TEXT, check, column, list_of, number, one_of, whole
 from de3dgan.data.memory_maps import open_array
 from de3dgan.data.store import (
     ARRAYS,
+    FIXED_COLUMNS,
     FORMAT,
+    REFERENCES,
     SETTINGS,
     Store,
     holds_other_files,
@@ -23,7 +25,6 @@ from de3dgan.data.store import (
     preprocessing_command,
 )
 from de3dgan.eeg.de import BANDS
-from de3dgan.eeg.montage import grid_cells
 from de3dgan.eeg.sampling import FRAME, SFREQ, WINDOW
 
 #: What a manifest holds beside `SETTINGS`. Fields that only preprocess_de.py reads may be missing.
@@ -35,6 +36,15 @@ _FIELDS = {
     **{f"shapes.{name}": list_of(whole(1), 3 + (name == "de")) for name in ARRAYS},
     "inputs": OBJECT,
     "inputs.*": TEXT,
+    "montage": TEXT,
+    "reference": one_of(*REFERENCES),
+    "grid": OBJECT,
+    "grid.shape": list_of(whole(1), 2),
+    "grid.cells": list_of(whole(0)),
+    "scales": OBJECT,
+    "scales.*": list_of(number(), 2),
+    "classes": OBJECT,
+    "classes.*": list_of(TEXT),
 }
 #: How often opening starts again because the store has been replaced meanwhile.
 _ATTEMPTS = 5
@@ -152,11 +162,15 @@ def _check_manifest(manifest: Any, path: Path, remedy: str) -> None:
             f"{', '.join(changed)}: {remedy}"
         )
     check(manifest, _FIELDS, where, remedy)
-    try:
-        grid_cells(manifest["ch_names"])
-    except UserError as error:
-        reason = str(error).rstrip(".")
-        raise UserError(f"{where} is damaged: ch_names: {reason}; {remedy}") from None
+    names, grid = manifest["ch_names"], manifest["grid"]
+    cells = set(grid["cells"])
+    if not len(set(names)) == len(names) == len(cells) == len(grid["cells"]):
+        raise UserError(
+            f"{where} is damaged: {len(names)} channels have {len(set(names))} different names and "
+            f"{len(cells)} different cells of the grid: {remedy}"
+        )
+    if max(cells) >= grid["shape"][0] * grid["shape"][1]:
+        raise UserError(f"{where} is damaged: grid has no cell {max(cells)}: {remedy}")
 
 
 def _check_shapes(
@@ -196,8 +210,8 @@ def _check_trials(
 ) -> None:
     """Refuse a table of trials that does not fit the arrays."""
     n_trials, n_baselines = len(arrays["eeg"]), len(arrays["baseline"])
-    kinds = {"trial": whole(0), "subject": TEXT, "stimulus": TEXT}
-    kinds["baseline"] = whole(0, n_baselines - 1)
+    kinds = dict.fromkeys(FIXED_COLUMNS, TEXT)
+    kinds |= {"trial": whole(0), "piece": whole(0), "baseline": whole(0, n_baselines - 1)}
     ratings = [name for name in columns if name not in kinds]
     found = {
         name: column(columns, name, kind, where, remedy)

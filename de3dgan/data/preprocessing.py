@@ -6,7 +6,7 @@ import os
 import platform
 import warnings
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -29,9 +29,11 @@ from de3dgan.base.locks import recover_folder, replaced_folder
 from de3dgan.base.paths import display_path
 from de3dgan.data import sources
 from de3dgan.data.features import subject_features
+from de3dgan.data.montages import grid_of
 from de3dgan.data.opening import open_store, read_store
-from de3dgan.data.sources import Subject
-from de3dgan.data.store import ARRAYS, SETTINGS, Store, holds_other_files, manifest_hash
+from de3dgan.data.pieces import Reference, in_pieces, reference_of
+from de3dgan.data.sources import Recordings, Subject
+from de3dgan.data.store import ARRAYS, REFERENCES, SETTINGS, Store, holds_other_files, manifest_hash
 from de3dgan.eeg.subspace import common_projection, share_lost
 
 #: Whether each person's recordings are brought to directions that all of them hold.
@@ -40,8 +42,19 @@ Subspace = Literal["common", "as-published"]
 _LEAST_RANK = 1 / 3
 
 
+@dataclass(frozen=True)
+class How:
+    """How recordings are made a store, see `build_store`."""
+
+    settings: Path | None = None
+    channels: tuple[str, ...] = ()
+    trial_seconds: int | None = None
+    reference: Reference = "auto"
+    subspace: Subspace = "common"
+
+
 def build_store(
-    source_name: str, data_dir: Path, out_dir: Path, n_jobs: int, subspace: Subspace = "common"
+    source_name: str, data_dir: Path, out_dir: Path, n_jobs: int, how: How | None = None
 ) -> Store:
     """Make the store of a source, or return the one that is there if nothing has changed.
 
@@ -56,8 +69,11 @@ def build_store(
         old store as it was.
     n_jobs : int
         Subjects worked on at once; each takes one process.
-    subspace : "common" or "as-published"
-        See `in_common_subspace`; "as-published" leaves recordings as they are.
+    how : How, optional
+        ``settings``, a file for sources that take one; ``channels`` to keep, all by default;
+        ``trial_seconds``, see `de3dgan.data.pieces.in_pieces`; ``reference``, see
+        `de3dgan.data.pieces.reference_of`; ``subspace``, see `in_common_subspace`: "as-published"
+        leaves recordings as they are.
 
     Raises
     ------
@@ -65,32 +81,41 @@ def build_store(
         On recordings that cannot be read or do not fit together, naming the file; and, before
         anything is written, if the store needs more room than there is.
     """
+    how = how or How()
     source = sources.load(source_name)
-    files = source.find(data_dir)
+    files = sources.find(source, data_dir, how.settings)
     every_file = [path for paths in files.values() for path in paths]
-    names = [f"{subject}/{path.name}" for subject, paths in files.items() for path in paths]
-    hashes = Parallel(n_jobs=n_jobs, prefer="threads")(delayed(sha256)(path) for path in every_file)
+    names = [f"{unit}/{path.name}" for unit, paths in files.items() for path in paths]
+    different = list(dict.fromkeys(every_file))  # units may share a file
+    hashes = Parallel(n_jobs=n_jobs, prefer="threads")(delayed(sha256)(path) for path in different)
+    hash_of = dict(zip(different, hashes, strict=True))
     origin = {
         **SETTINGS,
         "source": source_name,
         "source_code": sha256(source.__file__),
-        "subspace": subspace,
-        "inputs": dict(zip(names, hashes, strict=True)),
+        "asked": {
+            "channels": list(how.channels),
+            "trial_seconds": how.trial_seconds,
+            "reference": how.reference,
+            "subspace": how.subspace,
+        },
+        "inputs": {name: hash_of[path] for name, path in zip(names, every_file, strict=True)},
     }
     _refuse_to_replace(out_dir, data_dir)
     recover_folder(out_dir)
     reason = _why_recompute(out_dir, origin)
     if reason is None:
-        print(f"{display_path(out_dir)} is up to date: {len(files)} subjects, nothing to compute.")
-        return open_store(out_dir)
+        store = open_store(out_dir)
+        print(f"{display_path(out_dir)} is up to date: {store.size}, nothing to compute.")
+        return store
     print(f"Computing {display_path(out_dir)}: {reason}.")
 
-    tasks = (delayed(_process)(source_name, *subject, subspace) for subject in files.items())
+    tasks = (delayed(_process)(source_name, *unit, how) for unit in files.items())
     with (
         replaced_folder(out_dir) as folder,
         warnings.catch_warnings(),
         closing(Parallel(n_jobs=n_jobs, return_as="generator")(tasks)) as results,
-        tqdm(results, total=len(files), unit="subject", desc="DE features") as progress,
+        tqdm(results, total=len(files), unit="unit", desc="DE features") as progress,
     ):
         # Of joblib, that it stops working on other subjects if there is an error in one.
         warnings.filterwarnings("ignore", module="joblib")
@@ -102,12 +127,13 @@ def build_store(
             writer.append(result)
         writer.close(origin)
         read_store(out_dir, folder)  # refuses what later scripts would, while the old one is there
-    print(
-        f"{display_path(out_dir)}: {len(files)} subjects, {len(writer.rows)} trials, "
-        f"{len(writer.ch_names)} channels."
-    )
-    _print_subspaces(writer.subspaces, len(writer.ch_names))
-    return open_store(out_dir)
+    store = open_store(out_dir)
+    print(f"{display_path(out_dir)}: {store.size}, {len(store.ch_names)} channels.")
+    print(f"DE is relative to {REFERENCES[store.reference]} (--reference).")
+    if writer.n_left_out:
+        print(f"{writer.n_left_out} trials are shorter than a piece, and left out.")
+    _print_subspaces(store.manifest["subspaces"], len(store.ch_names))
+    return store
 
 
 def _print_subspaces(subspaces: dict[str, dict[str, Any]], n_chans: int) -> None:
@@ -125,15 +151,27 @@ def _print_subspaces(subspaces: dict[str, dict[str, Any]], n_chans: int) -> None
 
 
 class _Result(NamedTuple):
-    """What the store holds of one subject: channels, arrays, and rows of ``trials.csv``.
+    """What the store holds of one unit.
 
-    And its subspace: the second value of `in_common_subspace`.
+    Attributes
+    ----------
+    same : dict
+        What must be the same in all units; fields of the manifest.
+    arrays : dict of array
+        See `de3dgan.data.store`.
+    rows : list of dict
+        Of ``trials.csv``.
+    subspace : dict
+        The second value of `in_common_subspace`.
+    n_left_out : int
+        Trials that are shorter than a piece.
     """
 
-    ch_names: tuple[str, ...]
+    same: dict[str, Any]
     arrays: dict[str, np.ndarray]
     rows: list[dict[str, Any]]
     subspace: dict[str, Any]
+    n_left_out: int = 0
 
 
 def in_common_subspace(data: Subject) -> tuple[Subject, dict[str, Any]]:
@@ -150,9 +188,9 @@ def in_common_subspace(data: Subject) -> tuple[Subject, dict[str, Any]]:
         ``rank``, the directions that are left, and ``variance_lost``, the share of the variance
         of each recording that is not.
     """
-    projection, rank = np.eye(len(data.ch_names)), len(data.ch_names)
-    if data.cleaned_apart and len(data.recordings) > 1:
-        projection, rank = common_projection(data.recordings)
+    if not data.cleaned_apart or len(data.recordings) < 2:
+        return data, {"rank": len(data.ch_names), "variance_lost": [0.0] * len(data.recordings)}
+    projection, rank = common_projection(data.recordings)
     if rank < _LEAST_RANK * len(data.ch_names):
         raise UserError(
             f"The recordings of {data.subject} have only {rank} of {len(data.ch_names)} directions "
@@ -160,26 +198,42 @@ def in_common_subspace(data: Subject) -> tuple[Subject, dict[str, Any]]:
         )
     lost = [round(share_lost(eeg, projection), 6) for eeg in data.recordings]
     if rank < len(data.ch_names):
-        data = replace(data, recordings=[projection @ eeg for eeg in data.recordings])
+        whole = data.recordings
+        data = replace(data, recordings=Recordings(lambda i: projection @ whole[i], len(whole)))
     return data, {"rank": rank, "variance_lost": lost}
 
 
-def _process(source_name: str, subject: str, files: list[Path], subspace: Subspace) -> _Result:
-    """Read and compute one subject, in a process of its own."""
-    data = sources.read_checked(sources.load(source_name), subject, files)
+def _process(source_name: str, unit: str, files: list[Path], how: How) -> _Result:
+    """Read and compute one unit, in a process of its own."""
+    data = sources.read_checked(sources.load(source_name), unit, files, how.channels)
+    pieces = in_pieces(data, how.trial_seconds)
     about: dict[str, Any] = {}
-    if subspace == "common":
+    if how.subspace == "common":
         data, about = in_common_subspace(data)
+    arrays, baseline_index, reference = subject_features(
+        data, pieces, reference_of(data, how.reference)
+    )
     rows = [
         {
-            "subject": subject,
-            "stimulus": trial.stimulus,
-            "baseline": trial.baseline,
-            **trial.ratings,
+            "subject": data.subject,
+            "session": piece.trial.session,
+            "stimulus": piece.trial.stimulus,
+            "piece": piece.number,
+            "baseline": baseline,
+            **piece.trial.ratings,
         }
-        for trial in data.trials
+        for piece, baseline in zip(pieces, baseline_index.tolist(), strict=True)
     ]
-    return _Result(data.ch_names, subject_features(data), rows, about)
+    same = {
+        "ch_names": list(data.ch_names),
+        "montage": data.montage,
+        "reference": reference,
+        "scales": {name: list(scale) for name, scale in data.scales.items()},
+        "classes": {name: list(names) for name, names in data.classes.items()},
+        "columns": list(data.trials[0].ratings),
+    }
+    cut = {id(piece.trial) for piece in pieces}
+    return _Result(same, arrays, rows, about, len(data.trials) - len(cut))
 
 
 def _refuse_to_replace(out_dir: Path, data_dir: Path) -> None:
@@ -212,8 +266,25 @@ def _why_recompute(out_dir: Path, origin: dict[str, Any]) -> str | None:
         return damaged
 
 
+#: What units of one store must agree in, for messages.
+_SAME = {
+    "ch_names": "channels",
+    "montage": "montage",
+    "reference": "reference",
+    "scales": "scales of ratings",
+    "classes": "classes",
+    "columns": "ratings",
+}
+
+#: What makes units agree, where there is a flag for it.
+_ALIKE = {
+    "ch_names": " with --channels",
+    "reference": ", with --reference none if need be",
+}
+
+
 class _StoreWriter:
-    """A store that is written one subject at a time.
+    """A store that is written one unit at a time.
 
     Parameters
     ----------
@@ -224,20 +295,25 @@ class _StoreWriter:
     def __init__(self, folder: Path):
         self.folder = folder
         self.arrays = {name: _NpyWriter(folder / f"{name}.npy") for name in ARRAYS}
-        self.ch_names: tuple[str, ...] = ()
+        self.same: dict[str, Any] = {}
         self.rows: list[dict[str, Any]] = []
         self.subspaces: dict[str, dict[str, Any]] = {}
+        self.n_left_out = 0
 
     def append(self, result: _Result) -> None:
-        """Add a subject; refuse one that does not fit to those before it."""
-        subject = result.rows[0]["subject"]
-        if self.rows and result.ch_names != self.ch_names:
-            raise UserError(
-                f"Subject {subject} has the channels {' '.join(result.ch_names)}, those before it "
-                f"{' '.join(self.ch_names)}: give all the same ones."
-            )
-        self.ch_names = result.ch_names
-        self.subspaces[subject] = result.subspace
+        """Add a unit; refuse one that does not fit to those before it."""
+        subject, session = result.rows[0]["subject"], result.rows[0]["session"]
+        for field in self.same:
+            if result.same[field] != self.same[field]:
+                ours, theirs = (_brief(one[field]) for one in (result.same, self.same))
+                raise UserError(
+                    f"Subject {subject} has the {_SAME[field]} {ours}, those before it {theirs}: "
+                    f"give all the same ones{_ALIKE.get(field, '')}."
+                )
+        self.same = result.same
+        unit = subject if subject not in self.subspaces else f"{subject}, session {session}"
+        self.subspaces[unit] = result.subspace
+        self.n_left_out += result.n_left_out
         n_baselines = self.arrays["baseline"].n_rows
         for row in result.rows:
             row["baseline"] += n_baselines
@@ -250,10 +326,13 @@ class _StoreWriter:
         for writer in self.arrays.values():
             writer.close()
         write_csv(self.folder / "trials.csv", self.rows)
+        same = {field: value for field, value in self.same.items() if field != "columns"}
         manifest = {
             **origin,
-            "ch_names": list(self.ch_names),
+            **same,
+            "grid": grid_of(same["ch_names"], same["montage"]).content(),
             "subspaces": self.subspaces,
+            "trials_left_out": self.n_left_out,
             "trials": sha256(self.folder / "trials.csv"),
             "arrays": {name: sha256(self.folder / f"{name}.npy") for name in ARRAYS},
             "shapes": {name: list(writer.shape) for name, writer in self.arrays.items()},
@@ -262,6 +341,11 @@ class _StoreWriter:
         }
         manifest["hash"] = manifest_hash(manifest)
         write_json(self.folder / "manifest.json", manifest)
+
+
+def _brief(value: Any) -> str:
+    """Return what units have, as messages show it."""
+    return " ".join(value) if isinstance(value, list) else str(value)
 
 
 class _NpyWriter:

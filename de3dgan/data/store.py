@@ -2,12 +2,15 @@
 
 =====================  ===========================================================================
 ``manifest.json``      what it was made from and how, with a hash over all of it
-``trials.csv``         a row per trial: trial, subject, stimulus, baseline, and the source's ratings
+``trials.csv``         a row per trial: trial, subject, session, stimulus, piece, baseline, ratings
 ``eeg.npy``            float32 (n_trials, n_chans, n_times), µV
 ``baseline.npy``       float32 (n_baselines, n_chans, n_baseline_times), µV
-``de.npy``             float32 (n_trials, n_bands, n_windows, n_chans), nats, baseline removed
+``de.npy``             float32 (n_trials, n_bands, n_windows, n_chans), nats, baseline's subtracted
 ``baseline_de.npy``    float32 (n_baselines, n_bands, n_chans), nats
 =====================  ===========================================================================
+
+Where trials are cut into pieces, each is a row; ``piece`` is its place in the trial. What a
+baseline is, ``reference`` in the manifest says: see `de3dgan.data.pieces.reference_of`.
 """
 
 from __future__ import annotations
@@ -26,15 +29,26 @@ from de3dgan.base.files import json_hash
 from de3dgan.base.paths import ROOT, display_path
 from de3dgan.data.memory_maps import reopened
 from de3dgan.eeg.de import BANDS, FILTER_ORDER, add_baseline
+from de3dgan.eeg.montage import Grid
 from de3dgan.eeg.sampling import FRAME, SFREQ, WINDOW
 
 #: What this version writes and reads; it goes up whenever older stores cannot be read any more.
-FORMAT = 1
+FORMAT = 2
 #: Columns of trials.csv that every source has; the others are its ratings.
-_FIXED_COLUMNS = ("trial", "subject", "stimulus", "baseline")
+FIXED_COLUMNS = ("trial", "subject", "session", "stimulus", "piece", "baseline")
 ARRAYS = ("eeg", "baseline", "de", "baseline_de")
 #: The data set card, which preprocess_de.py --describe puts there: a figure and a text.
 CARD = ("card.png", "card.txt")
+#: All that preprocess_de.py may draw there.
+DRAWN = (*CARD, "grid.png")
+
+#: What the DE of a trial can be relative to, in words; see `de3dgan.data.pieces.reference_of`.
+REFERENCES = {
+    "baseline": "the trial's baseline",
+    "unlabelled": "the mean over the person's time outside trials",
+    "person": "the mean over all of the person's time, trials tested on included",
+    "none": "nothing: it is absolute",
+}
 
 #: Everything that shapes the numbers of a store, besides its input files.
 SETTINGS = {
@@ -47,7 +61,7 @@ SETTINGS = {
         "order": FILTER_ORDER,
         "over": "the whole continuous recording",
     },
-    "de": "0.5 ln(2 pi e variance), ddof 1, minus the mean over the baseline's windows; nats",
+    "de": "0.5 ln(2 pi e variance), ddof 1, minus the mean over the reference's windows; nats",
 }
 
 
@@ -86,6 +100,35 @@ class Store:
         return self.manifest["ch_names"]
 
     @property
+    def grid(self) -> Grid:
+        """Where the channels are on the grid of electrodes."""
+        return Grid.of(self.manifest["grid"], self.ch_names)
+
+    @property
+    def reference(self) -> str:
+        """What DE is relative to, see `de3dgan.data.pieces.reference_of`."""
+        return self.manifest["reference"]
+
+    @property
+    def scales(self) -> dict[str, list[float]]:
+        """Lowest and highest value of each rating that has a scale."""
+        return self.manifest["scales"]
+
+    @property
+    def classes(self) -> dict[str, list[str]]:
+        """Names of the classes of each column of class numbers."""
+        return self.manifest["classes"]
+
+    @property
+    def size(self) -> str:
+        """How many subjects, sessions and trials there are, in words."""
+        subjects = set(self.columns["subject"])
+        sessions = set(zip(self.columns["subject"], self.columns["session"], strict=True))
+        several = f", {len(sessions)} sessions" if len(sessions) > len(subjects) else ""
+        in_pieces = " (pieces of trials)" if set(self.columns["piece"]) != {"0"} else ""
+        return f"{len(subjects)} subjects{several}, {self.n_trials} trials{in_pieces}"
+
+    @property
     def n_trials(self) -> int:
         """Number of trials."""
         return len(self.eeg)
@@ -98,7 +141,7 @@ class Store:
     @property
     def ratings(self) -> list[str]:
         """Names of the source's ratings and labels, the columns `rating` takes."""
-        return [key for key in self.columns if key not in _FIXED_COLUMNS]
+        return [key for key in self.columns if key not in FIXED_COLUMNS]
 
     def rating(self, name: str) -> np.ndarray:
         """Return one rating of every trial, float (n_trials,).
@@ -115,6 +158,24 @@ class Store:
                 "--data-dir."
             )
         return np.array(self.columns[name], dtype=np.float64)
+
+    def middle(self, name: str) -> float:
+        """Return the middle of a rating's scale.
+
+        Raises
+        ------
+        UserError
+            If the source gives it no scale.
+        """
+        if name not in self.scales:
+            known = ", ".join(self.scales) or "no rating"
+            raise UserError(
+                f"The source of {display_path(self.path)} gives a scale to {known}, and none to "
+                f"{name}: say with --threshold what is above it (a number, or classes if {name} is "
+                "a column of class numbers)."
+            )
+        low, high = self.scales[name]
+        return (low + high) / 2
 
     @cached_property
     def baseline_index(self) -> np.ndarray:
@@ -177,7 +238,7 @@ class Store:
 
 def holds_other_files(path: Path) -> bool:
     """Return whether `path` is a folder that holds anything but a store's files."""
-    own = {"manifest.json", "trials.csv", "mat", *CARD, *(f"{name}.npy" for name in ARRAYS)}
+    own = {"manifest.json", "trials.csv", "mat", *DRAWN, *(f"{name}.npy" for name in ARRAYS)}
     return path.is_dir() and any(
         child.name not in own and not child.name.startswith(".card.")  # one that is being written
         for child in path.iterdir()

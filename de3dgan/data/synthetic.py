@@ -22,10 +22,12 @@ from de3dgan.base.cli import command_line
 from de3dgan.base.errors import UserError
 from de3dgan.base.files import make_folder, sha256, write_csv, write_json, write_text
 from de3dgan.base.paths import display_path
+from de3dgan.data.montages import HEAD
 from de3dgan.data.simulation import Signal, check_signal, simulate_subject
 from de3dgan.data.sources import deap
 from de3dgan.data.store import SETTINGS, manifest_hash
 from de3dgan.eeg.de import differential_entropy
+from de3dgan.eeg.montage import Grid
 from de3dgan.eeg.sampling import SFREQ
 
 
@@ -129,7 +131,9 @@ def write_store(
             {
                 "trial": trial,
                 "subject": f"s{subject + 1:02d}",
+                "session": 1,
                 "stimulus": stimuli[stimulus],
+                "piece": 0,
                 "baseline": trial,
                 **{n: h if len(stimuli) == 2 else 3.0 + 4.0 * h for n, h in high.items()},
             }
@@ -140,6 +144,11 @@ def write_store(
         "source": "deap",
         "inputs": {},
         "ch_names": list(ch_names),
+        "montage": HEAD,
+        "grid": Grid.paper(ch_names).content(),
+        "reference": "baseline",
+        "scales": dict.fromkeys(ratings, [0, 1] if len(stimuli) == 2 else [1, 9]),
+        "classes": {},
         "trials": sha256(folder / "trials.csv"),
         "shapes": {name: list(array.shape) for name, array in arrays.items()},
         "versions": {},

@@ -12,9 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import signal
 
-from de3dgan.data.export import mne_info
+from de3dgan.data.montages import HEAD, mne_info
 from de3dgan.eeg.de import BANDS
-from de3dgan.eeg.montage import REGIONS
+from de3dgan.eeg.montage import regions
 from de3dgan.eeg.sampling import FRAME, SFREQ
 from de3dgan.figures.style import (
     GENERATED,
@@ -34,7 +34,6 @@ _SECONDS_OF_TRACES, _N_TRACES = 4, 6
 _PREFERRED = ("FP1", "F4", "CZ", "T7", "PZ", "O2")
 _FREQ_LIMITS = (1.0, 46.0)
 _POWER_LABEL = "Power (dB re 1 µV²/Hz)"
-_REGION_OF = {name: region for region, members in REGIONS.items() for name in members}
 
 #: What counts as silence, so that a logarithm exists: 1e-6 µV in a band, as a power and as a DE.
 _NO_POWER = 1e-12
@@ -82,7 +81,8 @@ def traces(real: np.ndarray, generated: np.ndarray, ch_names: Sequence[str], tit
         ax.axvline(second, label=label, **border)
         label = None
 
-    ax.set_yticks(zero_lines - space / 2, [f"{name}\n{_REGION_OF[name]}" for name in shown])
+    region_of = {name: region for region, some in regions(names).items() for name in some}
+    ax.set_yticks(zero_lines - space / 2, [f"{name}\n{region_of[name]}" for name in shown])
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)
     ax.set_xlim(seconds[0], seconds[0] + n_frames)
@@ -121,10 +121,7 @@ def spectra(real: np.ndarray, generated: np.ndarray, ch_names: Sequence[str], ti
         Which run and which trials; the second line of the heading.
     """
     names = [name.upper() for name in ch_names]
-    groups = {"whole scalp": names} | {
-        region: [name for name in names if name in members] for region, members in REGIONS.items()
-    }
-    groups = {region: members for region, members in groups.items() if members}
+    groups = {"whole scalp": names} | regions(names)
     freqs, real_power = _welch(real)
     _, generated_power = _welch(generated)
 
@@ -210,6 +207,7 @@ def spectrogram(
     """
     names = [name.upper() for name in ch_names]
     channel = next(name for name in ("O1", "OZ", "PZ", "P3", names[0]) if name in names)
+    region = next(region for region, some in regions(names).items() if channel in some)
     levels = []
     for eeg in (real, generated):
         trace = np.asarray(eeg[names.index(channel)], dtype=np.float64)
@@ -226,7 +224,7 @@ def spectrogram(
         image = ax.pcolormesh(
             seconds, freqs, level, vmin=low, vmax=max(high, low + 1), cmap="viridis"
         )
-        ax.set_title(f"{name} EEG at electrode {channel} ({_REGION_OF[channel]})", loc="left")
+        ax.set_title(f"{name} EEG at electrode {channel} ({region})", loc="left")
         ax.set_ylabel("Frequency (Hz)")
         ax.set_yticks(_BAND_EDGES)
         ax.yaxis.set_major_formatter("{x:g}")
@@ -255,7 +253,11 @@ def spectrogram(
 
 @house_style
 def de_maps(
-    real_de: np.ndarray, generated_de: np.ndarray, ch_names: Sequence[str], title: str
+    real_de: np.ndarray,
+    generated_de: np.ndarray,
+    ch_names: Sequence[str],
+    title: str,
+    montage: str = HEAD,
 ) -> Figure:
     """Draw scalp maps of the DE of real and generated EEG and of their difference, band by band.
 
@@ -267,12 +269,14 @@ def de_maps(
         Names of electrodes on the grid.
     title : str
         Which run and which trials; the second line of the heading.
+    montage : str
+        MNE's name of the montage that the electrodes are of.
     """
     real_de, generated_de = (
         np.maximum(np.asarray(de, dtype=np.float64), _NO_DE) for de in (real_de, generated_de)
     )
     difference = generated_de - real_de
-    info = mne_info(ch_names)
+    info = mne_info(ch_names, montage)
     figure, axes = new_figure(10, 9.4, 3, len(BANDS))
     names = ("real EEG", "generated EEG", "generated\nminus real")
     # A difference of no consequence shall look like none, hence at least half a nat.
@@ -327,8 +331,8 @@ def de_maps(
 def _spread_over_scalp(names: Sequence[str]) -> list[str]:
     """Return up to six of `names`, region by region in turn, in the order of the regions."""
     by_region = [
-        sorted((name for name in members if name in names), key=lambda n: n not in _PREFERRED)
-        for members in REGIONS.values()
+        sorted(members, key=lambda name: name not in _PREFERRED)
+        for members in regions(names).values()
     ]
     turns = [name for turn in zip_longest(*by_region) for name in turn if name]
     return [name for region in by_region for name in region if name in turns[:_N_TRACES]]

@@ -45,7 +45,7 @@ def draw_generator(
         traces=eeg.traces(*one),
         spectrogram=eeg.spectrogram(*one),
         spectra=eeg.spectra(real, generated, names, several),
-        de_maps=eeg.de_maps(*de, names, several),
+        de_maps=eeg.de_maps(*de, names, several, store.manifest["montage"]),
         learning_curves=curves.learning_curves(history, panels, best_epoch, title),
     )
 

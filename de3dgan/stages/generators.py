@@ -91,7 +91,7 @@ def network(store: Store, compute: Compute, n_classes: int, seed: int) -> Learne
         eeg, classes = (torch.tensor(x, device=device) for x in (train.frames, train.classes))
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(derived_seed(seed, 0, "network that learns from generated EEG"))
-            net = SpectralSASTNet(store.ch_names, n_classes).to(device)
+            net = SpectralSASTNet(store.ch_names, n_classes, grid=store.grid).to(device)
             baseline = baseline_levels(store, train.numbers, net.level, device).clone()
             optimiser = AdamW(net.parameters(), _LR, weight_decay=_WEIGHT_DECAY)
             for epoch in range(_EPOCHS):

@@ -10,7 +10,6 @@ from torch.optim import Optimizer
 
 from de3dgan.base import draws
 from de3dgan.eeg.de import BANDS, trial_de
-from de3dgan.eeg.montage import GRID_SHAPE
 from de3dgan.eeg.sampling import FRAME, WINDOW
 from de3dgan.stages.generation import PublishedSampler
 from de3dgan.stages.trials import BATCHES, N_VAL_TRIALS, Trials, spread
@@ -49,7 +48,7 @@ def train(
     split = run.split
     data.normalise()
     trained = PublishedSampler(generator, run.compute, data.scalers)
-    example = torch.zeros(1, len(BANDS), split.n_frames * FRAME // WINDOW, *GRID_SHAPE)
+    example = torch.zeros(1, len(BANDS), split.n_frames * FRAME // WINDOW, *run.store.grid.shape)
     run.compute.compiled(generator.unet, example.to(run.device), run.log)
     train_trials, val_trials = split.trials("train"), spread(split.trials("val"), N_VAL_TRIALS)
 

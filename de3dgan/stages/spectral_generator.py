@@ -10,7 +10,6 @@ from torch.optim import Optimizer
 from de3dgan.base import draws
 from de3dgan.base.seeds import derived_rng, seed_torch
 from de3dgan.data.frames import chunks
-from de3dgan.eeg.montage import GRID_SHAPE, mirrored
 from de3dgan.eeg.sampling import FRAME, WINDOW
 from de3dgan.stages.generation import SpectralSampler
 from de3dgan.stages.trials import BATCHES, N_VAL_TRIALS, Trials, spread
@@ -50,13 +49,13 @@ def train(
     """
     config, split = run.config, run.split
     train_trials, val_trials = split.trials("train"), spread(split.trials("val"), N_VAL_TRIALS)
-    mirror = torch.tensor(mirrored(run.store.ch_names), device=run.device)
+    mirror = torch.tensor(run.store.grid.mirrored(), device=run.device)
     with run.ledger.reading_for("generator"):
         start = spread(train_trials, _N_START_TRIALS)
         run.store.refuse_non_finite_eeg(start)
         generator.init_closed_form(*data.whole(start))
     ema = EMA(generator, config.ema_decay)
-    windows = (split.n_frames * FRAME // WINDOW, *GRID_SHAPE)
+    windows = (split.n_frames * FRAME // WINDOW, *run.store.grid.shape)
     example = torch.zeros(1, generator.n_maps, *windows, device=run.device)
     run.compute.compiled(generator.unet, example, run.log)
 

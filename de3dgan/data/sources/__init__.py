@@ -17,6 +17,7 @@ set of your own (it is then found as ``--source <module name>``):
 from __future__ import annotations
 
 import importlib
+import inspect
 import math
 import pkgutil
 from collections.abc import Callable, Sequence
@@ -27,7 +28,8 @@ from types import ModuleType
 import numpy as np
 
 from de3dgan.base.errors import UserError
-from de3dgan.eeg.montage import grid_cells
+from de3dgan.data.montages import find_montage
+from de3dgan.eeg.montage import canonical, refuse_twice
 
 
 @dataclass(frozen=True)
@@ -148,52 +150,121 @@ def load(name: str) -> ModuleType:
     return importlib.import_module(f"{__name__}.{name}")
 
 
-def read_checked(source: ModuleType, subject: str, files: list[Path]) -> Subject:
-    """Read one subject and refuse what would go wrong later, naming the file.
+def find(source: ModuleType, data_dir: Path, settings: Path | None) -> dict[str, list[Path]]:
+    """Return the files of each unit of a source, given its file of settings if it takes one."""
+    takes_settings = "settings" in inspect.signature(source.find).parameters
+    if settings is not None and not takes_settings:
+        raise UserError(
+            f"--settings is for a source that takes a file of them, and {_name(source)} does not."
+        )
+    return source.find(data_dir, settings) if takes_settings else source.find(data_dir)
+
+
+def read_checked(
+    source: ModuleType, unit: str, files: list[Path], channels: Sequence[str] = ()
+) -> Subject:
+    """Read one unit and refuse what would go wrong later, naming the file.
+
+    Parameters
+    ----------
+    source : module
+        See the top of this package.
+    unit : str
+        A key of what its `find` returns.
+    files : list of Path
+        What it returns for that unit.
+    channels : sequence of str
+        Names of the channels to keep, in this order; all of them if it is empty.
 
     Returns
     -------
     Subject
-        With channel names in upper case and recordings as float64.
+        With channel names as `canonical` gives them, a montage that knows them, and recordings as
+        float64.
 
     Raises
     ------
     UserError
-        On an unreadable file, a channel that is not on the grid, a value that is not finite, or a
-        segment outside its recording.
+        On an unreadable file, a channel that no montage knows, a value that is not finite, or a
+        segment outside its recording. Of `Recordings` that are read when they are asked for, what
+        is wrong in one is said then.
     """
-    data = source.read(subject, files)
+    data = source.read(unit, files)
     where = ", ".join(path.name for path in files)
+    names = [canonical(name) for name in data.ch_names]
+    wanted = [canonical(name) for name in channels] or names
+    missing = [name for name in wanted if name not in names]
+    if missing:
+        raise UserError(
+            f"{where}: there is no channel {', '.join(missing)} (--channels), only "
+            f"{' '.join(names)}."
+        )
     try:
-        grid_cells(data.ch_names)
+        refuse_twice(names)
+        refuse_twice(wanted)
+        montage = find_montage(wanted, data.montage)
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
-    for recording in data.recordings:
-        if not np.isfinite(recording).all():
-            raise UserError(f"{where} holds values that are not finite (NaN or infinity).")
-    if not data.trials or not data.baselines:
-        raise UserError(f"{where} gives no trial, or no baseline.")
+    _check_trials(data, where)
+    rows = [names.index(name) for name in wanted]
+
+    def recording(index: int) -> np.ndarray:
+        eeg = np.asarray(data.recordings[index], dtype=np.float64)
+        if rows != list(range(len(eeg))):
+            eeg = eeg[rows]
+        _check_recording(data, index, eeg, where)
+        return eeg
+
+    n = len(data.recordings)
+    lazy = isinstance(data.recordings, Recordings)
+    return replace(
+        data,
+        ch_names=tuple(wanted),
+        montage=montage,
+        recordings=Recordings(recording, n) if lazy else [recording(i) for i in range(n)],
+    )
+
+
+def _check_trials(data: Subject, where: str) -> None:
+    """Refuse trials, ratings and segments that do not fit together."""
+    if not data.trials:
+        raise UserError(f"{where} gives no trial.")
+    columns = list(data.trials[0].ratings)
     for trial in data.trials:
-        if list(trial.ratings) != list(data.trials[0].ratings) or not all(
+        if list(trial.ratings) != columns or not all(
             isinstance(value, int | float) and math.isfinite(value)
             for value in trial.ratings.values()
         ):
             raise UserError(f"{where}: trials need the same ratings, all of them finite numbers.")
-        if not 0 <= trial.baseline < len(data.baselines):
+        for name, names in data.classes.items():
+            if trial.ratings.get(name) not in range(len(names)):
+                raise UserError(
+                    f"{where}: {name} is {trial.ratings.get(name)}, and must be the number of a "
+                    f"class, 0 to {len(names) - 1}."
+                )
+        if trial.baseline is not None and not 0 <= trial.baseline < len(data.baselines):
             raise UserError(
                 f"{where}: a trial refers to baseline {trial.baseline}, which is not there."
             )
     for segment in data.baselines + [trial.segment for trial in data.trials]:
-        n_times = 0
-        if 0 <= segment.recording < len(data.recordings):
-            n_times = data.recordings[segment.recording].shape[1]
-        if not 0 <= segment.start < segment.stop <= n_times:
+        if not 0 <= segment.recording < len(data.recordings):
+            raise UserError(
+                f"{where}: a segment is of recording {segment.recording + 1}, and there are "
+                f"{len(data.recordings)}."
+            )
+
+
+def _check_recording(data: Subject, index: int, eeg: np.ndarray, where: str) -> None:
+    """Refuse a recording that is not finite, or too short for its segments."""
+    if not np.isfinite(eeg).all():
+        raise UserError(f"{where} holds values that are not finite (NaN or infinity).")
+    for segment in data.baselines + [trial.segment for trial in data.trials]:
+        if segment.recording == index and not 0 <= segment.start < segment.stop <= eeg.shape[1]:
             raise UserError(
                 f"{where}: a segment from sample {segment.start} to {segment.stop} does not fit "
-                f"into a recording of {n_times} samples."
+                f"into a recording of {eeg.shape[1]} samples."
             )
-    return replace(
-        data,
-        ch_names=tuple(name.upper() for name in data.ch_names),
-        recordings=[np.asarray(recording, dtype=np.float64) for recording in data.recordings],
-    )
+
+
+def _name(source: ModuleType) -> str:
+    return source.__name__.rpartition(".")[2]

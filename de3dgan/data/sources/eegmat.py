@@ -28,7 +28,7 @@ from de3dgan.base.errors import UserError
 from de3dgan.base.paths import display_path
 from de3dgan.data.bounded import read_bounded
 from de3dgan.data.sources import Segment, Subject, Trial
-from de3dgan.eeg.sampling import SFREQ
+from de3dgan.eeg.sampling import SFREQ, resampled
 
 if TYPE_CHECKING:
     import mne
@@ -49,8 +49,6 @@ SLOWEST, FASTEST = 100, 20_000
 
 #: Labels of electrodes; what else is in the files is none: the ear reference and the ECG.
 _EEG = re.compile("EEG (?!A2-A1)")
-#: The 10-20 system's old names for four temporal electrodes.
-RENAMED = {"T3": "T7", "T4": "T8", "T5": "P7", "T6": "P8"}
 
 
 def find(data_dir: Path) -> dict[str, list[Path]]:
@@ -96,6 +94,7 @@ def read(subject: str, files: list[Path]) -> Subject:
         ch_names=tuple(ch_names),
         recordings=[rest, task],
         baselines=[Segment(0, 0, min(TRIAL, rest_start))],
+        scales={"arithmetic": (0, 1)},
         cleaned_apart=True,
         n_baseline_times=TRIAL,
         trials=[
@@ -124,11 +123,8 @@ def _read_edf(path: Path) -> tuple[np.ndarray, np.ndarray]:
         _refuse_header(path, raw, names)
         raw.pick(names)
         raw.load_data(verbose="error")
-        if raw.info["sfreq"] != SFREQ:
-            raw.resample(SFREQ, method="polyphase", pad="constant", verbose="error")
-    names = [name.removeprefix("EEG ").upper() for name in names]
-    names = [RENAMED.get(name, name) for name in names]
-    return np.array(names), raw.get_data(units="uV")[:, :-FILLER]
+    eeg = resampled(raw.get_data(units="uV"), raw.info["sfreq"])
+    return np.array(names), eeg[:, :-FILLER]
 
 
 def _refuse_header(path: Path, raw: mne.io.BaseRaw, names: list[str]) -> None:
