@@ -14,6 +14,7 @@ from scipy.io import loadmat, savemat
 
 from de3dgan.base.errors import UserError
 from de3dgan.data import matlab
+from de3dgan.data.preprocessing import How, build_store
 from de3dgan.data.sources import Segment, dreamer, seed, seed_iv
 from tests.helpers import one_line
 
@@ -339,3 +340,57 @@ def test_an_empty_or_missing_folder_says_where_data_come_from(tmp_path, source):
         with pytest.raises(UserError, match="ask for access at") as error:
             source.find(folder)
         assert folder.name in one_line(error)
+
+
+# --- from files to stores ----------------------------------------------------------------------
+
+
+def test_dreamer_becomes_a_store(tmp_path):
+    """A row per person and film, DE relative to the baseline before the film."""
+    rng = np.random.default_rng(0)
+    people = [dreamer_person(rng, [60, 61]) for _ in range(2)]
+    for person in people:  # the second film is louder than its baseline, the first is not
+        person["EEG"]["stimuli"][1, 0] = 4200 + 2 * (person["EEG"]["stimuli"][1, 0] - 4200)
+    (tmp_path / "files").mkdir()
+    write_dreamer(tmp_path / "files", people)
+    store = build_store("dreamer", tmp_path / "files", tmp_path / "store", n_jobs=1)
+    assert store.columns["subject"] == ["s01", "s01", "s02", "s02"]
+    assert store.columns["stimulus"] == ["film01", "film02"] * 2
+    expected = np.concatenate([person["ScoreValence"][:, 0] for person in people])
+    np.testing.assert_array_equal(store.rating("valence"), expected)
+    assert store.manifest["reference"] == "baseline"
+    assert store.manifest["scales"]["arousal"] == [1, 5]
+    assert store.manifest["grid"]["shape"] == [8, 9]
+    eeg = people[1]["EEG"]["stimuli"][1, 0].T
+    eeg = (eeg - eeg.mean(axis=1, keepdims=True))[:, -7680:]
+    np.testing.assert_allclose(store.eeg[3], eeg, rtol=1e-5, atol=1e-4)
+    # DE of Gaussian noise grows by ln 2 if it is twice as loud.
+    np.testing.assert_allclose(
+        np.mean(store.de, axis=(1, 2, 3)), [0, np.log(2), 0, np.log(2)], atol=0.05
+    )
+
+
+@pytest.mark.parametrize("source", ["seed", "seed_iv"])
+def test_seed_becomes_a_store(tmp_path, source):
+    """A row per piece of a film, with sessions and classes, and DE that is absolute."""
+    n_films, n_pieces, folders = (3, 2, ["", ""]) if source == "seed" else (24, 1, ["1", "2"])
+    folder = tmp_path / "files"
+    write_session(folder / folders[0], "1_20131027.mat", n_films, n_pieces * 2400)
+    content = write_session(folder / folders[1], "1_20131103.mat", n_films, 2400, seed=1)
+    if source == "seed":
+        write_labels(folder, LABELS[:3])
+    how = How(trial_seconds=12)
+    store = build_store(source, folder, tmp_path / "store", n_jobs=1, how=how)
+    assert store.columns["session"] == ["1"] * n_pieces * n_films + ["2"] * n_films
+    pieces = [*range(n_pieces)] * n_films + [0] * n_films
+    assert list(map(int, store.columns["piece"])) == pieces
+    assert set(store.columns["subject"]) == {"s01"}
+    assert (store.manifest["reference"], store.manifest["scales"]) == ("none", {})
+    classes = {"seed": seed, "seed_iv": seed_iv}[source].EMOTIONS
+    assert store.manifest["classes"] == {"emotion": list(classes)}
+    expected = [2, 1, 0] if source == "seed" else list(seed_iv.LABELS[2])
+    assert list(store.rating("emotion"))[-n_films:] == expected
+    n_stimuli = 3 if source == "seed" else 48
+    assert len(set(store.columns["stimulus"])) == n_stimuli
+    eeg = signal.resample_poly(content[f"djc_eeg{n_films}"], 16, 25, axis=1, padtype="edge")
+    np.testing.assert_allclose(store.eeg[-1][:, 30:-30], eeg[:, -1536:][:, 30:-30], atol=1e-3)
