@@ -45,7 +45,9 @@ _lock = threading.Lock()
 _child: _Child | None = None
 
 
-def read_bounded(read: Read, path: Path, kind: str, largest: int) -> list[np.ndarray]:
+def read_bounded(
+    read: Read, path: Path, kind: str, largest: int, size: int | None = None, seconds: float = 0
+) -> list[np.ndarray]:
     """Return the arrays that ``read(path)`` returns, having read in a child process.
 
     Parameters
@@ -59,6 +61,10 @@ def read_bounded(read: Read, path: Path, kind: str, largest: int) -> list[np.nda
         What it should be, such as "EDF file".
     largest : int
         Bytes that the largest file of that kind has.
+    size : int, optional
+        Bytes that are read, if the file is read together with others.
+    seconds : float
+        Seconds of processor time that reading may take beyond `CPU_SECONDS`.
 
     Raises
     ------
@@ -68,13 +74,13 @@ def read_bounded(read: Read, path: Path, kind: str, largest: int) -> list[np.nda
     where, remedy = display_path(path), "copy or download it anew, or leave that subject out"
     if not path.is_file():
         raise UserError(f"{where} is no file: {remedy}.")
-    size = path.stat().st_size
+    size = path.stat().st_size if size is None else size
     if size > largest:
         raise UserError(
             f"{where} has more than {largest // 2**20} MiB, the most of any {kind}: {remedy}."
         )
     memory = MEMORY + PER_BYTE * size
-    answer = _ask(read, path.resolve(), memory, CPU_SECONDS)
+    answer = _ask(read, path.absolute(), memory, CPU_SECONDS + seconds)
     if isinstance(answer, list):
         return answer
     if answer == "MemoryError":
@@ -132,7 +138,7 @@ class _Child:
         if not arrays or any(answers.readinto(_bytes(array)) < array.nbytes for array in arrays):
             self.process.communicate()
             if self.process.returncode == -signal.SIGXCPU:
-                return f"reading it takes more than {CPU_SECONDS} s"
+                return f"reading it takes more than {request[-1]:.0f} s"
             return f"reading it ends the process that reads: {self.process.returncode}"
         return arrays
 

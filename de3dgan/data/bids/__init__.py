@@ -1,0 +1,1 @@
+"""What the source `bids` makes of a BIDS data set: settings, tables and trials."""

@@ -1,0 +1,1 @@
+"""Writers of tiny data sets in exactly the published layouts."""
