@@ -19,7 +19,7 @@ from tests.test_repository import ROOMS
 DOCUMENTS = sorted(
     path
     for pattern in (
-        *("README.md", "docs/*.md", "benchmarks/*.md"),
+        *("README.md", "docs/**/*.md", "benchmarks/*.md"),
         *("DE_feature/README.md", "eeg_dataset/**/README.md"),
     )
     for path in ROOT.glob(pattern)
@@ -146,7 +146,10 @@ def is_config(node: ast.AST) -> bool:
 SCRIPTS_WITH_FLAGS = [
     *(path for stage in SCRIPTS for path in find_scripts(stage).values()),
     *(ROOT / name for name in ("preprocess_de.py", "report.py", "generate.py")),
-    *(ROOT / "de3dgan" / name for name in ("data/synthetic.py", "reporting/summary.py")),
+    *(
+        ROOT / "de3dgan" / name
+        for name in ("data/fetch.py", "data/synthetic.py", "reporting/summary.py")
+    ),
     *(path for path in (ROOT / "benchmarks").glob("*.py") if "command_line(" in path.read_text()),
 ]
 
@@ -170,7 +173,7 @@ def test_flags_exist(path):
 
 
 #: Files that are made, or are to be made by a reader.
-MADE = r"(.*/)?(_Dominance\.py|mine\.py|summary\.md|report\.md|log\.txt)|runs/.*"
+MADE = r"(.*/)?(_Dominance\.py|mine\.py|summary\.md|report\.md|log\.txt|SHA256SUMS\.txt)|runs/.*"
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=names(DOCUMENTS))

@@ -11,6 +11,7 @@ from scipy import signal
 from scipy.io import savemat
 
 from de3dgan.base.errors import UserError
+from de3dgan.data.preprocessing import build_store
 from de3dgan.data.sources import faced
 from tests.helpers import one_line
 
@@ -96,6 +97,24 @@ def test_faced_classes_are_of_the_film(written):
         *["joy positive"] * 3,
         *["tenderness positive"] * 3,
     ]
+
+
+def test_faced_store(written, tmp_path, capsys):
+    """From files to a store: the last 28 s of each film, absolute DE, scales and classes."""
+    folder, eeg, order, scores = written
+    store = build_store("faced", folder, tmp_path / "store", 1)
+    assert store.eeg.shape == (28, 30, 28 * 128)
+    assert store.manifest["reference"] == "none"
+    assert store.manifest["scales"]["valence"] == [0, 7]
+    assert store.manifest["classes"]["positive"] == ["negative", "neutral", "positive"]
+    assert len(store.manifest["classes"]["emotion"]) == 9
+    assert store.manifest["ch_names"][:3] == ["FP1", "FP2", "FZ"]
+    assert store.columns["stimulus"] == [f"film{number:02d}" for number in order]
+    np.testing.assert_allclose(np.array(store.columns["valence"], float), scores[:, 9])
+    data = read(folder)
+    for row, trial in enumerate(data.trials):
+        recording = data.recordings[trial.segment.recording]
+        np.testing.assert_allclose(store.eeg[row], recording[:, 2 * 128 :], atol=1e-3)
 
 
 def test_faced_finds_ratings_in_either_folder(tmp_path):

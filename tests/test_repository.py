@@ -32,6 +32,7 @@ ROOMS = "base eeg models data training evaluation stages figures reporting".spli
 NOT_CORE = {
     *("de3dgan/base/cli.py", "de3dgan/data/export.py", "de3dgan/data/preprocessing.py"),
     *(
+        "de3dgan/data/fetch.py",
         "de3dgan/data/synthetic.py",
         *(f"de3dgan/figures/{name}.py" for name in ("card", "curves", "eeg", "scores", "style")),
     ),

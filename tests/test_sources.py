@@ -179,7 +179,7 @@ def test_an_empty_or_missing_folder_says_where_data_come_from(tmp_path, source):
             source.find(folder)
         message = one_line(error)
         assert folder.name in message
-        assert ("C2JQ1P" if source is eegmat else "de3dgan.data.synthetic") in message
+        assert ("de3dgan.data.fetch" if source is eegmat else "de3dgan.data.synthetic") in message
 
 
 # --- DEAP --------------------------------------------------------------------------------------

@@ -57,8 +57,8 @@ def find(data_dir: Path) -> dict[str, list[Path]]:
     if not files:
         raise UserError(
             f"There is no SubjectNN_1.edf in {display_path(data_dir)}: 12 subjects come with the "
-            f"repository under {DEFAULT_DIR}, and all 36 are PhysioNet's 'EEG During Mental "
-            "Arithmetic Tasks' 1.0.0 (doi 10.13026/C2JQ1P), whose folder --data-dir takes."
+            f"repository under {DEFAULT_DIR}, and `python -m de3dgan.data.fetch eegmat` downloads "
+            "all 36 to eeg_dataset/EEGMAT-36, for --data-dir."
         )
     pairs = {stem[:-2]: [f"{stem[:-2]}_1", f"{stem[:-2]}_2"] for stem in files}
     missing = [f"{stem}.edf" for pair in pairs.values() for stem in pair if stem not in files]

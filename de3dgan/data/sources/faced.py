@@ -55,7 +55,7 @@ CHANNELS = tuple(
     "Oz O1 O2".split()
 )
 N_FILMS = 28
-#: Seconds of a film that are used: of 30, what is a multiple of the 4 s that the generator needs.
+#: Seconds of a film that are used, its last: of 30, a multiple of the 4 s that the generator needs.
 TRIAL_SECONDS = 28
 _SFREQ = 250
 _SHAPE = (N_FILMS, len(CHANNELS) + 2, 30 * _SFREQ)
