@@ -12,13 +12,16 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
 
 from de3dgan.base.errors import UserError
 from de3dgan.base.seeds import derived_rng
+from de3dgan.data.montages import HEAD, mne_info
 from de3dgan.eeg.de import BANDS
+from de3dgan.eeg.montage import canonical
 from de3dgan.eeg.planting import RAMP
 from de3dgan.eeg.sampling import SFREQ
 
@@ -52,6 +55,9 @@ class Effect:
     # Electrodes of the effect; of correlation and asymmetry, both of each pair. Default: those of
     # the recording at the back of the head (P, PO, O); of asymmetry, at its front (FP, AF, F, FC).
     channels: tuple[str, ...] = ()
+    # Let other electrodes change with the chosen ones, as sources in a head would have it. Without,
+    # they stay as recorded, and the effect is easier to find; see de3dgan/eeg/planting.py.
+    conducted: bool = False
     # Standard deviation over people of the logarithm of the strength, whose median is `strength`.
     # Chosen, no source.
     spread: float = 0.5
@@ -59,8 +65,8 @@ class Effect:
     # 0.
     other_sign: float = 0.3
     # Share of the pattern that is a person's own: each electrode (or pair) moves, with this
-    # probability, to one near it that has no effect yet, and each band to one beside it. Chosen,
-    # no source.
+    # probability, to one near it that is not in the pattern, and each band to one beside it.
+    # Chosen, no source.
     own_pattern: float = 0.0
     # Standard deviation over people of the logit of the share of high labels: 0.5 gives shares of
     # 38 to 62 % to two people in three. Chosen, no source.
@@ -151,7 +157,9 @@ def trial_segments(n_times: int, effect: Effect) -> list[tuple[int, int]]:
     return [(start, start + length) for start in starts]
 
 
-def draw_person(subject: str, ch_names: Sequence[str], n_trials: int, effect: Effect) -> Person:
+def draw_person(
+    subject: str, ch_names: Sequence[str], n_trials: int, effect: Effect, montage: str = HEAD
+) -> Person:
     """Draw one person's effect and labels.
 
     Each is drawn from a stream of its own, so that no switch changes what another one draws, and
@@ -161,9 +169,11 @@ def draw_person(subject: str, ch_names: Sequence[str], n_trials: int, effect: Ef
     ----------
     subject : str
     ch_names : sequence of str
-        Of the recording, in upper case.
+        Of the recording, as `canonical` gives them.
     n_trials : int
     effect : Effect
+    montage : str
+        MNE's standard montage that knows the electrodes, for finding those near others.
 
     Raises
     ------
@@ -192,7 +202,7 @@ def draw_person(subject: str, ch_names: Sequence[str], n_trials: int, effect: Ef
     return Person(
         strength=float(sign * strength),
         bands=_own_bands(effect, rng("bands")),
-        sites=_own_sites(subject, ch_names, effect, rng("sites")),
+        sites=_own_sites(subject, ch_names, effect, montage, rng("sites")),
         trials=[
             {
                 "stimulus": f"stimulus{stimuli[i] + 1:02d}",
@@ -225,20 +235,25 @@ def _own_bands(effect: Effect, rng: np.random.Generator) -> tuple[str, ...]:
     names, bands = list(BANDS), list(effect.bands)
     for i, band in enumerate(effect.bands):
         at, (moves, which) = names.index(band), rng.random(2)
-        free = [name for name in names[max(at - 1, 0) : at + 2] if name not in bands]
+        beside = names[max(at - 1, 0) : at + 2]
+        free = [name for name in beside if name not in bands and name not in effect.bands]
         if moves < effect.own_pattern and free:
             bands[i] = free[int(which * len(free))]
     return tuple(sorted(bands, key=names.index))
 
 
 def _own_sites(
-    subject: str, ch_names: Sequence[str], effect: Effect, rng: np.random.Generator
+    subject: str,
+    ch_names: Sequence[str],
+    effect: Effect,
+    montage: str,
+    rng: np.random.Generator,
 ) -> tuple[tuple[str, ...], ...]:
     """Return a person's electrodes: each stays, or moves to a free one, most likely near it."""
     every = [(name,) for name in ch_names]
     if effect.effect != "power":
         every = [pair for name in ch_names if (pair := _pair(name))[1] in ch_names]
-    named = [name.upper() for name in effect.channels]
+    named = [canonical(name) for name in effect.channels]
     usual = _FRONTAL if effect.effect == "asymmetry" else _POSTERIOR
     common = [
         site
@@ -254,10 +269,10 @@ def _own_sites(
         )
     if not effect.own_pattern:
         return tuple(common)
-    places, sites = _places(ch_names), list(common)
+    places, sites = _places(tuple(ch_names), montage), list(common)
     for i, site in enumerate(common):
         moves, which = rng.random(2)
-        free = [other for other in every if other not in sites]
+        free = [other for other in every if other not in sites and other not in common]
         if moves < effect.own_pattern and free:
             distance = [np.linalg.norm(places[other[0]] - places[site[0]]) for other in free]
             weights = np.exp(-0.5 * (np.array(distance) / _NEARBY) ** 2)
@@ -275,16 +290,8 @@ def _pair(name: str) -> tuple[str, str]:
     return (name, f"{found[1]}{int(found[2]) + 1}") if found else (name, "")
 
 
-def _places(ch_names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Return where electrodes are on MNE's head, in metres, by name in upper case."""
-    import mne
-
-    montage = mne.channels.make_standard_montage("standard_1005")
-    places = {name.upper(): place for name, place in montage.get_positions()["ch_pos"].items()}
-    missing = [name for name in ch_names if name not in places]
-    if missing:
-        raise UserError(
-            f"Electrode {missing[0]} has no place in the 10-05 system, so none of a person's own "
-            "can be found near it: give --own-pattern 0."
-        )
-    return places
+@lru_cache(maxsize=64)
+def _places(ch_names: tuple[str, ...], montage: str) -> dict[str, np.ndarray]:
+    """Return where electrodes are on MNE's head, in metres, by name."""
+    channels = mne_info(ch_names, montage)["chs"]
+    return {name: at["loc"][:3] for name, at in zip(ch_names, channels, strict=True)}

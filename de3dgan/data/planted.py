@@ -59,6 +59,8 @@ class Config(Effect):
     source: Literal[sources.names()] | None = None
     # Folder of its recordings; default: its place in eeg_dataset/.
     data_dir: Path | None = None
+    # File that says how to read a data set; for source bids.
+    settings: Path | None = None
     # Store whose trials are the recordings, in the place of a source.
     store: Path | None = None
     # Which of a person's recordings (of a store: trials), from 0. EEGMAT's 0 is 180 s of rest.
@@ -76,7 +78,9 @@ class Recorded(NamedTuple):
     ----------
     subject : str
     ch_names : tuple of str
-        In upper case.
+        As `canonical` gives them.
+    montage : str
+        MNE's standard montage that knows them.
     recordings : list of array, each (n_chans, n_times)
         In µV at 128 Hz.
     inputs : dict of str to str
@@ -85,6 +89,7 @@ class Recorded(NamedTuple):
 
     subject: str
     ch_names: tuple[str, ...]
+    montage: str
     recordings: list[np.ndarray]
     inputs: dict[str, str]
 
@@ -104,7 +109,7 @@ def main(config: Config) -> None:
     if config.store:
         people, origin = _from_store(where, config.recording)
     else:
-        people, origin = _from_source(config.source, where, config.recording)
+        people, origin = _from_source(config.source, where, config.settings, config.recording)
     effect = Effect(**{f.name: getattr(config, f.name) for f in dataclasses.fields(Effect)})
     people = islice(people, config.n_people)
     rows = write_planted(config.out_dir, people, effect, {**origin, "recording": config.recording})
@@ -167,6 +172,7 @@ def write_planted(
                     rows.append({"trial": len(rows), **place, **trial})
             about[recorded.subject] = {
                 "ch_names": list(recorded.ch_names),
+                "montage": recorded.montage,
                 "files": files,
                 "strength": person.strength,
                 "sign": 1 if person.strength >= 0 else -1,
@@ -221,13 +227,13 @@ def planted(
         try:
             if effect.effect == "correlation":
                 change = np.broadcast_to(half, (len(person.bands), len(sites), len(half)))
-                eeg = with_correlation(eeg, segments, person.bands, sites, change)
+                eeg = with_correlation(eeg, segments, person.bands, sites, change, effect.conducted)
             else:
                 side = np.repeat([1, -1][: len(person.sites[0])], len(sites))
                 change = np.broadcast_to(
                     side[:, None] * half, (len(person.bands), len(side), len(half))
                 )
-                eeg = with_power(eeg, segments, person.bands, channels, change)
+                eeg = with_power(eeg, segments, person.bands, channels, change, effect.conducted)
         except ValueError:
             raise UserError(
                 f"No gain makes {recorded.subject}'s classes differ by {person.strength:.3g}, so "
@@ -249,7 +255,9 @@ def _drawn(recorded: Recorded, effect: Effect) -> tuple[Person, list[list[tuple[
                 "--recording."
             )
     n_trials = sum(map(len, segments))
-    return draw_person(recorded.subject, recorded.ch_names, n_trials, effect), segments
+    return draw_person(
+        recorded.subject, recorded.ch_names, n_trials, effect, recorded.montage
+    ), segments
 
 
 def _refuse_flat(
@@ -263,7 +271,7 @@ def _refuse_flat(
 
 
 def _from_source(
-    name: str, data_dir: Path, numbers: tuple[int, ...]
+    name: str, data_dir: Path, settings: Path | None, numbers: tuple[int, ...]
 ) -> tuple[Iterator[Recorded], dict[str, Any]]:
     """Return the people of a source, one at a time, and what to call their origin.
 
@@ -273,7 +281,7 @@ def _from_source(
 
     def people() -> Iterator[Recorded]:
         seen = set()
-        for unit, files in source.find(data_dir).items():
+        for unit, files in sources.find(source, data_dir, settings).items():
             data = sources.read_checked(source, unit, files)
             if data.subject in seen:
                 continue
@@ -281,7 +289,7 @@ def _from_source(
             _refuse_missing(data.subject, numbers, len(data.recordings))
             recordings = [np.asarray(data.recordings[i], dtype=np.float64) for i in numbers]
             inputs = {path.name: sha256(path) for path in files}
-            yield Recorded(data.subject, data.ch_names, recordings, inputs)
+            yield Recorded(data.subject, data.ch_names, data.montage, recordings, inputs)
 
     return people(), {"source": name}
 
@@ -290,6 +298,7 @@ def _from_store(path: Path, numbers: tuple[int, ...]) -> tuple[Iterator[Recorded
     """Return the people of a store, whose trials are the recordings, and their origin."""
     store = open_store(path)
     subjects = np.array(store.columns["subject"])
+    montage = store.manifest["montage"]
 
     def people() -> Iterator[Recorded]:
         for subject in dict.fromkeys(store.columns["subject"]):
@@ -298,7 +307,7 @@ def _from_store(path: Path, numbers: tuple[int, ...]) -> tuple[Iterator[Recorded
             chosen = [int(trials[i]) for i in numbers]
             store.refuse_non_finite("eeg", chosen)
             recordings = [np.array(store.eeg[trial], dtype=np.float64) for trial in chosen]
-            yield Recorded(subject, tuple(store.ch_names), recordings, {})
+            yield Recorded(subject, tuple(store.ch_names), montage, recordings, {})
 
     return people(), {"store": store.hash}
 

@@ -8,6 +8,12 @@ cosine, in the gap beside the trial.
 
 DE filters let through some of what lies beside their band, which the gain does not change. So the
 gain that moves DE by 0.1 nats is not exp(0.1). It is solved for, per trial and electrode.
+
+No source in a head changes one electrode and not its neighbours. A gain at some electrodes alone
+is therefore easy to find for a model that compares neighbours, and it gives power to directions
+between electrodes that a recording lacks (see `de3dgan.eeg.subspace`). Where the change is
+*conducted*, other electrodes change with the chosen ones as they go with them over the recording:
+each gets its least-squares prediction from them, so that no direction is added.
 """
 
 from __future__ import annotations
@@ -36,6 +42,7 @@ def with_power(
     bands: Sequence[str],
     channels: Sequence[int],
     change: np.ndarray,
+    conducted: bool = False,
 ) -> np.ndarray:
     """Change the mean DE of some bands, electrodes and trials.
 
@@ -51,29 +58,34 @@ def with_power(
         Electrodes.
     change : array, (n_bands, n_sites, n_trials)
         By how much the mean over a trial's windows is to rise, in nats.
+    conducted : bool
+        Whether other electrodes change with the chosen ones.
 
     Returns
     -------
     array, (n_chans, n_times)
-        Other electrodes, and times further than `RAMP` from any trial, are what they were.
+        Times further than `RAMP` from any trial are what they were; so are other electrodes,
+        unless the change is conducted.
 
     Raises
     ------
     ValueError
         If no gain makes that change.
     """
-    chosen, envelopes = eeg[list(channels)], _envelopes(segments, eeg.shape[1])
+    channels = list(channels)
+    chosen, envelopes = eeg[channels], _envelopes(segments, eeg.shape[1])
     parts = [in_band(chosen, band) for band in bands]
+    carried = [_carried(eeg, band, channels, conducted) for band in bands]
     before = trial_means(chosen, segments, bands)
 
-    def changed(log_gain: np.ndarray) -> np.ndarray:
-        pairs = zip(log_gain, parts, strict=True)
-        return chosen + sum((np.expm1(gain) @ envelopes) * part for gain, part in pairs)
+    def added(log_gain: np.ndarray, rows: list[int] | slice) -> np.ndarray:
+        terms = zip(log_gain, parts, carried, strict=True)
+        return sum(to[rows] @ ((np.expm1(gain) @ envelopes) * part) for gain, part, to in terms)
 
-    found = _solved(lambda gain: trial_means(changed(gain), segments, bands) - before, change)
-    out = eeg.copy()
-    out[list(channels)] = changed(found)
-    return out
+    def measured(log_gain: np.ndarray) -> np.ndarray:
+        return trial_means(chosen + added(log_gain, channels), segments, bands) - before
+
+    return eeg + added(_solved(measured, change), slice(None))
 
 
 def with_correlation(
@@ -82,6 +94,7 @@ def with_correlation(
     bands: Sequence[str],
     pairs: Sequence[tuple[int, int]],
     change: np.ndarray,
+    conducted: bool = False,
 ) -> np.ndarray:
     """Change the correlation within pairs of electrodes, and no band's DE.
 
@@ -91,7 +104,7 @@ def with_correlation(
 
     Parameters
     ----------
-    eeg, segments, bands
+    eeg, segments, bands, conducted
         See `with_power`.
     pairs : sequence of (int, int), length n_pairs
         Electrodes, none of them twice.
@@ -111,29 +124,29 @@ def with_correlation(
     n, channels = len(pairs), [left for left, _ in pairs] + [right for _, right in pairs]
     chosen, envelopes = eeg[channels], _envelopes(segments, eeg.shape[1])
     parts = [in_band(chosen, band) for band in bands]
+    carried = [_carried(eeg, band, channels, conducted) for band in bands]
     sizes = [np.stack([part[:, a:b].std(-1) for a, b in segments], 1) for part in parts]
     before = trial_means(chosen, segments, bands)
     z_before = trial_z(chosen, segments, bands)
 
-    def changed(unknown: np.ndarray) -> np.ndarray:
-        out = chosen.copy()
-        for x, part, size in zip(unknown, parts, sizes, strict=True):
+    def added(unknown: np.ndarray, rows: list[int] | slice) -> np.ndarray:
+        total = 0.0
+        for x, part, size, to in zip(unknown, parts, sizes, carried, strict=True):
             gain, angle = np.exp(x[: 2 * n]), 0.5 * np.arcsin(np.tanh(x[2 * n :]))
             angle, other = np.concatenate([angle, angle]), np.roll(part, n, axis=0)
             of_other = gain * np.sin(angle) * size / np.roll(size, n, axis=0)
-            out += ((gain * np.cos(angle) - 1) @ envelopes) * part + (of_other @ envelopes) * other
-        return out
+            new = ((gain * np.cos(angle) - 1) @ envelopes) * part + (of_other @ envelopes) * other
+            total = total + to[rows] @ new
+        return total
 
     def measured(unknown: np.ndarray) -> np.ndarray:
-        found = changed(unknown)
+        found = chosen + added(unknown, channels)
         de = trial_means(found, segments, bands) - before
         return np.concatenate([de, trial_z(found, segments, bands) - z_before], axis=1)
 
     no_change = np.zeros((len(bands), 2 * n, len(segments)))
     found = _solved(measured, np.concatenate([no_change, change], axis=1))
-    out = eeg.copy()
-    out[channels] = changed(found)
-    return out
+    return eeg + added(found, slice(None))
 
 
 def with_drift(eeg: np.ndarray, bands: Sequence[str], nats: float) -> np.ndarray:
@@ -195,6 +208,15 @@ def trial_z(eeg: np.ndarray, segments: Segments, bands: Sequence[str]) -> np.nda
             for signal in _signals(eeg, bands)
         ]
     )
+
+
+def _carried(eeg: np.ndarray, band: str, channels: list[int], conducted: bool) -> np.ndarray:
+    """Return what a change at some electrodes is at all of them, (n_chans, len(channels))."""
+    if not conducted:
+        return np.eye(len(eeg))[:, channels]
+    part = in_band(eeg, band)
+    covariance = part @ part[channels].T
+    return covariance @ np.linalg.pinv(covariance[channels], rcond=1e-6, hermitian=True)
 
 
 def _signals(eeg: np.ndarray, bands: Sequence[str]) -> list[np.ndarray]:

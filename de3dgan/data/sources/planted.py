@@ -43,6 +43,7 @@ _FIELDS = {
     "people": OBJECT,
     "people.*": OBJECT,
     "people.*.ch_names": list_of(TEXT),
+    "people.*.montage": TEXT,
     "people.*.files": OBJECT,
     "people.*.files.*": TEXT,
     "trials": TEXT,
@@ -97,6 +98,7 @@ def read(subject: str, files: list[Path]) -> Subject:
         ],
         scales={name: tuple(scale) for name, scale in manifest["scales"].items()},
         classes={name: tuple(names) for name, names in manifest["classes"].items()},
+        montage=person["montage"],
     )
 
 
