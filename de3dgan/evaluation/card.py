@@ -248,7 +248,7 @@ def within_auc(score: np.ndarray, positive: np.ndarray, people: np.ndarray) -> t
 
 def _spectrum(eeg: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return frequencies and power by Welch's method with windows of 2 s, (n_chans, n_freqs)."""
-    freqs, power = signal.welch(eeg, SFREQ, nperseg=min(2 * SFREQ, eeg.shape[-1]))
+    freqs, power = signal.welch(eeg, SFREQ, nperseg=min(2 * SFREQ, eeg.shape[-1]), noverlap=0)
     return freqs[1:], power[:, 1:]
 
 

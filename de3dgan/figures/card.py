@@ -103,8 +103,8 @@ def _amplitudes(ax: Axes, card: Card) -> None:
         vmin=min(max(values.min(), floor), typical / 2 + 1e-6),
         vmax=max(min(values.max(), 30 * typical), 2 * typical, 2e-6),
     )
-    image = ax.imshow(values, cmap="viridis", norm=scale, aspect="auto", interpolation="none")
-    image.cmap.set_bad(image.cmap(0))  # no logarithm of 0
+    shown = np.maximum(values, scale.vmin)  # 0 has no logarithm
+    image = ax.imshow(shown, cmap="viridis", norm=scale, aspect="auto", interpolation="none")
     for kind, marker in _MARKERS.items():
         found = [
             (card.people.index(channel.subject), card.store.ch_names.index(name))

@@ -223,7 +223,7 @@ def _overview(card: Card) -> str:
     if pieces.max() > pieces.min():
         lengths += f" (pieces of longer ones, up to {pieces.max() - pieces.min() + 1} of one)"
     reference = manifest.get("reference", "baseline")
-    rest = f"{n_baselines} of {n_baseline_times / SFREQ:g} s"
+    rest = f"{n_baselines:,} of {n_baseline_times / SFREQ:g} s"
     grid = manifest.get("grid", {}).get("shape")
     place = f" on a grid of {grid[0]} by {grid[1]}" if grid else ""
     place += f", montage {manifest['montage']}" if manifest.get("montage") else ""
