@@ -14,7 +14,7 @@ import pytest
 
 from de3dgan.base.errors import UserError
 from de3dgan.data.opening import open_store
-from de3dgan.data.store import Store
+from de3dgan.data.store import REFERENCES, Store
 from de3dgan.evaluation import card as numbers
 from de3dgan.evaluation.card import Channel, describe, within_auc
 from de3dgan.figures import style
@@ -44,8 +44,7 @@ def store_of(
         valence=np.tile(ratings, n_people).tolist(),
         arousal=np.tile(np.resize(OTHERS, n_trials), n_people).tolist(),
     )
-    scales = {"valence": [1, 9], "arousal": [1, 9]}
-    return replace(store, manifest={**store.manifest, "scales": scales, **manifest})
+    return replace(store, manifest={**store.manifest, "source": "noise", **manifest})
 
 
 def with_column(store: Store, **columns: list) -> Store:
@@ -339,18 +338,34 @@ def test_of_many_people_the_range_is_told(no_copies):
     assert len(png(data_card(card, "many"))) > 5_000
 
 
-def test_a_newer_store_tells_of_sessions_pieces_reference_and_montage():
+def test_sessions_pieces_reference_and_montage_are_told():
     store = with_column(
-        store_of(reference="none", montage="standard_1020", grid={"shape": [11, 11], "cells": []}),
+        store_of(reference="none", montage="biosemi64"),
         session=["1", "2"] * 12,
         piece=[0, 1, 2, 3] * 6,
     )
     text = whole(card_text(describe(store)))
     for part in (
-        *("3, 2 sessions each", "pieces of longer ones, up to 4 of one", "none (DE is absolute)"),
-        "on a grid of 11 by 11, montage standard_1020",
+        *("3, 2 sessions each", "24 pieces of 6 trials, each counted as a trial, of 8 s, 8 per"),
+        *("DE is relative to nothing: it is absolute electrodes", "montage biosemi64: F3 FZ"),
+        "grid of 8 by 9",
     ):
         assert part in text
+    for reference in ("baseline", "unlabelled", "person"):
+        text = whole(card_text(describe(store_of(reference=reference))))
+        assert "(24 of 3 s)" in text and REFERENCES[reference] in text
+
+
+def test_pieces_of_one_trial_are_no_evidence_of_their_own():
+    """One trial of each class per person: the classes are told, by as few trials as there are."""
+    store = with_column(
+        muscles(store_of()), piece=[0, 1, 2, 3] * 6, valence=[1, 1, 1, 1, 9, 9, 9, 9] * 3
+    )
+    store.eeg[store.rating("valence") > 5] *= 2
+    card = describe(store)
+    label = card.labels[0]
+    assert label.told_above == 1 and label.z == pytest.approx(1.5 / np.sqrt(3 / 4))
+    assert any(sentence.startswith("Nobody has two trials") for sentence in findings(card))
 
 
 def test_a_table_is_aligned():

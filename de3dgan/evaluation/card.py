@@ -95,7 +95,9 @@ class Card:
     store : Store
         Which one.
     subjects, sessions, stimuli : array of str, (n_trials,)
-        Of each trial.
+        Of each trial, or piece of one.
+    trials : array of int, (n_trials,)
+        Number of the trial that each is a piece of.
     labels : list of Label
         All columns of labels.
     amplitude : array, (n_trials, n_chans)
@@ -120,6 +122,7 @@ class Card:
     subjects: np.ndarray
     sessions: np.ndarray
     stimuli: np.ndarray
+    trials: np.ndarray
     labels: list[Label]
     amplitude: np.ndarray
     freqs: np.ndarray
@@ -153,9 +156,9 @@ def describe(store: Store) -> Card:
     UserError
         If EEG is not finite, naming where.
     """
-    columns = store.columns
-    subjects, stimuli = (np.array(columns[name]) for name in ("subject", "stimulus"))
-    n_trials = store.n_trials
+    columns = {name: np.array(values) for name, values in store.columns.items()}
+    subjects, n_trials = columns["subject"], store.n_trials
+    whole_trials = np.cumsum(columns["piece"] == "0") - 1  # pieces of one follow each other
     amplitude = np.zeros((n_trials, len(store.ch_names)))
     rank, lacks, above = np.zeros(n_trials, int), np.zeros(n_trials, bool), np.zeros(n_trials)
     spectra: dict[str, np.ndarray] = {}
@@ -179,9 +182,10 @@ def describe(store: Store) -> Card:
     return Card(
         store=store,
         subjects=subjects,
-        sessions=np.array(columns.get("session", ["1"] * n_trials)),
-        stimuli=stimuli,
-        labels=[_label(store, name, subjects, above) for name in store.ratings],
+        sessions=columns["session"],
+        stimuli=columns["stimulus"],
+        trials=whole_trials,
+        labels=[_label(store, name, whole_trials, above) for name in store.ratings],
         amplitude=amplitude,
         freqs=freqs,
         spectra=spectra,
@@ -312,27 +316,29 @@ def _suspicious(
     ], whole
 
 
-def _label(store: Store, name: str, subjects: np.ndarray, above: np.ndarray) -> Label:
+def _label(store: Store, name: str, trials: np.ndarray, above: np.ndarray) -> Label:
     """Return a column as classes: class numbers as they are, ratings split at their middle."""
     values = store.rating(name)
-    scale = store.manifest.get("scales", {}).get(name)
-    classes = store.manifest.get("classes", {}).get(name)
     different = np.unique(values)
-    if classes:
-        about, numbers = "class numbers", values.astype(int)
-    elif scale:
-        middle = sum(scale) / 2
-        about = f"above {middle:g} of {scale[0]:g} to {scale[1]:g}"
-        classes, numbers = ("low", "high"), (values > middle).astype(int)
+    if name in store.classes:
+        about, classes, numbers = "class numbers", store.classes[name], values.astype(int)
+    elif name in store.scales:
+        low, high = store.scales[name]
+        about = f"above {store.middle(name):g} of {low:g} to {high:g}"
+        classes, numbers = ("low", "high"), (values > store.middle(name)).astype(int)
     elif len(different) <= _MOST_CLASSES:
         about, classes = "its values", tuple(f"{value:g}" for value in different)
         numbers = np.searchsorted(different, values)
     else:
         about = f"{different[0]:g} to {different[-1]:g}, no scale known"
         return Label(name, about, (), np.full(len(values), -1))
+    # Pieces of one trial are no evidence of their own.
+    first = np.unique(trials, return_index=True)[1]
+    level = np.bincount(trials, above) / np.bincount(trials)
+    people = np.array(store.columns["subject"])[first]
     # Of two classes, the first is told as well as the second.
     asked = range(1 if len(classes) == 2 else 0, len(classes))
-    told = [within_auc(above, numbers == number, subjects) for number in asked]
+    told = [within_auc(level, numbers[first] == number, people) for number in asked]
     told = [pair for pair in told if not np.isnan(pair[0])]
     best = max(told, key=lambda pair: abs(pair[0] - 0.5), default=(float("nan"), 0.0))
     return Label(name, about, tuple(classes), numbers, *map(float, best))

@@ -10,7 +10,7 @@ import numpy as np
 
 from de3dgan.base.files import write_text
 from de3dgan.base.paths import display_path
-from de3dgan.data.store import CARD, Store
+from de3dgan.data.store import CARD, REFERENCES, Store
 from de3dgan.eeg.sampling import SFREQ
 from de3dgan.evaluation.card import Card, Label, describe, distance_from_others
 from de3dgan.evaluation.copies import Copy
@@ -31,12 +31,6 @@ _UNLIKE = 5.0
 _RARE = 0.2
 #: How far from 0.5 an AUC is, and how many standard deviations, if it is told.
 _AUC, _Z = 0.15, 3.0
-_REFERENCES = {
-    "baseline": "baseline (a trial's DE is relative to the rest before it)",
-    "unlabelled": "unlabelled (DE is relative to the recording's time outside of trials)",
-    "person": "person (DE is relative to the mean of all trials of that person)",
-    "none": "none (DE is absolute)",
-}
 
 
 def card_text(card: Card) -> str:
@@ -189,6 +183,7 @@ def _about_label(card: Card, label: Label) -> Iterable[str]:
             f"Rare in {label.name}: {_listed(rare)}: accuracy is high for whoever never says it; "
             "look at balanced accuracy."
         )
+    first = np.unique(card.trials, return_index=True)[1]  # piece of each trial
     one_sided = (per_person > 0).sum(1) == 1
     names = [card.people[row] for row in np.flatnonzero(one_sided)]
     if names:
@@ -196,7 +191,7 @@ def _about_label(card: Card, label: Label) -> Iterable[str]:
             f"Only one class of {label.name} in all trials of {_listed(names, card.people)}: who "
             "it is tells the class."
         )
-    elif per_person.max() == 1:
+    elif _counts(card.subjects[first], card.people, label, first).max() == 1:
         yield (
             f"Nobody has two trials of one class of {label.name}: whatever differs between two "
             "recordings passes for the class."
@@ -214,28 +209,31 @@ def _about_label(card: Card, label: Label) -> Iterable[str]:
 
 def _overview(card: Card) -> str:
     store = card.store
-    manifest = store.manifest
     n_baselines, _, n_baseline_times = store.baseline.shape
     sessions = _numbers(zip(card.subjects, card.sessions, strict=True), card.people)
-    trials = np.unique(card.subjects, return_counts=True)[1].tolist()
-    lengths = f"{count(store.n_trials, 'trial')} of {store.n_frames} s, {span(trials)} per person"
-    pieces = np.array(store.columns.get("piece", [0] * store.n_trials), dtype=int)
-    if pieces.max() > pieces.min():
-        lengths += f" (pieces of longer ones, up to {pieces.max() - pieces.min() + 1} of one)"
-    reference = manifest.get("reference", "baseline")
-    rest = f"{n_baselines:,} of {n_baseline_times / SFREQ:g} s"
-    grid = manifest.get("grid", {}).get("shape")
-    place = f" on a grid of {grid[0]} by {grid[1]}" if grid else ""
-    place += f", montage {manifest['montage']}" if manifest.get("montage") else ""
-    rows = [
-        ["source", f"{manifest.get('source', NOT_DEFINED)}, store {store.hash[:12]}"],
+    per_person = np.unique(card.subjects, return_counts=True)[1].tolist()
+    trials = count(store.n_trials, "trial")
+    if card.trials[-1] + 1 < store.n_trials:
+        trials = (
+            f"{count(store.n_trials, 'piece')} of {count(int(card.trials[-1]) + 1, 'trial')}, each "
+            "counted as a trial,"
+        )
+    relative = f"DE is relative to {REFERENCES[store.reference]}"
+    if store.reference != "none":
+        relative += f" ({n_baselines:,} of {n_baseline_times / SFREQ:g} s)"
+    rows, columns = store.grid.shape
+    electrodes = f"{len(store.ch_names)} on a grid of {rows} by {columns}"
+    if store.manifest.get("montage"):
+        electrodes += f", montage {store.manifest['montage']}"
+    table = [
+        ["source", f"{store.manifest['source']}, store {store.hash[:12]}"],
         ["people", f"{len(card.people)}, {count_span(sessions, 'session')} each"],
-        ["trials", lengths],
+        ["trials", f"{trials} of {store.n_frames} s, {span(per_person)} per person"],
         ["stimuli", f"{len(set(card.stimuli.tolist()))}"],
-        ["reference", f"{_REFERENCES.get(reference, reference)}: {rest}"],
-        ["electrodes", f"{len(store.ch_names)}{place}: {' '.join(store.ch_names)}"],
+        ["reference", relative],
+        ["electrodes", f"{electrodes}: {' '.join(store.ch_names)}"],
     ]
-    return aligned(rows, wrapped=True)
+    return aligned(table, wrapped=True)
 
 
 def _labels(card: Card) -> str:
@@ -337,10 +335,25 @@ def _per(card: Card, values: np.ndarray, part: Callable[[np.ndarray], float]) ->
     return np.array([part(values[card.subjects == subject]) for subject in card.people])
 
 
-def _counts(names: np.ndarray, of: Sequence[str], label: Label) -> np.ndarray:
-    """Return the trials of each class, (len(of), n_classes)."""
+def _counts(
+    names: np.ndarray, of: Sequence[str], label: Label, trials: np.ndarray | None = None
+) -> np.ndarray:
+    """Return how many of each class are of each name, (len(of), n_classes).
+
+    Parameters
+    ----------
+    names : array of str, (n,)
+        A name of each trial, or of each of `trials`.
+    of : sequence of str
+        Names.
+    label : Label
+        The classes.
+    trials : array of int, optional
+        Rows that are counted; by default all.
+    """
+    values = label.values if trials is None else label.values[trials]
     classes = np.arange(len(label.classes))
-    return np.stack([(label.values[names == name, None] == classes).sum(0) for name in of])
+    return np.stack([(values[names == name, None] == classes).sum(0) for name in of])
 
 
 def _shares(counts: np.ndarray) -> np.ndarray:
