@@ -12,7 +12,9 @@ import pytest
 
 from de3dgan.base.errors import UserError
 from de3dgan.base.paths import ROOT
-from de3dgan.data.bids.settings import SHIPPED, read_settings
+from de3dgan.data import sources
+from de3dgan.data.bids.settings import _FIELDS, SHIPPED, read_settings
+from de3dgan.data.preprocessing import How, build_store
 from de3dgan.data.sources import Segment, Subject, bids, eegmat
 from de3dgan.eeg.sampling import SFREQ
 from tests.helpers import one_line
@@ -160,8 +162,9 @@ def test_eegmat_in_bids_is_eegmat(tmp_path):
     """What is read is what the source `eegmat` reads from PhysioNet's files."""
     files = eegmat.find(ROOT / eegmat.DEFAULT_DIR)["Subject04"]
     write_eegmat(tmp_path, "04", files)
-    copy = read_only(tmp_path, Path("eegmat_bids.toml"))
-    original = eegmat.read("Subject04", files)
+    copy = sources.read_checked(bids, *bids.find(tmp_path, Path("eegmat_bids")).popitem())
+    original = sources.read_checked(eegmat, "Subject04", files)
+    assert copy.ch_names == original.ch_names
     for ours, theirs in zip(copy.recordings, original.recordings, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-9)
     assert copy.baselines == original.baselines
@@ -169,6 +172,55 @@ def test_eegmat_in_bids_is_eegmat(tmp_path):
     assert [trial.ratings for trial in copy.trials] == [trial.ratings for trial in original.trials]
     assert copy.n_baseline_times == original.n_baseline_times
     assert copy.cleaned_apart
+
+
+def test_eegmat_in_bids_gives_the_same_store(tmp_path):
+    """From file to store: EEG and DE of a person are those of PhysioNet's files."""
+    files = eegmat.find(ROOT / eegmat.DEFAULT_DIR)["Subject04"]
+    write_eegmat(tmp_path / "bids", "04", files)
+    (tmp_path / "physionet").mkdir()
+    for path in files:
+        shutil.copy(path, tmp_path / "physionet")
+    how = How(settings=Path("eegmat_bids"))
+    ours = build_store("bids", tmp_path / "bids", tmp_path / "ours", 1, how)
+    theirs = build_store("eegmat", tmp_path / "physionet", tmp_path / "theirs", 1)
+    for name in ("eeg", "de", "baseline"):
+        np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name))
+    assert ours.rating("arithmetic").tolist() == theirs.rating("arithmetic").tolist() == [0, 1]
+    assert ours.columns["subject"] == ["sub-04"] * 2
+    assert ours.scales == theirs.scales
+
+
+def test_faced_becomes_a_store(tmp_path, capsys):
+    """Clips are cut to 28 s, on the paper's grid; a change of the events makes it anew."""
+    write_faced(tmp_path / "bids", "003", 250, "uV")
+    how = How(settings=Path("faced_bids"))
+    store = build_store("bids", tmp_path / "bids", tmp_path / "store", 1, how)
+    assert store.eeg.shape == (2, 30, 28 * SFREQ)
+    expected = waves(32, 102, SFREQ)[0, 2016:5600]  # Fp1, up to the end of the first clip
+    np.testing.assert_allclose(store.eeg[0, list(store.ch_names).index("FP1")], expected, atol=0.1)
+    assert store.reference == "baseline"
+    assert store.columns["stimulus"] == ["23", "15"]
+    assert store.classes["positive"] == ["negative", "neutral", "positive"]
+    assert "T7" in store.ch_names
+    capsys.readouterr()
+    build_store("bids", tmp_path / "bids", tmp_path / "store", 1, how)
+    assert "up to date" in capsys.readouterr().out
+    events = next((tmp_path / "bids").rglob("*_events.tsv"))
+    events.write_text(events.read_text().replace("positive", "negative"))
+    store = build_store("bids", tmp_path / "bids", tmp_path / "store", 1, how)
+    assert store.rating("positive").tolist() == [0, 1]
+
+
+def test_dens_becomes_a_store(tmp_path):
+    """128 electrodes get a grid of their own, and DE is relative to the time between clips."""
+    write_dens(tmp_path / "bids")
+    how = How(settings=Path("dens"))
+    store = build_store("bids", tmp_path / "bids", tmp_path / "store", 1, how)
+    assert store.eeg.shape == (2, 128, 60 * SFREQ)
+    assert len(set(store.grid.cells)) == 128
+    assert store.reference == "unlabelled"
+    assert store.rating("valence").tolist() == [8.97, 9.0]
 
 
 def test_every_shipped_file_is_documented():
@@ -181,8 +233,6 @@ def test_every_shipped_file_is_documented():
 
 def test_every_key_is_documented():
     """And so is each key of a file of settings."""
-    from de3dgan.data.bids.settings import _FIELDS
-
     page = (ROOT / "docs" / "data" / "bids.md").read_text(encoding="utf-8")
     for field in _FIELDS:
         key = ".".join(part.rstrip("?") for part in field.split(".") if part != "*")
