@@ -23,7 +23,7 @@ from typing import Literal
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from de3dgan.base.cli import command_line
-from de3dgan.base.recipe import Recipe
+from de3dgan.base.recipe import Recipe, Threshold
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Config(Recipe):
     # --- the task
     task: str = "arousal"  # name of the task: the folder below runs/
     ratings: tuple[str, ...] = ("arousal",)  # columns of trials.csv; n make 2^n classes
-    threshold: float = 5.0  # a rating above this is "high"; 5 is the middle of DEAP's 1-9
+    threshold: Threshold = "middle"  # above the middle of its scale a rating is high
     class_names: tuple[str, ...] = ("low arousal", "high arousal")  # as figures call them
 
     # --- where from

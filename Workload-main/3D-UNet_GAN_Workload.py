@@ -20,7 +20,7 @@ from typing import Literal
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from de3dgan.base.cli import command_line
-from de3dgan.base.recipe import Recipe
+from de3dgan.base.recipe import Recipe, Threshold
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,8 @@ class Config(Recipe):
     # --- the task (a generator does not see classes; they stratify the folds)
     task: str = "workload"  # name of the task: the folder below runs/
     ratings: tuple[str, ...] = ("arithmetic",)  # columns of trials.csv; n make 2^n classes
-    threshold: float = 0.5  # arithmetic is 1 in the task and 0 at rest
+    threshold: Threshold = "middle"  # above the middle of its scale a rating is high
+    class_names: tuple[str, ...] = ("rest", "arithmetic")  # as figures call them
 
     # --- where from
     data_dir: Path = Path("DE_feature/eegmat")  # store that preprocess_de.py made

@@ -47,7 +47,8 @@ def command_line(main: Callable[[Config], None], *config_classes: type[Config]) 
     warnings.showwarning = _warn
     try:
         description = inspect.getdoc(sys.modules["__main__"])
-        main(_with_defaults_at_root(parse(config_classes, sys.argv[1:], description)))
+        config = _with_defaults_at_root(parse(config_classes, sys.argv[1:], description))
+        _run_each(main, config.each() if hasattr(config, "each") else [config])
     except UserError as error:
         _fail(str(error))
     except OSError as error:
@@ -71,6 +72,23 @@ def command_line(main: Callable[[Config], None], *config_classes: type[Config]) 
             file=sys.stderr,
         )
         sys.exit(128 + signal_number)
+
+
+def _run_each(main: Callable[[Config], None], configs: Sequence[Config]) -> None:
+    """Run `main` on each of several configurations, and say at the end which were refused."""
+    refused = []
+    for config in configs:
+        try:
+            main(config)
+        except UserError as error:
+            if len(configs) == 1:
+                raise
+            refused.append(str(error))
+            print(f"Left out: {error}", file=sys.stderr)
+    if refused:
+        raise UserError(
+            f"{len(refused)} of {len(configs)} were left out, the first since: {refused[0]}"
+        )
 
 
 def parse(

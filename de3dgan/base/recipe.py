@@ -21,7 +21,8 @@ from types import ModuleType
 from typing import Any, Literal, get_args, get_type_hints
 
 from de3dgan.base.errors import UserError
-from de3dgan.base.paths import ROOT, display_path
+from de3dgan.base.files import read_csv
+from de3dgan.base.paths import ROOT, display_path, from_root
 
 #: Name of each stage's script, before the task's suffix.
 SCRIPTS = {
@@ -31,11 +32,14 @@ SCRIPTS = {
 }
 N_FOLDS = 5
 #: What a split keeps on one side, see `de3dgan.data.splits`.
-Protocol = Literal["trial", "video", "subject", "random-frame"]
+Protocol = Literal["trial", "video", "subject", "session", "within", "random-frame"]
+#: What parts low from high: the middle of the rating's scale, the person's median over trials that
+#: are trained on, or a number; "classes" for a column of class numbers.
+Threshold = float | Literal["middle", "median", "classes"]
 
 #: Fields that the three stages of a fold must agree on.
-SHARED_BY_FOLD = ("fold", "protocol", "fold_seed", "train_groups", "seed")
-SHARED_BY_FOLD += ("task", "ratings", "threshold", "method")
+SHARED_BY_FOLD = ("fold", "protocol", "person", "fold_seed", "train_groups", "seed")
+SHARED_BY_FOLD += ("task", "ratings", "threshold", "class_names", "method")
 #: Fields that say where a run happens, not what it computes; of a split's file, the split's
 #: fingerprint says that.
 _PLACES = ("data_dir", "split_file", "runs_dir", "device", "restart")
@@ -55,12 +59,14 @@ class Recipe:
     # --- the task (a generator does not see classes; they stratify the folds)
     task: str  # name of the task: the folder below runs/
     ratings: tuple[str, ...]  # columns of trials.csv; n make 2^n classes
-    threshold: float  # a rating above this is "high"
+    threshold: Threshold = "middle"  # above it a rating is high, see Threshold in base/recipe.py
+    class_names: tuple[str, ...]  # as figures call them
 
     # --- where and on whom
     data_dir: Path  # store that preprocess_de.py made
     runs_dir: Path = Path("runs")  # where results go, and where earlier stages left theirs
     protocol: Protocol = "trial"  # what is never on both sides of the split, see README
+    person: str = ""  # of protocol within: one person's name; default: one after the other
     fold: int = 0  # which fifth is tested on, 0 to 4
     fold_seed: int = 520  # draws the folds; published: 520
     split_file: Path | None = None  # or a file that says who is trained, validated and tested on
@@ -81,8 +87,8 @@ class Recipe:
 
     @property
     def n_classes(self) -> int:
-        """Number of classes: high and low of each rating, in all combinations."""
-        return 2 ** len(self.ratings)
+        """Number of classes: high and low of each rating, in all combinations, or of a column."""
+        return len(self.class_names)
 
     def check(self) -> None:
         """Refuse values that cannot be meant.
@@ -96,12 +102,19 @@ class Recipe:
             raise UserError(f"There is no fold {self.fold}: choose one from 0 to {N_FOLDS - 1}.")
         if not self.ratings:
             raise UserError("--ratings needs at least one column of trials.csv.")
-        names = getattr(self, "class_names", None)
-        if names is not None and len(names) != self.n_classes:
+        if self.threshold == "classes":
+            if len(self.ratings) > 1 or self.n_classes < 2:
+                raise UserError(
+                    "--threshold classes takes one column of class numbers as --ratings, and "
+                    "--class-names two names or more."
+                )
+        elif self.n_classes != 2 ** len(self.ratings):
             raise UserError(
-                f"--class-names needs a name for each of the {self.n_classes} classes, and has "
-                f"{len(names)}."
+                f"--class-names needs a name for each of the {2 ** len(self.ratings)} classes, and "
+                f"has {self.n_classes}."
             )
+        if self.person and self.protocol != "within":
+            raise UserError("--person is for --protocol within, and the protocol is another.")
         if getattr(self, "augmentation", None) == "people" and not self.train_groups:
             raise UserError(
                 "--augmentation people takes groups that are not trained on, and there are none "
@@ -114,6 +127,8 @@ class Recipe:
                 raise UserError(
                     f"{_flag(name)} must be below 2^32, and {getattr(self, name)} is not."
                 )
+        if self.split_file is not None and self.protocol == "within":
+            raise UserError("--split-file names who is trained on, and protocol within is of one.")
         if self.split_file is not None and self.fold:
             raise UserError(f"--split-file is one split, fold 0: there is no fold {self.fold}.")
         for name, value in vars(self).items():
@@ -125,6 +140,20 @@ class Recipe:
                 raise UserError(f"{_flag(name)} must be at least {lowest}, and {value} is not.")
             if name in _SHARES and not value < 1:
                 raise UserError(f"{_flag(name)} must be below 1, and {value} is not.")
+
+    def each(self) -> list[Recipe]:
+        """Return the runs it stands for: of protocol ``within`` one for each person, else itself.
+
+        Raises
+        ------
+        UserError
+            If the store's table of trials cannot be read.
+        """
+        path = from_root(self.data_dir) / "trials.csv"
+        if self.protocol != "within" or self.person or not path.is_file():
+            return [self]
+        subjects = read_csv(path, "make it anew with preprocess_de.py.").get("subject", [""])
+        return [dataclasses.replace(self, person=person) for person in dict.fromkeys(subjects)]
 
     def settings(self) -> dict[str, Any]:
         """Return the values that shape a result, as JSON would hold them."""

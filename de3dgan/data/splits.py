@@ -1,4 +1,4 @@
-"""Who is trained on and who is tested on: four protocols, five stratified folds.
+"""Who is trained on and who is tested on: the protocols, in five stratified folds.
 
 ============  ==========================  ==================================================
 protocol      no group on both sides      for
@@ -6,6 +6,8 @@ protocol      no group on both sides      for
 trial         subject x trial             subject-dependent results
 video         stimulus                    does it know the video or the emotion
 subject       subject                     a new person
+session       session of a person         another day: all persons tested on have other sessions
+within        trial, of one person        as `trial`, with a model for each person
 random-frame  nothing: frames at random   reproducing the paper; every figure of it is leaky
 ============  ==========================  ==================================================
 
@@ -16,7 +18,7 @@ that others have published.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import get_args
@@ -27,7 +29,7 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from de3dgan.base.errors import UserError
 from de3dgan.base.files import json_hash, read_json
 from de3dgan.base.paths import display_path, from_root
-from de3dgan.base.recipe import N_FOLDS, Protocol, Recipe
+from de3dgan.base.recipe import N_FOLDS, Protocol, Recipe, Threshold
 from de3dgan.base.schema import TEXT, check, list_of
 from de3dgan.base.seeds import derived_rng
 from de3dgan.data.store import Store
@@ -79,16 +81,64 @@ class Split:
         return np.unique(getattr(self, part) // self.n_frames)
 
 
+def labels_and_split(recipe: Recipe, store: Store) -> tuple[np.ndarray, Split]:
+    """Return the class of each trial, int (n_trials,), and the split that a recipe asks for.
+
+    See `class_labels`, `make_split`, `read_split` and `with_few_groups`. Where ratings are parted
+    by persons' medians, folds are stratified by the middle of the scale: medians are of the trials
+    that are trained on, which are not known before.
+
+    Raises
+    ------
+    UserError
+        If there is no such split, or a part of it lacks a class; or if DE is relative to what
+        holds trials that are tested on.
+    """
+    by_median = recipe.threshold == "median"
+    labels = class_labels(
+        store, recipe.ratings, "middle" if by_median else recipe.threshold, recipe.n_classes
+    )
+    absent = set(range(recipe.n_classes)) - set(labels.tolist())
+    if absent and not by_median:
+        raise UserError(
+            f"No trial in {display_path(store.path)} is of class {min(absent)} of the task "
+            f"{recipe.task}: there is nothing to tell apart."
+        )
+    if store.reference == "person" and recipe.protocol != "subject":
+        raise UserError(
+            f"DE in {display_path(store.path)} is relative to a mean that trials tested on are "
+            "part of, which only --protocol subject allows: give that, or preprocess_de.py another "
+            "--reference."
+        )
+    split = split_of(recipe, store, labels)
+    if not by_median:
+        return labels, split
+    labels = labels_by_median(store, recipe.ratings, split.trials("train"))
+    for part in PARTS:
+        missing = set(range(recipe.n_classes)) - set(labels[split.trials(part)].tolist())
+        if missing:
+            raise UserError(
+                f"With --threshold median, the {part} part has no trial of class {min(missing)}: "
+                "choose another fold or --threshold middle."
+            )
+    content = {"of": split.fingerprint, "labels": labels.tolist()}
+    return labels, replace(split, fingerprint=json_hash(content)[:16])
+
+
 def split_of(recipe: Recipe, store: Store, labels: np.ndarray) -> Split:
-    """Return the split that a recipe asks for: see `make_split` and `read_split`."""
+    """Return the split that a recipe asks for, given classes that stratify it."""
     if recipe.split_file is None:
-        split = make_split(store, labels, recipe.protocol, recipe.fold, recipe.fold_seed)
+        split = make_split(
+            store, labels, recipe.protocol, recipe.fold, recipe.fold_seed, recipe.person
+        )
     else:
         split = read_split(store, labels, recipe.protocol, from_root(recipe.split_file))
     return with_few_groups(split, store, labels, recipe.train_groups)
 
 
-def make_split(store: Store, labels: np.ndarray, protocol: str, fold: int, seed: int) -> Split:
+def make_split(
+    store: Store, labels: np.ndarray, protocol: str, fold: int, seed: int, person: str = ""
+) -> Split:
     """Draw a split.
 
     Parameters
@@ -103,6 +153,8 @@ def make_split(store: Store, labels: np.ndarray, protocol: str, fold: int, seed:
         0 to 4: which fifth of the groups is tested on.
     seed : int
         Seed of the draw.
+    person : str
+        Of protocol ``within``: whose trials are split; others' belong to no part.
 
     Raises
     ------
@@ -126,23 +178,40 @@ def make_split(store: Store, labels: np.ndarray, protocol: str, fold: int, seed:
     else:
         items, classes = np.arange(store.n_trials), labels
         _, groups = np.unique(group_names(store, protocol)[1], return_inverse=True)
+    if protocol == "within":
+        items = _trials_of(store, person)
 
-    rest, test = _stratified_fold(items, classes, groups, fold, seed, protocol)
-    train, val = _stratified_fold(
-        rest, classes[rest], None if groups is None else groups[rest], 0, seed, protocol
-    )
+    def drawn(items: np.ndarray, fold: int) -> tuple[np.ndarray, np.ndarray]:
+        if protocol == "session":
+            return _fold_of_sessions(store, items, fold, seed)
+        some = None if groups is None else groups[items]
+        return _stratified_fold(items, classes[items], some, fold, seed, protocol)
+
+    rest, test = drawn(items, fold)
+    if protocol == "session" and not len(test):
+        raise UserError(
+            "Protocol session tests people on one of their sessions and trains on others, and in "
+            f"{display_path(store.path)} nobody that fold {fold} could test has two: choose "
+            "--protocol subject or trial."
+        )
+    train, val = drawn(rest, 0)
+    if protocol == "session" and not len(val):  # of two sessions, one is left
+        _, trials = np.unique(group_names(store, "trial")[1], return_inverse=True)
+        train, val = _stratified_fold(rest, classes[rest], trials[rest], 0, seed, protocol)
     parts = dict(zip(PARTS, (train, val, test), strict=True))
+    of_whom = f" ({person})" if protocol == "within" else ""
     for name, part in parts.items():
-        missing = sorted(set(classes.tolist()) - set(classes[part].tolist()))
+        missing = sorted(set(classes[items].tolist()) - set(classes[part].tolist()))
         if missing:
             raise UserError(
-                f"With protocol {protocol}, fold {fold} and seed {seed} the {name} part has no "
-                f"trial of class {missing[0]}: there are too few groups, so add subjects or choose "
-                "another protocol."
+                f"With protocol {protocol}{of_whom}, fold {fold} and seed {seed} the {name} part "
+                f"has no trial of class {missing[0]}: there are too few groups, so add subjects or "
+                "choose another protocol."
             )
     if protocol != "random-frame":
         parts = {name: _frames_of(part, n_frames) for name, part in parts.items()}
-    fingerprint = _fingerprint(store, labels, protocol, fold, seed, parts["test"])
+    more = {"person": [person]} if protocol == "within" else {}
+    fingerprint = _fingerprint(store, labels, protocol, fold, seed, parts["test"], **more)
     return Split(protocol, fold, seed, n_frames, **parts, fingerprint=fingerprint)
 
 
@@ -246,29 +315,137 @@ def group_names(store: Store, protocol: str) -> tuple[str, np.ndarray]:
     Returns
     -------
     what : str
-        "subject", "stimulus" or "trial".
+        "subject", "stimulus", "session" or "trial".
     names : array of str, (n_trials,)
     """
     columns = store.columns
     if column := {"subject": "subject", "video": "stimulus"}.get(protocol):
         return column, np.array(columns[column])
+    if protocol == "session":
+        return "session", _sessions(store)
     first: dict[tuple[str, str], str] = {}
     rated = zip(columns["subject"], columns["stimulus"], columns["trial"], strict=True)
     return "trial", np.array([first.setdefault((who, what), trial) for who, what, trial in rated])
 
 
-def class_labels(store: Store, ratings: Sequence[str], threshold: float) -> np.ndarray:
-    """Return the class of each trial: bit i is set where rating i exceeds `threshold`.
+def class_labels(
+    store: Store, ratings: Sequence[str], threshold: Threshold, n_classes: int = 2
+) -> np.ndarray:
+    """Return the class of each trial: bit i is set where rating i exceeds the threshold.
 
     One rating gives two classes, low and high; valence and arousal give four, numbered
     ``valence_high + 2 · arousal_high``.
+
+    Parameters
+    ----------
+    store : Store
+        The data.
+    ratings : sequence of str
+        Columns of ``trials.csv``.
+    threshold : float, "middle" or "classes"
+        A number for all of them; the middle of the scale that the source gives each; or that the
+        one column holds the numbers of classes itself.
+    n_classes : int
+        How many there are, in a column of class numbers.
+
+    Returns
+    -------
+    array of int, (n_trials,)
+
+    Raises
+    ------
+    UserError
+        If there is no such column, if it has no scale, or if it holds other numbers.
+    """
+    if threshold == "classes":
+        values = store.rating(ratings[0])
+        wrong = np.flatnonzero(~np.isin(values, np.arange(n_classes)))
+        if len(wrong):
+            names = store.classes.get(ratings[0])
+            known = f" (its classes are {', '.join(names)})" if names else ""
+            raise UserError(
+                f"{ratings[0]} of trial {wrong[0]} in {display_path(store.path)} is "
+                f"{values[wrong[0]]:g}, and --class-names has {n_classes} names, for 0 to "
+                f"{n_classes - 1}: give as many as there are classes{known}."
+            )
+        return values.astype(np.int64)
+    return _combined(
+        store.rating(name) > (store.middle(name) if threshold == "middle" else threshold)
+        for name in ratings
+    )
+
+
+def labels_by_median(store: Store, ratings: Sequence[str], train: np.ndarray) -> np.ndarray:
+    """Return the class of each trial: bit i is set where rating i exceeds the person's median.
+
+    Parameters
+    ----------
+    store : Store
+        The data.
+    ratings : sequence of str
+        Columns of ``trials.csv``.
+    train : array of int
+        Trials whose ratings medians are taken of. Someone who has none of them is parted by the
+        median of them all.
 
     Returns
     -------
     array of int, (n_trials,)
     """
-    high = [store.rating(name) > threshold for name in ratings]
+    subjects = np.array(store.columns["subject"])
+    high = []
+    for name in ratings:
+        values = store.rating(name)
+        medians = np.full(store.n_trials, np.median(values[train]))
+        for subject in np.unique(subjects[train]):
+            own = train[subjects[train] == subject]
+            medians[subjects == subject] = np.median(values[own])
+        high.append(values > medians)
+    return _combined(high)
+
+
+def _combined(high: Iterable[np.ndarray]) -> np.ndarray:
     return sum(bit.astype(np.int64) << i for i, bit in enumerate(high))
+
+
+def persons(store: Store) -> list[str]:
+    """Return the names of the people in a store, in its order."""
+    return list(dict.fromkeys(store.columns["subject"]))
+
+
+def _sessions(store: Store) -> np.ndarray:
+    """Return the name of the session of each trial, unique over people."""
+    names = zip(store.columns["subject"], store.columns["session"], strict=True)
+    return np.array([f"{subject}, session {session}" for subject, session in names])
+
+
+def _trials_of(store: Store, person: str) -> np.ndarray:
+    trials = np.flatnonzero(np.array(store.columns["subject"]) == person)
+    if not len(trials):
+        raise UserError(
+            f"There is no person {person!r} in {display_path(store.path)}: give --person one of "
+            f"{', '.join(persons(store))}."
+        )
+    return trials
+
+
+def _fold_of_sessions(
+    store: Store, items: np.ndarray, fold: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return trials outside and inside a fold of sessions.
+
+    Whoever is tested on is trained on as well: a fold holds out one session of a person at most
+    (of those who have more than five, a fifth), and none of those who have only one. People begin
+    at different folds, drawn at random.
+    """
+    subjects, sessions = np.array(store.columns["subject"])[items], _sessions(store)[items]
+    inside = np.zeros(len(items), bool)
+    rng = derived_rng(seed, 0, "folds of sessions")
+    for first, person in enumerate(rng.permutation(np.unique(subjects))):
+        own = rng.permutation(np.unique(sessions[subjects == person]))
+        if len(own) > 1:
+            inside |= np.isin(sessions, own[(first + np.arange(len(own))) % N_FOLDS == fold])
+    return items[~inside], items[inside]
 
 
 def _frames_of(trials: np.ndarray, n_frames: int) -> np.ndarray:

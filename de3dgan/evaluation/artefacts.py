@@ -44,7 +44,10 @@ def null_space(frames: Frames, numbers: np.ndarray) -> np.ndarray:
     array, (len(numbers), 1)
         Log power from 4 to 30 Hz along the weakest eigenvector of the baseline's covariance in
         these frequencies, less that of the baseline. Directions of rounding alone are left out.
+        Where there is no baseline, 0.
     """
+    if frames.store.reference == "none":
+        return np.zeros((len(numbers), 1))
     of_baseline, row = of_baselines(frames.store, numbers, _covariances)
     power, directions = np.linalg.eigh(of_baseline)
     weakest = (power > _ROUNDING * power[:, -1:]).argmax(1)

@@ -93,9 +93,31 @@ def baseline_levels(
     Tensor, (len(numbers), n_chans, n_filters)
     """
     needed, row = np.unique(store.baseline_index[numbers // store.n_frames], return_inverse=True)
-    eeg = (torch.from_numpy(reopened(store.baseline)[some]) for some in _parts(needed, 64))
-    levels = torch.cat([level(some.to(device)) for some in eeg])
+    levels = levels_of(store, needed, level, device)
     return levels[torch.from_numpy(row).to(device)]
+
+
+def levels_of(
+    store: Store, baselines: np.ndarray, level: Callable[[Tensor], Tensor], device: torch.device
+) -> Tensor:
+    """Return the log power of baselines, or 0 where DE is relative to nothing.
+
+    Parameters
+    ----------
+    store : Store
+        The data.
+    baselines : array of int
+        Their rows.
+    level, device
+        See `baseline_levels`.
+
+    Returns
+    -------
+    Tensor, (len(baselines), n_chans, n_filters)
+    """
+    eeg = (torch.from_numpy(reopened(store.baseline)[some]) for some in _parts(baselines, 64))
+    levels = torch.cat([level(some.to(device)) for some in eeg])
+    return torch.zeros_like(levels) if store.reference == "none" else levels
 
 
 def spectra(frames: np.ndarray) -> np.ndarray:

@@ -156,7 +156,7 @@ def copies_seen(
     """
     tested, seen = np.unique(tested), np.setdiff1d(seen, tested)
     recordings = {"trial": (store.eeg, np.arange(store.n_trials))}
-    if protocol == "subject":
+    if protocol == "subject" and store.reference != "none":
         recordings["baseline"] = (store.baseline, store.baseline_index)
     subjects, found = np.array(store.columns["subject"]), []
     for recording, (eeg, row_of) in recordings.items():

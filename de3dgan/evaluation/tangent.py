@@ -84,6 +84,8 @@ def tangent_space(frames: Frames, trials: np.ndarray) -> Callable[[np.ndarray], 
         references, row = of_baselines(frames.store, numbers, covariances)
         power = references.trace(axis1=-2, axis2=-1)[..., None, None] / len(identity)
         references = (1 - _WHITE) * references + _WHITE * power.clip(_QUIET) * identity
+        if frames.store.reference == "none":
+            references = np.broadcast_to(identity, references.shape)  # a µV² in all directions
         whitening = invsqrtm(references)[row]
         whitened = whitening @ covariances(frames.cpu(numbers)) @ whitening
         shrunk = (1 - _SHRINKAGE) * whitened + _SHRINKAGE * identity

@@ -61,6 +61,7 @@ _FIELDS = {
         "protocol": one_of(*PROTOCOLS),
         "leaky": TRUTH,
         "fold": whole(0, N_FOLDS - 1),
+        "person": FieldType("a text", lambda value: isinstance(value, str)),
         "fold_seed": whole(0),
         "seed": whole(0),
         "n_train_trials": whole(1),
@@ -78,6 +79,7 @@ _FIELDS = {
         "stage": TEXT,
         "settings": OBJECT,
         "settings.ratings": list_of(TEXT),
+        "settings.class_names": list_of(TEXT),
         "store_hash": TEXT,
         "upstream": OBJECT,
         "upstream.*": TEXT,
@@ -231,6 +233,12 @@ class Fold:
     certificates: dict[str, dict[str, Any]]
     predictions: dict[str, Predictions]
 
+    @property
+    def place(self) -> tuple[str, int]:
+        """The person whose trials they are of, of protocol within, and the fold."""
+        result = self.results["classifier"]
+        return result["person"], result["fold"]
+
     def leaky(self, model: str) -> bool:
         """Return whether the figures of a model are leaky; baselines are judged as stage 2 is."""
         return self.certificates[model if model in self.results else "classifier"]["leaky"]
@@ -255,9 +263,7 @@ def read_fold(fold_dir: Path) -> Fold:
         _refuse_other_upstream(folder, configs[stage]["upstream"])
         if stage == "gan":
             continue
-        n_classes = 2 ** len(configs[stage]["settings"]["ratings"])
-        names = {"settings.class_names": list_of(TEXT, n_classes)}
-        check(configs[stage], names, folder / "config.json", _rerun(folder))
+        n_classes = len(configs[stage]["settings"]["class_names"])
         groups = certificates[stage]["test_groups"]
         if stage == "classifier":
             predictions |= _read_predictions(folder / "baselines.csv", groups, n_classes)

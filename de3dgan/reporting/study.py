@@ -5,6 +5,7 @@ The predictions of its folds are pooled, since each group is tested in one of th
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -40,6 +41,9 @@ COMPARISONS = (
 #: The metric of comparisons and the unit it is counted in, chosen before any result was seen: for
 #: it chance is the same with any share of classes, and frames are what the networks are trained on.
 PRIMARY = ("balanced_accuracy", "frame")
+
+#: Protocols in which a person is tested in several groups, and stays the unit of what is inferred.
+_BY_PERSON = ("session", "within")
 
 #: The comparisons that can be made, each with its p adjusted for their number.
 Comparisons = Mapping[tuple[str, str], tuple[Comparison, float]]
@@ -80,7 +84,10 @@ class Study:
         """Return what a fold is called: "Fold 0", with its seed if there are several."""
         result = fold.results["classifier"]
         several = len(self.folds) > 1
-        return f"Fold {result['fold']}{f', {seed_name(seed_of(result))}' if several else ''}"
+        person = f", {result['person']}" if result["person"] else ""
+        return (
+            f"Fold {result['fold']}{person}{f', {seed_name(seed_of(result))}' if several else ''}"
+        )
 
     def leaky(self, model: str) -> bool:
         """Return whether any figure of a model is leaky."""
@@ -88,8 +95,13 @@ class Study:
 
     def clusters(self, model: str, unit: str) -> dict[tuple[int, int], Clusters]:
         """Return a model's predictions per group, by pairs of seeds."""
-        sets = zip(self.folds, self.predictions[model], strict=True)
-        return {seeds: Clusters.of(*pooled.in_unit(unit)) for seeds, pooled in sets}
+        found = {}
+        for seeds, pooled in zip(self.folds, self.predictions[model], strict=True):
+            groups, labels, probabilities, persons = pooled.in_unit(unit)
+            if self.protocol in _BY_PERSON:
+                groups = persons
+            found[seeds] = Clusters.of(groups, labels, probabilities, persons)
+        return found
 
     @property
     def pooled_folds(self) -> bool:
@@ -147,13 +159,13 @@ def read_studies(runs_dir: Path) -> list[Study]:
     UserError
         If there is none, or if folds that should belong together do not.
     """
-    studies: dict[tuple[str, str], dict[tuple[int, int], dict[int, Fold]]] = {}
+    studies: dict[tuple[str, str], dict[tuple[int, int], dict[tuple[str, int], Fold]]] = {}
     for path in sorted(runs_dir.glob("**/classifier/result.json")):
         fold = read_fold(path.parents[1])
         result = fold.results["classifier"]
         seeds = studies.setdefault((result["task"], result["protocol"]), {})
         folds = seeds.setdefault(seed_of(result), {})
-        same = folds.setdefault(result["fold"], fold)
+        same = folds.setdefault(fold.place, fold)
         if same is not fold:
             raise UserError(
                 f"{display_path(same.dir)} and {display_path(fold.dir)} are of the same task, "
@@ -212,6 +224,7 @@ def _study(folds: dict[tuple[int, int], list[Fold]]) -> Study:
                 "study with --runs-dir."
             )
     result, group = first.results["classifier"], first.certificates["classifier"]["group"]
+    group = "subject" if result["protocol"] in _BY_PERSON else group
     return Study(result["task"], result["protocol"], group, folds, predictions, notes)
 
 
@@ -222,9 +235,14 @@ def _comparable_seeds(
 
     Seeds draw different folds: until all are there, two seeds do not test the same groups.
     """
-    complete = {seed: some for seed, some in folds.items() if len(some) == N_FOLDS}
+    folds, notes = _whole_persons(folds)
+    complete = {
+        seed: some
+        for seed, some in folds.items()
+        if len(some) == N_FOLDS * len({fold.place[0] for fold in some})
+    }
     consequence = "it is left out." if complete else "the other groups are not tested."
-    notes = [
+    notes += [
         f"{seed_name(seed).capitalize()} have {len(some)} of {N_FOLDS} folds: {consequence}"
         for seed, some in folds.items()
         if seed not in complete
@@ -234,6 +252,22 @@ def _comparable_seeds(
     seed = next(iter(folds))
     notes.append(f"Of seeds that lack folds only the first is shown, {seed_name(seed)}.")
     return {seed: folds[seed]}, notes
+
+
+def _whole_persons(
+    folds: dict[tuple[int, int], list[Fold]],
+) -> tuple[dict[tuple[int, int], list[Fold]], list[str]]:
+    """Return the folds of people who have all of them with all seeds, and a note on the others.
+
+    Of protocols other than within, and where nobody has all, that is everyone.
+    """
+    counts = Counter(fold.place[0] for some in folds.values() for fold in some)
+    whole = {person for person, n in counts.items() if n == N_FOLDS * len(folds)}
+    lacking = sorted(set(counts) - whole)
+    if not whole or not lacking:
+        return folds, []
+    kept = {seed: [fold for fold in some if fold.place[0] in whole] for seed, some in folds.items()}
+    return kept, [f"Left out, since not all of their folds are there: {', '.join(lacking)}."]
 
 
 def differing_settings(
@@ -250,7 +284,7 @@ def _refuse_other_settings(a: Fold, b: Fold) -> None:
             {**fold.configs[stage]["settings"], "store": fold.configs[stage]["store_hash"]}
             for fold in (a, b)
         )
-        differing = differing_settings(ours, theirs, {"fold", "fold_seed", "seed"})
+        differing = differing_settings(ours, theirs, {"fold", "person", "fold_seed", "seed"})
         if differing:
             raise UserError(
                 f"{display_path(a.dir / stage)} and {display_path(b.dir / stage)} differ in "

@@ -25,6 +25,7 @@ from de3dgan.data.ledger import Ledger
 from de3dgan.data.store import Store
 from de3dgan.eeg.scaling import RobustScaler
 from de3dgan.evaluation import baselines, metrics
+from de3dgan.evaluation.features import levels_of
 from de3dgan.evaluation.leakage import certify
 from de3dgan.evaluation.names import CHOSEN, NAMES
 from de3dgan.stages.augmentation import PairedEEG
@@ -36,8 +37,6 @@ from de3dgan.training.run import Run
 from models import BraindecodeNet, SASTNet, SpectralSASTNet
 
 _EVALUATION_BATCH = 512
-#: Baselines whose power is computed at a time.
-_BASELINE_BATCH = 64
 
 #: What ``result.json`` holds of baselines, see `evaluate`.
 _OF_BASELINES = {
@@ -143,10 +142,10 @@ class SpectralClassifier(FrameClassifier):
     def __init__(self, net: SpectralSASTNet, *args: Any, **kwargs: Any):
         super().__init__(net, *args, **kwargs)
         self.baseline_index = torch.from_numpy(self.store.baseline_index).to(self.compute.device)
-        baselines = torch.from_numpy(self.store.baseline).split(_BASELINE_BATCH)
+        every = np.arange(len(self.store.baseline))
         with torch.inference_mode():
-            levels = [net.level(eeg.to(self.compute.device)) for eeg in baselines]
-        self.baseline = torch.cat(levels).clone()
+            levels = levels_of(self.store, every, net.level, self.compute.device)
+        self.baseline = levels.clone()
 
     def __call__(
         self, eeg: Tensor, numbers: np.ndarray, jitter: float = 0.0

@@ -34,7 +34,7 @@ from de3dgan.base.seeds import seed_torch
 from de3dgan.data.frames import Frames
 from de3dgan.data.ledger import Ledger
 from de3dgan.data.opening import open_store
-from de3dgan.data.splits import Split, class_labels, split_of
+from de3dgan.data.splits import Split, labels_and_split
 from de3dgan.data.store import Store
 from de3dgan.training import checkpoints, directory, distributed
 from de3dgan.training.device import Compute, device_of, in_precision
@@ -123,15 +123,9 @@ class Run:
                 "--method published."
             )
         store = open_store(from_root(config.data_dir))
-        labels = class_labels(store, config.ratings, config.threshold)
-        absent = set(range(config.n_classes)) - set(labels.tolist())
-        if absent:
-            raise UserError(
-                f"No trial in {display_path(store.path)} is of class {min(absent)} of the task "
-                f"{config.task}: there is nothing to tell apart."
-            )
-        split = split_of(config, store, labels)
-        fold_dir = from_root(config.runs_dir) / config.task / config.protocol / f"fold{config.fold}"
+        labels, split = labels_and_split(config, store)
+        study_dir = from_root(config.runs_dir) / config.task / config.protocol / config.person
+        fold_dir = study_dir / f"fold{config.fold}"
         run_dir = fold_dir / (f"{stage}-{variant}" if variant else stage)
         identity = {
             "stage": stage,
@@ -185,7 +179,9 @@ class Run:
     def title(self) -> str:
         """What figures and messages call the run, once certified; says so if it is leaky."""
         leaky = " (LEAKY: see leakage.json)" if self.certificate["leaky"] else ""
-        return f"{self.config.task}, protocol {self.split.protocol}, fold {self.split.fold}{leaky}"
+        whose = f", {self.config.person}" if self.config.person else ""
+        protocol = f"protocol {self.split.protocol}{whose}"
+        return f"{self.config.task}, {protocol}, fold {self.split.fold}{leaky}"
 
     def log(self, message: str) -> None:
         """Add a line to ``log.txt`` and to the terminal."""
@@ -260,6 +256,7 @@ class Run:
             "protocol": split.protocol,
             "leaky": self.certificate["leaky"],
             "fold": split.fold,
+            "person": self.config.person,
             "fold_seed": split.seed,
             "seed": self.config.seed,
             "split_fingerprint": split.fingerprint,
