@@ -15,7 +15,7 @@ from de3dgan.base.recipe import load_script
 from tests.conftest import FOLDERS, ROOT, STAGES, script_of
 
 #: What an import is called by pip, where the names differ.
-PIP_NAMES = {"sklearn": "scikit-learn"}
+PIP_NAMES = {"sklearn": "scikit-learn", "mne_bids": "mne-bids"}
 #: Requirements that nothing here imports, and who needs them.
 INDIRECT = {
     "ruff": "make lint",
@@ -34,7 +34,10 @@ NOT_CORE = {
     *(
         "de3dgan/data/fetch.py",
         "de3dgan/data/synthetic.py",
-        *(f"de3dgan/figures/{name}.py" for name in ("card", "curves", "eeg", "scores", "style")),
+        *(
+            f"de3dgan/figures/{name}.py"
+            for name in ("card", "grid", "curves", "eeg", "scores", "style")
+        ),
     ),
 }
 CORE_PACKAGES = {"torch", "numpy", "scipy", "sklearn", "tqdm"}

@@ -185,7 +185,7 @@ def test_another_seed_draws_other_trials():
 @pytest.mark.parametrize(
     ("protocol", "fold", "words"),
     [
-        ("leave-one-out", 0, "trial, video, subject, random-frame"),
+        ("leave-one-out", 0, "trial, video, subject, session, within, random-frame"),
         ("trial", 5, "0 to 4"),
         ("trial", -1, "0 to 4"),
         ("subject", 0, "add recordings"),

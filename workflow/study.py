@@ -45,6 +45,11 @@ class Study:
         recipe = load_recipe(self.script("finetune", self.tasks[0]))
         for name in ("protocol", "method", "device"):
             setattr(self, name, _one_of(name, config[name], choices(recipe, name)))
+        if self.protocol == "within":
+            raise UserError(
+                "A study does not go through protocol within: give it to the stages' scripts, "
+                "which train one person after the other, and then report.py."
+            )
         known = choices(recipe, "augmentation")
         self.augmentations = [
             _one_of("augmentation", name, known) for name in _several(config, "augmentations")
