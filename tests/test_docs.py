@@ -148,7 +148,12 @@ SCRIPTS_WITH_FLAGS = [
     *(ROOT / name for name in ("preprocess_de.py", "report.py", "generate.py")),
     *(
         ROOT / "de3dgan" / name
-        for name in ("data/fetch.py", "data/synthetic.py", "reporting/summary.py")
+        for name in (
+            "data/fetch.py",
+            "data/planted.py",
+            "data/synthetic.py",
+            "reporting/summary.py",
+        )
     ),
     *(path for path in (ROOT / "benchmarks").glob("*.py") if "command_line(" in path.read_text()),
 ]

@@ -208,9 +208,26 @@ def planted(
     person: Person,
     effect: Effect,
 ) -> np.ndarray:
-    """Return one recording with a person's effect in it, float32 (n_chans, n_times).
+    """Plant a person's effect in a recording.
 
-    Without effect and drift, it is the recording bit for bit.
+    Parameters
+    ----------
+    recorded : Recorded
+        Whose it is.
+    eeg : array, (n_chans, n_times)
+        One of its recordings.
+    segments : list of (int, int), length n_trials
+        Start and stop of the trials.
+    classes : list of int, length n_trials
+        0 for low, 1 for high.
+    person : Person
+        What was drawn.
+    effect : Effect
+
+    Returns
+    -------
+    array, float32 (n_chans, n_times)
+        Without effect and drift, the recording bit for bit.
 
     Raises
     ------
