@@ -37,8 +37,8 @@ BOM = b"\xef\xbb\xbf"
 NAMES = ["Fz", "Cz", "Pz", "EOG"]
 SETTINGS = """
 task = "films"
-drop = ["EOG"]
 {top}
+
 [trials]
 column = "trial_type"
 pattern = "film.*"
@@ -61,6 +61,7 @@ EVENTS = {
 def settings_with(folder: Path, top: str = "", trials: str = "", ratings: str = "") -> Path:
     """Write the settings of `write_films`, with more lines."""
     path = folder / "my_set.toml"
+    top += "" if "drop =" in top else '\ndrop = ["EOG"]'
     path.write_text(SETTINGS.format(top=top, trials=trials, ratings=ratings))
     return path
 
@@ -240,6 +241,26 @@ def test_every_key_is_documented():
 
 
 # --- Data sets of one's own --------------------------------------------------------------------
+
+
+def test_what_mne_bids_writes_is_read(tmp_path):
+    """Columns that MNE has as extras of annotations are columns of the events."""
+    import mne
+    import mne_bids
+
+    write_edf(tmp_path / "recorded.edf", NAMES, waves(4, 40, 200), 200)
+    raw = mne.io.read_raw(tmp_path / "recorded.edf", verbose="error")
+    raw.set_channel_types({"EOG": "eog"}, verbose="error")
+    rows = [{"film": film, "valence": rating} for film, rating in (("a", 2.5), ("b", 9))]
+    raw.set_annotations(
+        mne.Annotations([4, 20.5], [12, 16.25], ["film one", "film two"], extras=rows)
+    )
+    path = mne_bids.BIDSPath("01", task="films", root=tmp_path / "bids", datatype="eeg")
+    mne_bids.write_raw_bids(raw, path, verbose="error")
+    data = read_only(tmp_path / "bids", settings_with(tmp_path, 'drop = ["ECG"]'))
+    assert data.ch_names == ("Fz", "Cz", "Pz")
+    assert [t.segment for t in data.trials] == [Segment(0, 512, 2048), Segment(0, 2624, 4704)]
+    assert [(t.stimulus, t.ratings["valence"]) for t in data.trials] == [("a", 2.5), ("b", 9)]
 
 
 @pytest.mark.parametrize("suffix", [".edf", ".bdf", ".set", ".vhdr"])
@@ -441,6 +462,13 @@ def without_unit(stem: Path) -> None:
     write_edf(Path(f"{stem}_eeg.edf"), NAMES, waves(4, 40, 200), 200, "?V")
 
 
+def with_some_units(stem: Path) -> None:
+    """The file says what unit some channels are in."""
+    path = Path(f"{stem}_eeg.edf")
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"uV      ", b"?V      ", 1))
+
+
 def cut_off(stem: Path) -> None:
     """The file is half of what it was."""
     os.truncate(f"{stem}_eeg.edf", 30_000)
@@ -471,6 +499,7 @@ def a_pointer(stem: Path) -> None:
         (beyond_the_end, ["line 4", "46.25 s", "40 s"]),
         (without_stimulus, ["line 3", "film"]),
         (without_unit, ["unit", '"uV"']),
+        (with_some_units, ["in what unit", "not of Fz"]),
         (cut_off, ["sub-01_task-films_eeg.edf", "damaged"]),
         (slow, ["64 Hz"]),
         (a_pointer, ["events.tsv", "not fetched"]),

@@ -43,7 +43,7 @@ DEFAULT_DIR = "eeg_dataset/BIDS"
 
 #: Bytes of the largest recording.
 LARGEST_FILE = 2**32
-#: Bytes per second of processor time that reading gets, a tenth of what one core does.
+#: Bytes per second of processor time that reading gets: a core reads some twenty times as many.
 BYTES_PER_SECOND = 2**22
 #: Sampling rates in Hz: the gamma band ends at 45 Hz, and more is not sampled on the scalp.
 SLOWEST, FASTEST = 100, 20_000
