@@ -535,6 +535,13 @@ def test_a_truncated_eeglab_file_is_refused(tmp_path):
     )
 
 
+def test_a_recording_in_two_formats_is_one(tmp_path):
+    """It would be two trials of the same EEG."""
+    write_films(tmp_path)
+    write_films(tmp_path, suffix=".bdf")
+    assert "two formats" in refusal(tmp_path, settings_with(tmp_path))
+
+
 def test_recordings_with_other_channels_are_refused(tmp_path):
     """The channels that only one has are named."""
     write_films(tmp_path, session="a")
@@ -605,6 +612,7 @@ def test_without_settings(tmp_path):
         ('column = "valence"', 'column = "Valence"', ["no column Valence"]),
         ("drop =", "baseline = [-1, 0]\ndrop =", ["shorter than 2 s"]),
         ("drop =", "baseline = [-5, 0]\ndrop =", ["baseline goes from -1 s"]),
+        ("drop =", "baseline = [-2, 1]\ndrop =", ["baseline starts at 4 s", "ends at 5 s"]),
         ("drop =", "baseline = { task = 'x' }\ndrop =", ["task, start and stop"]),
         ("drop =", "end_cut = 40\ndrop =", ["end_cut"]),
         ("stimulus =", "last = 20\nstimulus =", ["lasts 12 s"]),

@@ -12,7 +12,7 @@ from de3dgan.base.paths import display_path
 #: File formats of EEG in BIDS; what else a recording has lies beside it under the same name.
 EXTENSIONS = (".bdf", ".edf", ".set", ".vhdr")
 #: Bytes of the largest table that is read.
-LARGEST_TABLE = 2**26
+LARGEST_TABLE = 2**24
 
 #: What stands for no value.
 MISSING = ("", "n/a", "na", "nan", "none", "null")

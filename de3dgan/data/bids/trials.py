@@ -98,9 +98,9 @@ def find_trials(
     baselines: list[Segment] = []
     trials: list[Trial] = []
     for index, recording in enumerate(recordings):
-        ours = list(_trials(recording, index, settings, baselines))
-        _refuse_overlap(ours, recording, settings)
-        trials += ours
+        trials += _trials(recording, index, settings, baselines)
+        stretches = [*baselines, *(trial.segment for trial in trials)]
+        _refuse_overlap([s for s in stretches if s.recording == index], recording, settings)
     if not trials:
         raise UserError(f"{recordings[0].name} and the like have no trial: {LEAVE_OUT}.")
     if settings.baseline_task:
@@ -278,15 +278,15 @@ def _samples(
     return Segment(index, first - excess, last - excess)
 
 
-def _refuse_overlap(trials: list[Trial], recording: Recording, settings: Settings) -> None:
-    """Refuse trials that share samples: one of them would be known before it is tested."""
-    stretches = sorted((trial.segment.start, trial.segment.stop) for trial in trials)
-    for (_, stop), (start, _) in zip(stretches, stretches[1:], strict=False):
-        if start < stop:
+def _refuse_overlap(stretches: list[Segment], recording: Recording, settings: Settings) -> None:
+    """Refuse trials and baselines that share samples: a model would know one from the other."""
+    stretches = sorted(stretches, key=lambda stretch: stretch.start)
+    for one, other in zip(stretches, stretches[1:], strict=False):
+        if other.start < one.stop:
             raise UserError(
-                f"{recording.name}: a trial starts at {start / SFREQ:g} s, before the one before "
-                f"it ends at {stop / SFREQ:g} s: change start, stop, last, pattern or onset_unit "
-                f"under trials in {_file(settings)}."
+                f"{recording.name}: a trial or baseline starts at {other.start / SFREQ:g} s, and "
+                f"the one before it ends at {one.stop / SFREQ:g} s: change baseline, or start, "
+                f"stop, last, pattern or onset_unit under trials, in {_file(settings)}."
             )
 
 

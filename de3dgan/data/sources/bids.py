@@ -12,6 +12,7 @@ and rows beyond the recording, and with them what is wrong.
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -158,6 +159,12 @@ def _recordings(data_dir: Path, settings: Settings) -> list[Path]:
         raise UserError(
             f"{where} has no recording of the task ({' '.join(settings.task)}), sessions and runs "
             f"in {display_path(settings.path)}: mend them, there are {there}."
+        )
+    stems = Counter(path.fpath.stem for path in chosen)
+    twice = [stem for stem, n in stems.items() if n > 1]
+    if twice:
+        raise UserError(
+            f"{where} has {twice[0]} in two formats, as if it were two recordings: move one away."
         )
     chosen.sort(
         key=lambda path: (
