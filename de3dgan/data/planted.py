@@ -107,9 +107,9 @@ def main(config: Config) -> None:
             f"{display_path(out)} holds the recordings that are read: choose another --out-dir."
         )
     if config.store:
-        people, origin = _from_store(where, config.recording)
+        people, origin = from_store(where, config.recording)
     else:
-        people, origin = _from_source(config.source, where, config.settings, config.recording)
+        people, origin = from_source(config.source, where, config.settings, config.recording)
     effect = Effect(**{f.name: getattr(config, f.name) for f in dataclasses.fields(Effect)})
     people = islice(people, config.n_people)
     rows = write_planted(config.out_dir, people, effect, {**origin, "recording": config.recording})
@@ -287,7 +287,7 @@ def _refuse_flat(
         )
 
 
-def _from_source(
+def from_source(
     name: str, data_dir: Path, settings: Path | None, numbers: tuple[int, ...]
 ) -> tuple[Iterator[Recorded], dict[str, Any]]:
     """Return the people of a source, one at a time, and what to call their origin.
@@ -311,7 +311,7 @@ def _from_source(
     return people(), {"source": name}
 
 
-def _from_store(path: Path, numbers: tuple[int, ...]) -> tuple[Iterator[Recorded], dict[str, Any]]:
+def from_store(path: Path, numbers: tuple[int, ...]) -> tuple[Iterator[Recorded], dict[str, Any]]:
     """Return the people of a store, whose trials are the recordings, and their origin."""
     store = open_store(path)
     subjects = np.array(store.columns["subject"])

@@ -18,6 +18,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.dummy import DummyClassifier
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.model_selection import ParameterGrid, StratifiedGroupKFold, StratifiedKFold
@@ -130,14 +131,17 @@ def tuned(
     if not folds:
         return prior(classes)
     scores = np.zeros(len(tried))
-    for train, asked in folds if len(tried) > 1 else []:
-        scaler = StandardScaler().fit(features[train])
-        known, unknown = scaler.transform(features[train]), scaler.transform(features[asked])
-        for row, parameters in enumerate(tried):
-            model = clone(family.estimator).set_params(**parameters).fit(known, classes[train])
-            scores[row] += balanced_accuracy(classes[asked], model.predict(unknown))
-    best = clone(family.estimator).set_params(**tried[scores.argmax()])
-    return make_pipeline(StandardScaler(), best).fit(features, classes)
+    with warnings.catch_warnings():
+        # Of weak regularisation, under which weights go on growing: it is tried as it is by then.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        for train, asked in folds if len(tried) > 1 else []:
+            scaler = StandardScaler().fit(features[train])
+            known, unknown = scaler.transform(features[train]), scaler.transform(features[asked])
+            for row, parameters in enumerate(tried):
+                model = clone(family.estimator).set_params(**parameters).fit(known, classes[train])
+                scores[row] += balanced_accuracy(classes[asked], model.predict(unknown))
+        best = clone(family.estimator).set_params(**tried[scores.argmax()])
+        return make_pipeline(StandardScaler(), best).fit(features, classes)
 
 
 def trained(
