@@ -27,8 +27,9 @@ LOUD = 5.0
 DUPLICATED = 0.999
 #: Hz above the bands of EEG, where muscles and amplifier are louder than the brain.
 ABOVE_HZ = (46.0, 64.0)
-#: By so much others have more power along a direction that a trial lacks.
-_GAP = 10.0
+#: So many times its power others have along a direction that a trial lacks. In EEGMAT, whose
+#: recordings were cleaned apart, it is 5,000 times and more; of trials of one recording, below 50.
+_GAP = 100.0
 #: Share of a person's other trials that must have it.
 _SHARE_WITH_IT = 0.25
 #: Least standard deviation of log amplitudes: that of a person's channels is at times an accident.
