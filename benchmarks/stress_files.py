@@ -549,7 +549,7 @@ def read_edf_plainly(content: bytes) -> tuple[list[str], np.ndarray] | None:
             if max(ratio.numerator, ratio.denominator) > 10**5 or ratio <= 0:
                 return None
             if ratio != 1:
-                values = resample_poly(values, ratio.numerator, ratio.denominator)
+                values = resample_poly(values, ratio.numerator, ratio.denominator, padtype="edge")
             name = label.upper().removeprefix("EEG ")  # of which T3 and T7 are one electrode
             names.append({"T3": "T7", "T4": "T8", "T5": "P7", "T6": "P8"}.get(name, name))
             eeg.append(values * 1e6)

@@ -53,6 +53,7 @@ FOLDERS = {
     "Arousal": ROOT / "Arousal-main",
     "Four_Class": ROOT / "Four_Class-main",
     "Workload": ROOT / "Workload-main",
+    "SEED": ROOT / "SEED-main",
 }
 METHODS = ("spectral", "published")
 #: Flags that make each stage's networks tiny, and its batches large; of the default method.

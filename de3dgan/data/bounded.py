@@ -37,6 +37,8 @@ MEMORY = 2**30
 PER_BYTE = 3
 #: Seconds of processor time, and of waiting for a slow disk, that reading may take.
 CPU_SECONDS = 20
+#: Bytes of a file for each of which reading may take a second more.
+BYTES_PER_SECOND = 2**22
 SECONDS = 600
 
 Read = Callable[[Path], "tuple[np.ndarray, ...]"]
@@ -64,7 +66,7 @@ def read_bounded(
     size : int, optional
         Bytes that are read, if the file is read together with others.
     seconds : float
-        Seconds of processor time that reading may take beyond `CPU_SECONDS`.
+        Seconds of processor time that reading may take beyond those of a file of that size.
 
     Raises
     ------
@@ -80,7 +82,7 @@ def read_bounded(
             f"{where} has more than {largest // 2**20} MiB, the most of any {kind}: {remedy}."
         )
     memory = MEMORY + PER_BYTE * size
-    answer = _ask(read, path.absolute(), memory, CPU_SECONDS + seconds)
+    answer = _ask(read, path.absolute(), memory, CPU_SECONDS + size // BYTES_PER_SECOND + seconds)
     if isinstance(answer, list):
         return answer
     if answer == "MemoryError":

@@ -92,7 +92,7 @@ def build_store(
     origin = {
         **SETTINGS,
         "source": source_name,
-        "source_code": sha256(source.__file__),
+        "source_code": sources.code_hash(source),
         "asked": {
             "channels": list(how.channels),
             "trial_seconds": how.trial_seconds,

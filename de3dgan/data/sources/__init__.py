@@ -28,8 +28,12 @@ from types import ModuleType
 import numpy as np
 
 from de3dgan.base.errors import UserError
+from de3dgan.base.files import json_hash, sha256
 from de3dgan.data.montages import find_montage
 from de3dgan.eeg.montage import canonical, refuse_twice
+
+#: Modules of `de3dgan.data` that sources use, and that do not decide what they read.
+_NO_READERS = tuple(f"de3dgan.data.{name}" for name in ("bounded", "store", "memory_maps"))
 
 
 @dataclass(frozen=True)
@@ -148,6 +152,23 @@ def load(name: str) -> ModuleType:
     if name not in names():
         raise UserError(f"There is no source {name!r}: choose one of {', '.join(names())}.")
     return importlib.import_module(f"{__name__}.{name}")
+
+
+def code_hash(source: ModuleType) -> str:
+    """Return a hash of a source's code, and of the modules of `de3dgan.data` that read for it."""
+    room = __package__.rpartition(".")[0] + "."
+    readers, waiting = {}, [source]
+    while waiting:
+        module = waiting.pop()
+        readers[module.__name__] = sha256(module.__file__)
+        used = {inspect.getmodule(value) for value in vars(module).values()} - {None}
+        waiting += [
+            other
+            for other in used
+            if other.__name__.startswith(room)
+            and other.__name__ not in (*readers, __name__, *_NO_READERS)
+        ]
+    return json_hash(readers)
 
 
 def find(source: ModuleType, data_dir: Path, settings: Path | None) -> dict[str, list[Path]]:
