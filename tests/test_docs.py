@@ -178,7 +178,10 @@ def test_flags_exist(path):
 
 
 #: Files that are made, or are to be made by a reader.
-MADE = r"(.*/)?(_Dominance\.py|mine\.py|summary\.md|report\.md|log\.txt|card\.txt|SHA256SUMS\.txt)|runs/.*"
+MADE = (
+    r"(.*/)?(_Dominance\.py|mine\.py|summary\.md|report\.md|log\.txt|card\.txt|SHA256SUMS\.txt)"
+    r"|runs/.*"
+)
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=names(DOCUMENTS))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from itertools import zip_longest
 from textwrap import wrap
 
 import numpy as np
@@ -17,7 +16,7 @@ from de3dgan.evaluation.copies import Copy
 from de3dgan.reporting.wording import NOT_DEFINED, count, number, span
 
 _WIDTH = 100
-#: People and stimuli that have a line each, at most; of more, the quartiles are shown.
+#: People and stimuli that have a line each, at most; of more, the range is shown.
 _MOST_PEOPLE, _MOST_STIMULI = 40, 8
 #: Signs that the columns of labels may take in these tables, and a list of classes.
 _ROOM_OF_LABELS, _ROOM_OF_CLASSES = 48, 36
@@ -227,7 +226,7 @@ def _overview(card: Card) -> str:
         electrodes += f", montage {store.manifest['montage']}"
     table = [
         ["source", f"{store.manifest['source']}, store {store.hash[:12]}"],
-        ["people", f"{len(card.people)}, {count_span(sessions, 'session')} each"],
+        ["people", f"{len(card.people)}, {_count_span(sessions, 'session')} each"],
         ["trials", f"{trials} of {store.n_frames} s, {span(per_person)} per person"],
         ["stimuli", f"{len(set(card.stimuli.tolist()))}"],
         ["reference", relative],
@@ -299,7 +298,7 @@ def _stimuli(card: Card) -> str:
 def _rows(
     kind: str, names: Sequence[str], measures: dict[str, tuple[np.ndarray, int]], most: int
 ) -> list[list[str]]:
-    """Return a row for each of `names`, or the quartiles of each measure if there are many."""
+    """Return a row for each of `names`, or the range of each measure if there are many."""
     rows = [[kind, *measures]]
     if len(names) <= most:
         cells = [[number(float(v), digits) for v in values] for values, digits in measures.values()]
@@ -373,7 +372,7 @@ def _numbers(pairs: Iterable[tuple[str, str]], people: Sequence[str]) -> list[in
     return [sum(subject == person for subject, _ in different) for person in people]
 
 
-def count_span(values: Sequence[int], thing: str) -> str:
+def _count_span(values: Sequence[int], thing: str) -> str:
     """Return "1 session", "2 to 3 sessions"."""
     return f"{span(values)} {thing}{'' if max(values) == 1 else 's'}"
 
@@ -399,7 +398,7 @@ def aligned(rows: Sequence[Sequence[str]], wrapped: bool = False) -> str:
     wrapped : bool
         There is no heading, and the last column runs on over several lines.
     """
-    widths = [max(map(len, column)) for column in zip_longest(*rows, fillvalue="")]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     if wrapped:
         indent = " " * (widths[0] + 2)
         return "\n".join(
@@ -414,7 +413,7 @@ def aligned(rows: Sequence[Sequence[str]], wrapped: bool = False) -> str:
         )
     to_left = [
         not any(cell[:1].isdigit() or cell[:1] in "\N{MINUS SIGN}–" for cell in column[1:])
-        for column in zip_longest(*rows, fillvalue="")
+        for column in zip(*rows, strict=True)
     ]
     to_left[0] = True
     return "\n".join(
