@@ -1,7 +1,10 @@
 """Stage 0: turn recordings into differential-entropy (DE) features.
 
-Reads   eeg_dataset/        recordings of a source: deap (yours to put there) or eegmat (bundled)
+Reads   eeg_dataset/        recordings of a source: eegmat is bundled, others are yours to put there
 Writes  DE_feature/<source> the store all other scripts read: EEG and DE per trial, memory-mapped
+                            (with --settings, DE_feature/<name of that file>)
+
+What a source is, where to get it and what comes of it, docs/data says.
 
 Recordings of a subject that were cleaned apart (EEGMAT's) lack different directions between
 electrodes, which tells them apart: they are projected to those that all hold, unless --subspace
