@@ -37,8 +37,8 @@ from tests.conftest import (
 )
 
 ORIGIN = (
-    "task stage protocol leaky fold fold_seed seed split_fingerprint n_train_trials n_val_trials "
-    "n_test_trials best_epoch seconds peak_rss_mib environment"
+    "task stage protocol leaky fold person fold_seed seed reference split_fingerprint "
+    "n_train_trials n_val_trials n_test_trials best_epoch seconds peak_rss_mib environment"
 ).split()
 #: What a result has of its own.
 SCORED = ("test", "majority", "best", "artefact")

@@ -66,7 +66,7 @@ class Recipe:
     data_dir: Path  # store that preprocess_de.py made
     runs_dir: Path = Path("runs")  # where results go, and where earlier stages left theirs
     protocol: Protocol = "trial"  # what is never on both sides of the split, see README
-    person: str = ""  # of protocol within: one person's name; default: one after the other
+    person: str | None = None  # of protocol within: whose trials; default: one after the other's
     fold: int = 0  # which fifth is tested on, 0 to 4
     fold_seed: int = 520  # draws the folds; published: 520
     split_file: Path | None = None  # or a file that says who is trained, validated and tested on

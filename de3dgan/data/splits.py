@@ -137,7 +137,7 @@ def split_of(recipe: Recipe, store: Store, labels: np.ndarray) -> Split:
 
 
 def make_split(
-    store: Store, labels: np.ndarray, protocol: str, fold: int, seed: int, person: str = ""
+    store: Store, labels: np.ndarray, protocol: str, fold: int, seed: int, person: str | None = None
 ) -> Split:
     """Draw a split.
 
@@ -153,7 +153,7 @@ def make_split(
         0 to 4: which fifth of the groups is tested on.
     seed : int
         Seed of the draw.
-    person : str
+    person : str, optional
         Of protocol ``within``: whose trials are split; others' belong to no part.
 
     Raises
@@ -419,11 +419,11 @@ def _sessions(store: Store) -> np.ndarray:
     return np.array([f"{subject}, session {session}" for subject, session in names])
 
 
-def _trials_of(store: Store, person: str) -> np.ndarray:
+def _trials_of(store: Store, person: str | None) -> np.ndarray:
     trials = np.flatnonzero(np.array(store.columns["subject"]) == person)
     if not len(trials):
         raise UserError(
-            f"There is no person {person!r} in {display_path(store.path)}: give --person one of "
+            f"There is no person {person} in {display_path(store.path)}: give as --person one of "
             f"{', '.join(persons(store))}."
         )
     return trials

@@ -32,6 +32,7 @@ from de3dgan.base.schema import (
     whole,
 )
 from de3dgan.data.splits import PROTOCOLS
+from de3dgan.data.store import REFERENCES
 from de3dgan.evaluation.metrics import by_trial, frame_and_trial
 from de3dgan.evaluation.names import CHOSEN, JUDGES, NAMES
 
@@ -61,9 +62,10 @@ _FIELDS = {
         "protocol": one_of(*PROTOCOLS),
         "leaky": TRUTH,
         "fold": whole(0, N_FOLDS - 1),
-        "person": FieldType("a text", lambda value: isinstance(value, str)),
+        "person": or_null(TEXT),
         "fold_seed": whole(0),
         "seed": whole(0),
+        "reference": one_of(*REFERENCES),
         "n_train_trials": whole(1),
         "n_val_trials": whole(1),
         "n_test_trials": whole(1),
@@ -237,7 +239,7 @@ class Fold:
     def place(self) -> tuple[str, int]:
         """The person whose trials they are of, of protocol within, and the fold."""
         result = self.results["classifier"]
-        return result["person"], result["fold"]
+        return result["person"] or "", result["fold"]
 
     def leaky(self, model: str) -> bool:
         """Return whether the figures of a model are leaky; baselines are judged as stage 2 is."""

@@ -95,13 +95,19 @@ class Study:
 
     def clusters(self, model: str, unit: str) -> dict[tuple[int, int], Clusters]:
         """Return a model's predictions per group, by pairs of seeds."""
-        found = {}
-        for seeds, pooled in zip(self.folds, self.predictions[model], strict=True):
-            groups, labels, probabilities, persons = pooled.in_unit(unit)
-            if self.protocol in _BY_PERSON:
-                groups = persons
-            found[seeds] = Clusters.of(groups, labels, probabilities, persons)
-        return found
+        sets = zip(self.folds, self.predictions[model], strict=True)
+        return {seeds: Clusters.of(*self.in_unit(pooled, unit)) for seeds, pooled in sets}
+
+    def in_unit(self, predictions: Predictions, unit: str) -> tuple[np.ndarray, ...]:
+        """Return `Predictions.in_unit`, with groups that are independent of each other."""
+        groups, labels, probabilities, persons = predictions.in_unit(unit)
+        groups = persons if self.protocol in _BY_PERSON else groups
+        return groups, labels, probabilities, persons
+
+    @property
+    def reference(self) -> str:
+        """What DE is relative to, see `de3dgan.data.pieces.reference_of`."""
+        return self.every_fold()[0].results["classifier"]["reference"]
 
     @property
     def pooled_folds(self) -> bool:

@@ -12,6 +12,7 @@ from de3dgan.base.cli import command_line
 from de3dgan.base.errors import UserError
 from de3dgan.base.files import write_text
 from de3dgan.base.paths import display_path, from_root
+from de3dgan.data.store import REFERENCES
 from de3dgan.evaluation.names import CHOSEN
 from de3dgan.reporting.results import MODELS, UNITS, Fold, read_fold
 from de3dgan.reporting.study import PRIMARY
@@ -56,15 +57,17 @@ def describe(fold_dir: Path) -> str:
                 "stage's script first."
             )
     result = fold.results["finetune"]
+    person = f" of {result['person']}" if result["person"] else ""
     lines = [
-        f"Task {result['task']}, protocol {result['protocol']}, fold {result['fold']}, seed "
-        f"{result['seed']}: {result['n_train_trials']} trials to train, {result['n_val_trials']} "
+        f"Task {result['task']}, protocol {result['protocol']}{person}, fold {result['fold']}, "
+        f"seed {result['seed']}: {result['n_train_trials']} trials to train, {result['n_val_trials']} "
         f"to choose the epoch, {result['n_test_trials']} to test.",
         "",
         *_scores(fold),
         "",
-        "A frame is one second of EEG; a trial's prediction is the mean of its frames'. Baselines "
-        "have no epoch to choose and are trained on the validation trials as well.",
+        "A frame is one second of EEG; a trial's prediction is the mean of its frames'. DE is "
+        f"relative to {REFERENCES[result['reference']]}. Baselines have no epoch to choose and are "
+        "trained on the validation trials as well.",
         *_not_better_than_baselines(fold),
         "",
         *_leakage(fold),

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from de3dgan.data.store import REFERENCES
 from de3dgan.evaluation.metrics import METRICS
 from de3dgan.evaluation.statistics import MARGIN, Estimate, over_folds
 from de3dgan.reporting.formats import Cell, Table
@@ -168,7 +169,7 @@ def scores_table(study: Study, unit: str, estimates: Mapping[str, Mapping[str, E
             records.append({**record, "metric": metric, **_numbers(found)})
         rows.append(row)
     predictions = next(iter(study.predictions.values()))[0]
-    groups, labels, probabilities, _ = predictions.in_unit(unit)
+    groups, labels, probabilities, _ = study.in_unit(predictions, unit)
     n_groups = len(set(groups.tolist()))
     counted = {
         "frame": "Per one-second frame",
@@ -188,7 +189,10 @@ def scores_table(study: Study, unit: str, estimates: Mapping[str, Mapping[str, E
             "mean of a seed of folds, and the standard deviation over seeds of training if there "
             "are several"
         )
-    caption += f". Balanced accuracy of chance: {number(1 / probabilities.shape[1])}."
+    caption += (
+        f". DE is relative to {REFERENCES[study.reference]}. Balanced accuracy of chance: "
+        f"{number(1 / probabilities.shape[1])}."
+    )
     columns = ("Model", *(_METRIC_NAMES[metric] for metric in METRICS))
     return Table(table_name(study, f"models-per-{unit}"), caption, columns, rows, records)
 

@@ -124,7 +124,8 @@ class Run:
             )
         store = open_store(from_root(config.data_dir))
         labels, split = labels_and_split(config, store)
-        study_dir = from_root(config.runs_dir) / config.task / config.protocol / config.person
+        whose = config.person or ""
+        study_dir = from_root(config.runs_dir) / config.task / config.protocol / whose
         fold_dir = study_dir / f"fold{config.fold}"
         run_dir = fold_dir / (f"{stage}-{variant}" if variant else stage)
         identity = {
@@ -259,6 +260,7 @@ class Run:
             "person": self.config.person,
             "fold_seed": split.seed,
             "seed": self.config.seed,
+            "reference": self.store.reference,
             "split_fingerprint": split.fingerprint,
             "n_train_trials": len(split.trials("train")),
             "n_val_trials": len(split.trials("val")),
