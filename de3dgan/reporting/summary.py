@@ -60,8 +60,8 @@ def describe(fold_dir: Path) -> str:
     person = f" of {result['person']}" if result["person"] else ""
     lines = [
         f"Task {result['task']}, protocol {result['protocol']}{person}, fold {result['fold']}, "
-        f"seed {result['seed']}: {result['n_train_trials']} trials to train, {result['n_val_trials']} "
-        f"to choose the epoch, {result['n_test_trials']} to test.",
+        f"seed {result['seed']}: {result['n_train_trials']} trials to train, "
+        f"{result['n_val_trials']} to choose the epoch, {result['n_test_trials']} to test.",
         "",
         *_scores(fold),
         "",
