@@ -33,6 +33,7 @@ class Config:
     draw: int = 0  # another number gives other EEG with the same DE
     fold: int = 0  # fold of the generator
     protocol: Protocol = "trial"  # protocol of the generator
+    person: str = ""  # of protocol within: whose generator
     data_dir: Path | None = None  # store of the trials; default: the one it was trained on
     runs_dir: Path = Path("runs")  # where the stage scripts put their results
     device: Literal["auto", "cpu", "cuda"] = "auto"  # auto: a GPU if there is one
@@ -51,10 +52,14 @@ def main(config: Config) -> None:
 
     if config.draw < 0:
         raise UserError(f"--draw must be at least 0, and {config.draw} is not.")
-    fold_dir = from_root(config.runs_dir) / config.task / config.protocol / f"fold{config.fold}"
-    path = fold_dir / "gan" / "model.pt"
+    if (config.protocol == "within") != bool(config.person):
+        raise UserError(
+            "Protocol within, and no other, has a generator for each person: give --person with it."
+        )
+    study_dir = from_root(config.runs_dir) / config.task / config.protocol / config.person
+    path = study_dir / f"fold{config.fold}" / "gan" / "model.pt"
     generator = load_generator(path, device_of(config.device))
-    wanted = {name: getattr(config, name) for name in ("task", "protocol", "fold")}
+    wanted = {name: getattr(config, name) for name in ("task", "protocol", "person", "fold")}
     settings = generator.origin["settings"]
     changed = differences({name: settings[name] for name in wanted}, wanted)
     if changed:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import struct
 from pathlib import Path
 
@@ -15,32 +14,14 @@ from de3dgan.data.simulation import Signal
 from de3dgan.data.sources import deap
 from de3dgan.data.synthetic import write_deap
 from tests.helpers import one_line
+from tests.writers.deap import HEADER, rows, write_csv, write_dats
 
-HEADER = (
-    "Participant_id,Trial,Experiment_id,Start_time,Valence,Arousal,Dominance,Liking,Familiarity"
-).split(",")
 N_TRIALS = 5
 
 
 def true_ratings(n_people: int = 2, n_videos: int = 40) -> np.ndarray:
     """Return ratings in hundredths, (people, videos, 4), each from 1 to 9."""
     return np.random.default_rng(1).integers(100, 901, (n_people, n_videos, 4)) / 100
-
-
-def rows(ratings: np.ndarray) -> list[list[float]]:
-    """Return the table's rows: videos in the order in which each person saw them."""
-    rng = np.random.default_rng(2)
-    table = []
-    for person, of_person in enumerate(ratings, 1):
-        for trial, video in enumerate(rng.permutation(len(of_person)), 1):
-            table.append([person, trial, video + 1, 1e6 * trial, *of_person[video], ""])
-    return table
-
-
-def write_csv(path: Path, table: list[list[float]], header: list[str] = HEADER) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w", newline="", encoding="utf-8-sig") as file:
-        csv.writer(file).writerows([header, *table])
 
 
 def write_xls(path: Path, table: list[list[float]]) -> None:
@@ -60,14 +41,6 @@ def write_xls(path: Path, table: list[list[float]]) -> None:
                 cells.append(record(0x0003, place + struct.pack("<d", value)))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"".join([*cells, record(0x000A, b"")]))
-
-
-def write_dats(folder: Path, labels: np.ndarray) -> None:
-    """Write an sNN.dat for each person's labels, (people, videos, 4)."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for person, of_person in enumerate(labels, 1):
-        data = np.random.default_rng(person).normal(0, 10, (len(of_person), 40, 8064))
-        deap.write(folder / f"s{person:02d}.dat", data.astype("<f4"), of_person)
 
 
 def read_second(folder: Path):

@@ -1,11 +1,6 @@
-"""Sources of MATLAB files (DREAMER, SEED, SEED-IV): the right samples and labels, and refusals.
-
-The writers make files in the published layouts, with fewer people and shorter films.
-"""
+"""Sources of MATLAB files (DREAMER, SEED, SEED-IV): the right samples and labels, and refusals."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,48 +12,10 @@ from de3dgan.data import matlab
 from de3dgan.data.preprocessing import How, build_store
 from de3dgan.data.sources import Segment, dreamer, seed, seed_iv
 from tests.helpers import one_line
+from tests.writers.dreamer import cells, dreamer_person, write_dreamer
+from tests.writers.seed import LABELS, write_labels, write_session
 
 # --- DREAMER -----------------------------------------------------------------------------------
-
-
-def cells(items: list, axis: int = 0) -> np.ndarray:
-    """Return a column of cells, or a row."""
-    column = np.empty(len(items), dtype=object)
-    column[:] = items
-    return np.expand_dims(column, 1 - axis)
-
-
-def dreamer_person(rng: np.random.Generator, seconds: list[int], **changes: object) -> dict:
-    """Return a cell of ``Data``: films of so many seconds, each after a baseline of 3 s."""
-
-    def clips(lengths: list[int], sfreq: int, n_chans: int) -> np.ndarray:
-        return cells([4200 + rng.normal(0, 20, (s * sfreq, n_chans)) for s in lengths])
-
-    baselines = [3] * len(seconds)
-    scores = {
-        f"Score{name}": rng.integers(1, 6, (len(seconds), 1)).astype(float)
-        for name in ("Valence", "Arousal", "Dominance")
-    }
-    eeg = {"baseline": clips(baselines, 128, 14), "stimuli": clips(seconds, 128, 14)}
-    ecg = {"baseline": clips(baselines, 256, 2), "stimuli": clips(seconds, 256, 2)}
-    return {"Age": "22", "Gender": "male", "EEG": eeg, "ECG": ecg, **scores} | changes
-
-
-def write_dreamer(folder: Path, people: list[dict], compress: bool = True) -> Path:
-    """Write DREAMER.mat and return its path."""
-    electrodes = cells("AF3 F7 F3 FC5 T7 P7 O1 O2 P8 T8 FC6 F4 F8 AF4".split(), axis=1)
-    content = {
-        "Data": cells(people, axis=1),
-        "EEG_SamplingRate": 128,
-        "ECG_SamplingRate": 256,
-        "EEG_Electrodes": electrodes,
-        "noOfSubjects": len(people),
-        "noOfVideoSequences": 18,
-        "Disclaimer": "While every care has been taken ...",
-    }
-    path = folder / "DREAMER.mat"
-    savemat(path, {"extra": np.ones(9), "DREAMER": content}, do_compression=compress)
-    return path
 
 
 @pytest.mark.parametrize("compress", [True, False])
@@ -183,34 +140,6 @@ def test_version_73_is_refused_with_the_way_out(tmp_path):
 
 
 # --- SEED and SEED-IV --------------------------------------------------------------------------
-
-LABELS = [1, 0, -1, -1, 0, 1, -1, 0, 1, 1, 0, -1, 0, 1, -1]
-
-
-def write_labels(folder: Path, labels: object = LABELS) -> None:
-    """Write label.mat."""
-    savemat(folder / "label.mat", {"label": np.array([labels])})
-
-
-def write_session(
-    folder: Path,
-    name: str,
-    n_films: int = 15,
-    n_times: int = 200,
-    seed: int = 0,
-    **changes: object,
-) -> dict[str, np.ndarray]:
-    """Write a session and return its variables; film i has i samples more than `n_times`."""
-    rng = np.random.default_rng(seed)
-    # A walk, as EEG has its power at low frequencies.
-    content = {
-        f"djc_eeg{film}": rng.normal(0, 3, (62, n_times + film)).cumsum(axis=1)
-        for film in range(1, n_films + 1)
-    }
-    content = {key: value for key, value in (content | changes).items() if value is not None}
-    folder.mkdir(parents=True, exist_ok=True)
-    savemat(folder / name, content, do_compression=n_films < 24)
-    return content
 
 
 def check_films(subject, content: dict[str, np.ndarray]) -> None:

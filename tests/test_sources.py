@@ -6,7 +6,6 @@ import pickle
 import struct
 from pathlib import Path
 
-import edfio
 import numpy as np
 import pytest
 
@@ -19,44 +18,14 @@ from de3dgan.data.synthetic import write_deap
 from de3dgan.eeg.montage import DEAP_CHANNELS
 from de3dgan.eeg.sampling import SFREQ
 from tests.helpers import one_line
+from tests.writers.eegmat import EDF_NAMES, write_edf, write_pair
 
 BUNDLED = ROOT / eegmat.DEFAULT_DIR
-OLD_NAMES = "Fp1 Fp2 F3 F4 F7 F8 T3 T4 C3 C4 T5 T6 P3 P4 O1 O2 Fz Cz Pz"
 NEW_NAMES = "FP1 FP2 F3 F4 F7 F8 T7 T8 C3 C4 P7 P8 P3 P4 O1 O2 FZ CZ PZ"
-EDF_NAMES = [f"EEG {name}" for name in OLD_NAMES.split()]
 CH_NAMES = tuple(NEW_NAMES.split())
 
 
 # --- EEGMAT ------------------------------------------------------------------------------------
-
-
-def write_edf(path: Path, names: list[str], eeg: np.ndarray, sfreq: int) -> None:
-    """Write (n_chans, n_times) in µV as EDF: one record per second, 16 bits over ±400 µV."""
-    signals = [
-        edfio.EdfSignal(
-            channel, sfreq, label=name, physical_dimension="uV", physical_range=(-400, 400)
-        )
-        for name, channel in zip(names, eeg, strict=True)
-    ]
-    edfio.Edf(signals, data_record_duration=1).write(path)
-
-
-def noise(n_chans: int, seconds: int, sfreq: int, seed: int = 0) -> np.ndarray:
-    """Return noise of some 30 µV below 50 Hz."""
-    n_times = seconds * sfreq
-    freqs = np.fft.rfftfreq(n_times, 1 / sfreq)
-    white = np.random.default_rng(seed).normal(size=(2, n_chans, len(freqs)))
-    eeg = np.fft.irfft((white[0] + 1j * white[1]) * (freqs < 50), n_times)
-    return 30 * eeg / eeg.std()
-
-
-def write_pair(folder: Path, rest_seconds: int, task_seconds: int = 62, sfreq: int = SFREQ):
-    """Write a subject's two recordings and return their paths and what they hold."""
-    files = [folder / "Subject00_1.edf", folder / "Subject00_2.edf"]
-    eegs = [noise(19, rest_seconds, sfreq), noise(19, task_seconds, sfreq, seed=1)]
-    for path, eeg in zip(files, eegs, strict=True):
-        write_edf(path, EDF_NAMES, eeg, sfreq)
-    return files, eegs
 
 
 def test_eegmat_finds_the_bundled_subjects():

@@ -106,11 +106,21 @@ def write_description(root: Path) -> None:
     (root / "dataset_description.json").write_text(json.dumps(about))
 
 
-def write_faced(root: Path, subject: str, sfreq: int, unit: str, head: bytes = b"") -> np.ndarray:
-    """Write one person of FACED in BIDS, with two clips; return what was recorded, in µV."""
+def write_faced(
+    root: Path,
+    subject: str,
+    sfreq: int,
+    unit: str,
+    head: bytes = b"",
+    eeg: np.ndarray | None = None,
+) -> np.ndarray:
+    """Write one person of FACED in BIDS, with two clips; return what was recorded, in µV.
+
+    That is `eeg`, (32, 102 * sfreq), or waves.
+    """
     write_description(root)
     stem = root / f"sub-{subject}" / "eeg" / f"sub-{subject}_task-watchingVideoClips"
-    eeg = waves(len(FACED_CHANNELS), 102, sfreq)
+    eeg = waves(len(FACED_CHANNELS), 102, sfreq) if eeg is None else eeg
     write_edf(Path(f"{stem}_eeg.bdf"), FACED_CHANNELS, eeg, sfreq, unit)
     write_channels(Path(f"{stem}_channels.tsv"), FACED_CHANNELS, {}, sfreq)
     none = "n/a"
@@ -124,7 +134,8 @@ def write_faced(root: Path, subject: str, sfreq: int, unit: str, head: bytes = b
     samples = [round(onset * sfreq) for onset in columns["onset"]]
     head_columns = {name: columns[name] for name in names[:4]} | {"sample": samples}
     write_table(Path(f"{stem}_events.tsv"), {**head_columns, **columns}, head)
-    write_table(root / "participants.tsv", {"participant_id": [f"sub-{subject}"], "age": [23]})
+    people = sorted(path.name for path in root.glob("sub-*"))
+    write_table(root / "participants.tsv", {"participant_id": people, "age": [23] * len(people)})
     return eeg
 
 
