@@ -13,7 +13,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from de3dgan.base.errors import UserError
-from de3dgan.data.splits import class_labels, group_names, make_split, read_split, with_few_groups
+from de3dgan.base.recipe import load_recipe
+from de3dgan.data.splits import (
+    PROTOCOLS,
+    class_labels,
+    group_names,
+    labels_and_split,
+    make_split,
+    persons,
+    read_split,
+    with_few_groups,
+)
+from tests.conftest import script_of
 from tests.helpers import fake_store, one_line
 
 GROUPED = ("trial", "video", "subject")
@@ -38,7 +49,8 @@ def group_of(store, protocol: str) -> np.ndarray:
     """Return the group of each trial, by the definition of the protocol."""
     subjects, stimuli = store.columns["subject"], store.columns["stimulus"]
     trials = [f"{subject} {stimulus}" for subject, stimulus in zip(subjects, stimuli, strict=True)]
-    return np.array({"trial": trials, "video": stimuli, "subject": subjects}[protocol])
+    groups = {"trial": trials, "within": trials, "video": stimuli, "subject": subjects}
+    return np.array(groups[protocol])
 
 
 def parts(split) -> list[np.ndarray]:
@@ -296,3 +308,282 @@ def test_fewer_groups_are_part_of_more_and_the_rest_is_spare(protocol):
     assert with_few_groups(whole, store, labels, 0) is whole
     with pytest.raises(UserError, match=f"more than the {n_groups} groups"):
         with_few_groups(whole, store, labels, n_groups + 1)
+
+
+# --- sessions, one person at a time, and labels
+
+
+def visits(n_sessions: list[int], n_films: int, n_frames: int = 2, seed: int = 0):
+    """Return a store of people who saw all films in each of their sessions, and labels."""
+    rows = [
+        (f"p{person}", session, film)
+        for person, n in enumerate(n_sessions)
+        for session in range(1, n + 1)
+        for film in range(n_films)
+    ]
+    subject, session, film = zip(*rows, strict=True)
+    store = fake_store(
+        len(rows),
+        n_frames,
+        ("CZ",),
+        subject=subject,
+        session=session,
+        stimulus=[f"film{number:02d}" for number in film],
+    )
+    classes = np.random.default_rng(seed).permutation(np.arange(n_films) % 2)
+    return store, classes[list(film)]
+
+
+def sessions_of(store, split, part: str) -> set[tuple[str, str]]:
+    """Return person and session of each trial of a part."""
+    columns = store.columns
+    return {(columns["subject"][t], columns["session"][t]) for t in split.trials(part)}
+
+
+@settings(max_examples=60)
+@given(
+    n_sessions=st.lists(st.integers(1, 7), min_size=1, max_size=7),
+    n_films=st.integers(4, 12),
+    fold=st.integers(0, 4),
+    seed=st.integers(0, 2**31),
+)
+def test_whoever_is_tested_on_has_another_session_in_training(n_sessions, n_films, fold, seed):
+    """No session is tested on in part, and none of those who came once."""
+    store, labels = visits(n_sessions, n_films, seed=seed)
+    try:
+        split = make_split(store, labels, "session", fold, seed)
+    except UserError:
+        return
+    everything = np.concatenate(parts(split))
+    assert sorted(everything.tolist()) == list(range(store.n_trials * store.n_frames))
+    train, val, test = (sessions_of(store, split, part) for part in ("train", "val", "test"))
+    assert test and not test & (train | val)
+    assert {person for person, _ in test} <= {person for person, _ in train}
+    assert all(n_sessions[int(person[1:])] > 1 for person, _ in test)
+    for person, n in enumerate(n_sessions):
+        assert sum(who == f"p{person}" for who, _ in test) <= max(1, -(-n // 5))
+    # A session is validated on as a whole; or trials are, where all others are needed to train on.
+    if train & val:
+        trials = group_of(store, "trial")
+        assert not set(trials[split.trials("train")]) & set(trials[split.trials("val")])
+
+
+@settings(max_examples=10)
+@given(
+    n_sessions=st.lists(st.integers(2, 5), min_size=5, max_size=7),
+    seed=st.integers(0, 2**31),
+)
+def test_five_folds_test_each_session_once(n_sessions, seed):
+    """Of those who have up to five, and of at least as many people as folds."""
+    store, labels = visits(n_sessions, 10)
+    splits = [make_split(store, labels, "session", fold, seed) for fold in range(5)]
+    tested = np.concatenate([split.test for split in splits])
+    assert sorted(tested.tolist()) == list(range(store.n_trials * store.n_frames))
+
+
+def test_sessions_of_one_person_are_never_on_both_sides_under_subject():
+    store, labels = visits([3, 2, 1, 3, 2, 3, 1, 2], 6)
+    for fold in range(5):
+        split = make_split(store, labels, "subject", fold, 520)
+        check(split, store, labels)
+
+
+def test_two_sessions_leave_trials_to_validate_on():
+    """One session is tested on, and of the other some films choose the epoch."""
+    store, labels = visits([2], 20)
+    split = make_split(store, labels, "session", 0, 520)
+    (tested,) = sessions_of(store, split, "test")
+    (other,) = sessions_of(store, split, "train") | sessions_of(store, split, "val")
+    assert tested != other
+    assert [len(split.trials(part)) for part in ("train", "val", "test")] == [16, 4, 20]
+    assert set(labels[split.trials("val")]) == {0, 1}
+
+
+@pytest.mark.parametrize(("n_sessions", "fold"), [([1, 1, 1], 0), ([2], 2), ([1] * 9, 4)])
+def test_one_session_each_is_refused(n_sessions, fold):
+    store, labels = visits(n_sessions, 8)
+    with pytest.raises(UserError, match=f"nobody that fold {fold} could test has two") as error:
+        make_split(store, labels, "session", fold, 520)
+    assert "choose --protocol subject or trial" in one_line(error)
+
+
+@settings(max_examples=30)
+@given(
+    n_people=st.integers(1, 4),
+    n_videos=st.integers(14, 20),
+    n_classes=st.sampled_from([2, 3]),
+    fold=st.integers(0, 4),
+    seed=st.integers(0, 2**31),
+)
+def test_within_a_person_there_are_only_their_trials(n_people, n_videos, n_classes, fold, seed):
+    """Each of them once, and of other people's none in any part."""
+    store, labels = study(n_people, n_videos * n_classes // 2, n_classes, seed=seed)
+    for person in persons(store):
+        split = make_split(store, labels, "within", fold, seed, person)
+        everything = np.concatenate(parts(split))
+        own = np.flatnonzero(np.array(store.columns["subject"]) == person)
+        frames = own[:, None] * store.n_frames + np.arange(store.n_frames)
+        assert sorted(everything.tolist()) == frames.ravel().tolist()
+        for part in parts(split):
+            assert set(labels[part // store.n_frames]) == set(range(n_classes))
+
+
+def test_pieces_of_a_trial_are_on_one_side_within_a_person():
+    n = 60
+    store = fake_store(
+        n,
+        2,
+        ("CZ",),
+        subject=["a"] * n,
+        stimulus=[f"v{trial // 3:02d}" for trial in range(n)],
+        piece=[trial % 3 for trial in range(n)],
+    )
+    labels = np.arange(n) // 3 % 2
+    for fold in range(5):
+        check(make_split(store, labels, "within", fold, 1, "a"), store, labels)
+
+
+def test_an_unknown_person_is_refused_naming_those_there_are():
+    store, labels = study(3, 16)
+    for person in ("s07", ""):
+        with pytest.raises(UserError, match="one of s00, s01, s02") as error:
+            make_split(store, labels, "within", 0, 520, person)
+        one_line(error)
+
+
+def test_splits_of_two_people_have_other_fingerprints():
+    store, labels = study(2, 16)
+    prints = {
+        make_split(store, labels, "within", 0, 520, who).fingerprint for who in ("s00", "s01")
+    }
+    assert len(prints) == 2
+
+
+# --- thresholds
+
+
+def asked(store, **values):
+    """Return labels and split of the valence task."""
+    recipe = load_recipe(script_of("classifier"))(**values)
+    recipe.check()
+    return labels_and_split(recipe, store)
+
+
+def rated(n_people: int = 8, n_videos: int = 20, seed: int = 0, scale: tuple = (1, 9)):
+    """Return a store whose people differ in their ratings' level."""
+    rng = np.random.default_rng(seed)
+    n = n_people * n_videos
+    low, high = scale
+    level = np.repeat(rng.uniform(low + 1, high - 1, n_people), n_videos)
+    store = fake_store(
+        n,
+        2,
+        ("CZ",),
+        subject=[f"s{trial // n_videos}" for trial in range(n)],
+        stimulus=[f"v{trial % n_videos:02d}" for trial in range(n)],
+        valence=np.clip(level + rng.normal(0, 1.5, n), low, high).round(2),
+    )
+    store.manifest["scales"]["valence"] = list(scale)
+    return store
+
+
+def with_ratings(store, values: np.ndarray):
+    columns = {**store.columns, "valence": [str(value) for value in values]}
+    return replace(store, columns=columns)
+
+
+def test_medians_are_of_each_persons_training_trials():
+    store = rated()
+    labels, split = asked(store, threshold="median")
+    train, values = split.trials("train"), store.rating("valence")
+    subjects = np.array(store.columns["subject"])
+    for person in set(subjects):
+        own = [values[t] for t in train if subjects[t] == person]
+        expected = values[subjects == person] > np.median(own)
+        np.testing.assert_array_equal(labels[subjects == person], expected)
+        assert abs(labels[[t for t in train if subjects[t] == person]].mean() - 0.5) < 0.1
+
+
+def test_no_rating_that_is_tested_on_has_a_say_in_what_is_trained_on():
+    """Ratings of test trials stay on their side of the scale's middle, so that folds stay."""
+    store = rated(seed=1)
+    labels, split = asked(store, threshold="median")
+    values, test = store.rating("valence"), split.trials("test")
+    changed = values.copy()
+    changed[test] = np.where(values[test] > 5, 9, 1)
+    assert (changed != values).any()
+    other_labels, other = asked(with_ratings(store, changed), threshold="median")
+    np.testing.assert_array_equal(other.test, split.test)
+    for part in ("train", "val"):
+        np.testing.assert_array_equal(getattr(other, part), getattr(split, part))
+        trials = split.trials(part)
+        np.testing.assert_array_equal(labels[trials], other_labels[trials])
+
+
+def test_who_is_not_trained_on_gets_the_median_of_those_who_are():
+    store = rated(seed=2)
+    labels, split = asked(store, threshold="median", protocol="subject")
+    values, train = store.rating("valence"), split.trials("train")
+    for part in ("val", "test"):
+        trials = split.trials(part)
+        np.testing.assert_array_equal(labels[trials], values[trials] > np.median(values[train]))
+
+
+def test_thresholds_are_part_of_the_fingerprint():
+    store = rated()
+    prints = {asked(store, threshold=t)[1].fingerprint for t in ("median", "middle", 4.0)}
+    assert len(prints) == 3
+    assert asked(store, threshold=5.0)[1].fingerprint in prints  # the middle of 1 to 9
+
+
+@pytest.mark.parametrize(("scale", "middle"), [((1, 5), 3), ((0, 7), 3.5), ((1, 9), 5)])
+def test_the_middle_is_that_of_the_scale_in_the_manifest(scale, middle):
+    """A rating in the middle is low."""
+    values = [scale[0], middle - 0.25, middle, middle + 0.25, scale[1]]
+    store = fake_store(5, valence=values)
+    store.manifest["scales"]["valence"] = list(scale)
+    assert class_labels(store, ("valence",), "middle").tolist() == [0, 0, 0, 1, 1]
+
+
+def test_a_rating_without_a_scale_has_no_middle():
+    store = fake_store(2, valence=[1, 9], level=[0, 1])
+    del store.manifest["scales"]["level"]
+    with pytest.raises(
+        UserError, match="scale to valence, and none to level.*--threshold"
+    ) as error:
+        class_labels(store, ("level",), "middle")
+    one_line(error)
+
+
+def test_a_column_of_class_numbers_is_taken_as_it_is():
+    numbers = [2, 0, 1, 1, 2, 0]
+    labels = class_labels(fake_store(6, emotion=numbers), ("emotion",), "classes", 3)
+    assert labels.dtype == np.int64 and labels.tolist() == numbers
+
+
+@pytest.mark.parametrize("wrong", [3, -1, 0.5])
+def test_numbers_of_no_class_are_refused(wrong):
+    store = fake_store(3, emotion=[0, 2, wrong])
+    store.manifest["classes"]["emotion"] = ["sad", "calm", "glad", "proud"]
+    with pytest.raises(UserError, match=f"emotion of trial 2 .* is {wrong:g}, .* 3 names") as error:
+        class_labels(store, ("emotion",), "classes", 3)
+    assert "(its classes are sad, calm, glad, proud)" in one_line(error)
+
+
+def test_a_class_without_a_trial_is_refused():
+    store = fake_store(10, emotion=[0, 1] * 5)
+    names = ("sad", "calm", "glad")
+    with pytest.raises(UserError, match="is of class 2 of the task valence") as error:
+        asked(store, ratings=("emotion",), threshold="classes", class_names=names)
+    one_line(error)
+
+
+@pytest.mark.parametrize("protocol", [p for p in PROTOCOLS if p != "subject"])
+def test_a_reference_that_holds_tested_trials_is_for_new_people_only(protocol):
+    store = rated()
+    store.manifest["reference"] = "person"
+    assert len(asked(store, protocol="subject")[1].test)
+    person = "s1" if protocol == "within" else ""
+    with pytest.raises(UserError, match="which only --protocol subject allows") as error:
+        asked(store, protocol=protocol, person=person)
+    assert "--reference" in one_line(error)
