@@ -9,8 +9,8 @@ of --method published has one. Expect EEG with the DE it is generated from (r of
 same DE has 0.98) that the strongest of eight judges tells from real EEG nearly always; with
 --method published, EEG that was nearly silent after 30 epochs (benchmarks/RESULTS_PUBLISHED.md).
 
-SEED-IV: --data-dir DE_feature/seed_iv --class-names neutral sad fear happy, in all three stages.
-The like goes for any other column of class numbers, which --ratings names.
+SEED-IV: --task seed_iv --data-dir DE_feature/seed_iv --class-names neutral sad fear happy, in all
+three stages. The like goes for any other column of class numbers, which --ratings names.
 """
 
 from __future__ import annotations

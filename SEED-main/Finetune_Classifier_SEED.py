@@ -11,8 +11,8 @@ Writes  runs/seed/<protocol>/fold<k>/finetune/          model.pt, result.json, p
 Expect little change from stage 2, as benchmarks/RESULTS.md has it: compare the two result.json, and
 those of the controls (--augmentation).
 
-SEED-IV: --data-dir DE_feature/seed_iv --class-names neutral sad fear happy, in all three stages.
-The like goes for any other column of class numbers, which --ratings names.
+SEED-IV: --task seed_iv --data-dir DE_feature/seed_iv --class-names neutral sad fear happy, in all
+three stages. The like goes for any other column of class numbers, which --ratings names.
 """
 
 from __future__ import annotations

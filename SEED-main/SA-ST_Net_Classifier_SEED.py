@@ -12,8 +12,8 @@ Other networks: --network EEGNet, or any other of braindecode's (make braindecod
 samples and learn more slowly: --lr 1e-3 --epochs 20 suit the small ones. Values of the network
 below are SA-ST-Net's. Give each network its own --runs-dir.
 
-SEED-IV: --data-dir DE_feature/seed_iv --class-names neutral sad fear happy, in all three stages.
-The like goes for any other column of class numbers, which --ratings names.
+SEED-IV: --task seed_iv --data-dir DE_feature/seed_iv --class-names neutral sad fear happy, in all
+three stages. The like goes for any other column of class numbers, which --ratings names.
 """
 
 from __future__ import annotations

@@ -23,15 +23,18 @@ def study_commands(study: Study, runs_dir: Path) -> str:
         "# add --data-dir to all but the last command",
     ]
     for folds in study.folds.values():
-        numbers = " ".join(str(fold.results["classifier"]["fold"]) for fold in folds)
-        lines.append(f"for fold in {numbers}; do")
+        numbers = dict.fromkeys(str(fold.results["classifier"]["fold"]) for fold in folds)
+        people = {fold.results["classifier"]["person"] for fold in folds}
+        passed_over = {"fold", "person"} if len(people) > 1 else {"fold"}
+        runs = folds[0].dir.parents[2 if people == {None} else 3]
+        lines.append(f"for fold in {' '.join(numbers)}; do")
         for stage in STAGES:
             config = next((fold.configs[stage] for fold in folds if stage in fold.configs), None)
             if config is not None:
-                settings = {k: v for k, v in config["settings"].items() if k != "fold"}
+                settings = {k: v for k, v in config["settings"].items() if k not in passed_over}
                 script, recipe = _script(config["stage"], study.task, settings["method"])
                 script, *flags = command_words(script, settings, recipe)
-                place = _flag_of_folder(folds[0].dir.parents[2])
+                place = _flag_of_folder(runs)
                 lines += wrapped([f"  python {script} --fold $fold", place, *flags])
         lines.append("done")
     lines.append(f"python report.py {_flag_of_folder(runs_dir)}")
