@@ -4,6 +4,7 @@
 # make study   five folds of one or more tasks with all baselines and controls, and a report:
 #              make study TASK=workload DATA_DIR=<folder of recordings> FOLD_SEEDS="520 521"
 #              make study TASK="valence arousal four_class", the paper's tasks
+#              make study TASK=valence SOURCE=bids PREPROCESS="--settings faced_bids" DATA_DIR=...
 #              make study METHOD=published GAN_EPOCHS=30 ..., the paper's method, for fewer epochs
 #              make study PROFILE=slurm, on a cluster
 #              make study SNAKEMAKE=--dry-run, what would be done; any options of Snakemake
@@ -18,6 +19,7 @@ DEMO := --protocol subject --fold 0 --runs-dir runs/demo
 # Settings of a study, as workflow/config.yaml has them unless they are given.
 GIVEN = $(if $($(1)),$(2)="$($(1))")
 STUDY := $(call GIVEN,TASK,tasks) $(call GIVEN,DATA_DIR,data_dir) \
+	$(call GIVEN,SOURCE,source) $(call GIVEN,PREPROCESS,preprocess_flags) \
 	$(call GIVEN,PROTOCOL,protocol) $(call GIVEN,FOLD_SEEDS,fold_seeds) \
 	$(call GIVEN,SEEDS,seeds) $(call GIVEN,METHOD,method) \
 	$(call GIVEN,GAN_EPOCHS,gan_epochs) $(call GIVEN,CLASSIFIER_EPOCHS,classifier_epochs) \

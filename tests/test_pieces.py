@@ -26,7 +26,7 @@ SECOND = 128
 def person(
     trials: list[tuple[int, int, int]], lengths: tuple[int, ...] = (40, 30), **fields: object
 ) -> Subject:
-    """Return someone with recordings of so many seconds; trials are (recording, start, stop) in s."""
+    """Return someone with recordings of so many seconds; trials are (recording, start, stop)."""
     rng = np.random.default_rng(0)
     return Subject(
         subject="x",

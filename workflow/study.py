@@ -16,7 +16,7 @@ from de3dgan.data import sources
 SETTINGS = (
     *("tasks", "protocol", "fold_seeds", "seeds", "folds", "method", "augmentations"),
     *(f"{stage}_{kind}" for stage in SCRIPTS for kind in ("epochs", "flags")),
-    *("source", "data_dir", "features", "runs", "device", "at_once"),
+    *("source", "data_dir", "preprocess_flags", "features", "runs", "device", "at_once"),
 )
 
 
@@ -69,6 +69,8 @@ class Study:
                 "in gan_flags, classifier_flags and finetune_flags."
             )
 
+        #: What preprocess_de.py is told beside the source and the places.
+        self.preprocess_flags = str(config["preprocess_flags"] or "")
         self._source = config["source"]
         for source in self.sources:
             _one_of("source", source, sources.names())

@@ -46,9 +46,8 @@ def electrode_grid(store: Store) -> Figure:
     cells.set_xticks(np.arange(grid.shape[1] + 1) - 0.5, minor=True)
     cells.set_yticks(np.arange(grid.shape[0] + 1) - 0.5, minor=True)
     cells.grid(True, which="minor", color="0.85")
-    for ax in (head, cells):
-        ax.set_xticks([])
-        ax.set_yticks([])
+    head.set_axis_off()
+    cells.tick_params(which="both", length=0, labelbottom=False, labelleft=False)
     paper = set(store.ch_names) <= set(CELLS)
     shape = "{}x{}".format(*grid.shape)
     montage = "the 10-05 system" if store.manifest["montage"] == HEAD else store.manifest["montage"]
