@@ -375,7 +375,7 @@ def test_make_study_ends_with_the_sentence_about_a_mistake_in_the_settings():
         ({"folds": 1.5}, "folds must be a whole number"),
         ({"seeds": None}, "at least one of its seeds"),
         ({"seeds": "a"}, "seeds must be a whole number, 0 to 4294967295, and 'a' is not"),
-        ({"protocol": "person"}, 'no protocol "person": choose from random-frame, sub'),
+        ({"protocol": "person"}, 'no protocol "person": choose from random-frame, session, sub'),
         ({"method": "ours"}, 'no method "ours": choose from published, spectral'),
         ({"device": "tpu"}, 'no device "tpu"'),
         ({"augmentations": "mixup"}, 'no augmentation "mixup"'),
