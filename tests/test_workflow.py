@@ -382,7 +382,7 @@ def test_make_study_ends_with_the_sentence_about_a_mistake_in_the_settings():
         ({"augmentations": "none people"}, "give --train-groups in gan_flags"),
         ({"gan_epochs": 0}, "gan_epochs must be a whole number, 1 or more, and 0 is not"),
         ({"at_once": 0}, "at_once must be a whole number"),
-        ({"source": "seed"}, 'no source "seed": choose from deap, eegmat'),
+        ({"source": "nowhere"}, 'no source "nowhere": choose from bids, dea'),
         ({"tasks": "valence workload", "data_dir": "x"}, "data_dir is the folder of one source"),
     ],
 )
