@@ -67,6 +67,8 @@ def test_trials_of_one_length_are_left_whole_and_others_ask_for_a_length():
     with pytest.raises(UserError, match="last from 12 to 14 s: give --trial-seconds") as error:
         in_pieces(person([(0, 0, 12), (0, 12, 26)]), None)
     one_line(error)
+    with pytest.raises(UserError, match="--trial-seconds must be 1 or more, and -4 is not"):
+        in_pieces(data, -4)
     of_source = person([(0, 0, 12), (0, 12, 26)], trial_seconds=4)
     assert len(in_pieces(of_source, None)) == 3 + 3
 

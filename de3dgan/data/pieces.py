@@ -58,8 +58,11 @@ def in_pieces(data: Subject, seconds: int | None) -> list[Piece]:
     Raises
     ------
     UserError
-        If trials of different lengths are to be left whole, or if all are shorter than a piece.
+        If trials of different lengths are to be left whole, if all are shorter than a piece, or if
+        that is no length.
     """
+    if seconds is not None and seconds < 1:
+        raise UserError(f"--trial-seconds must be 1 or more, and {seconds} is not.")
     seconds = seconds or data.trial_seconds
     lengths = Counter(trial.segment.stop - trial.segment.start for trial in data.trials)
     if seconds is None:
