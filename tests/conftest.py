@@ -173,10 +173,19 @@ def read_lines(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-@pytest.fixture
-def no_figures(monkeypatch) -> None:
+@contextlib.contextmanager
+def nothing_is_drawn() -> Iterator[None]:
     """Let stages draw nothing, which takes most of a little run's time."""
-    monkeypatch.setattr("de3dgan.figures.stages.plotting", lambda run: None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("de3dgan.figures.stages.plotting", lambda run: None)
+        yield
+
+
+@pytest.fixture
+def no_figures() -> Iterator[None]:
+    """Let stages draw nothing in a test."""
+    with nothing_is_drawn():
+        yield
 
 
 @contextlib.contextmanager
@@ -199,12 +208,9 @@ def little_store(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def finished_runs(little_store, tmp_path_factory) -> Path:
     """Return the runs of one fold, with one control and without figures; not to be changed."""
-    from de3dgan.figures import stages
-
     runs = tmp_path_factory.mktemp("finished") / "runs"
     chosen = {"protocol": "subject", "epochs": 2}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stages, "plotting", lambda run: False)
+    with nothing_is_drawn():
         with eeg_is_measured():
             run_stage("gan", little_store, runs, **chosen)
         run_stage("classifier", little_store, runs, **chosen)
@@ -219,13 +225,11 @@ def finished_of(little_store, tmp_path_factory) -> Callable[[str], Path]:
 
     It returns the folder of runs; figures are left out.
     """
-    from de3dgan.figures import stages as figures_of_stages
 
     @cache
     def finished(method: str) -> Path:
         runs = tmp_path_factory.mktemp("finished") / "runs"
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(figures_of_stages, "plotting", lambda run: None)
+        with nothing_is_drawn():
             for stage in STAGES:
                 run_stage(stage, little_store, runs, method)
         return runs
@@ -250,6 +254,6 @@ def deap_store(deap_dir, tmp_path_factory) -> Path:
     """Return the store that preprocess_de.py makes of `deap_dir`."""
     folder = tmp_path_factory.mktemp("features") / "deap"
     args = ("--source", "deap", "--data-dir", deap_dir, "--out-dir", folder, "--jobs", 1)
-    done = run_script(ROOT / "preprocess_de.py", *args, cwd=ROOT / "tests")
+    done = run_here(ROOT / "preprocess_de.py", *args, cwd=ROOT / "tests")
     assert done.returncode == 0, done.stderr
     return folder

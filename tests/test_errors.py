@@ -43,7 +43,7 @@ def sentence(done) -> str:
     assert "Traceback" not in done.stderr, done.stderr
     assert done.returncode == 2, (done.returncode, done.stdout, done.stderr)
     lines = [line.split("\r")[-1] for line in done.stderr.split("\n")]
-    bars = ("subject/s", "step/s", "s/subject", "s/step")
+    bars = ("unit/s", "step/s", "s/unit", "s/step")
     lines = [line for line in lines if line.strip() and not any(bar in line for bar in bars)]
     assert len(lines) == 1, done.stderr
     assert lines[0].startswith("Error: ")
@@ -459,7 +459,7 @@ def test_a_value_beyond_32_bits_is_refused(tmp_path):
     (tmp_path / "in").mkdir()
     deap.write(tmp_path / "in" / "s01.dat", data, labels)
     args = ("--source", "deap", "--data-dir", tmp_path / "in", "--out-dir", tmp_path / "out")
-    assert "s01" in refuse(tmp_path, PREPROCESS, *args)
+    assert "s01" in refuse(tmp_path, PREPROCESS, *args, "--jobs", 1)
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.pt"])
@@ -495,7 +495,7 @@ def test_the_summary_refuses_stages_that_do_not_belong_together(little_store, ru
 
 def test_default_folders_hang_off_the_repository_wherever_one_is(tmp_path):
     (tmp_path / "DE_feature" / "deap").mkdir(parents=True)
-    done = run_script(script_of("classifier"), cwd=tmp_path)
+    done = run_here(script_of("classifier"), cwd=tmp_path)
     if done.returncode:  # no DEAP here
         assert str(ROOT / "DE_feature" / "deap") in sentence(done)
     assert list(tmp_path.rglob("*")) == [tmp_path / "DE_feature", tmp_path / "DE_feature" / "deap"]

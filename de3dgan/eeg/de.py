@@ -136,8 +136,9 @@ def windowed_de(band: np.ndarray) -> np.ndarray:
     # Band-passed signals have a mean near 0, so that the difference below loses no digits.
     sums = windows @ np.ones(WINDOW)
     squares = np.einsum("cwt,cwt->cw", windows, windows)
-    variance = (squares - sums**2 / WINDOW) / (WINDOW - 1)
-    with np.errstate(divide="ignore"):
+    # Of values too large to be squared, DE is not finite, which whoever stores it refuses.
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+        variance = (squares - sums**2 / WINDOW) / (WINDOW - 1)
         return 0.5 * np.log(2 * np.pi * np.e * variance.clip(0)).T
 
 
