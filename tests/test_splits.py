@@ -107,20 +107,21 @@ def test_parts_are_stratified_however_frequent_the_classes_are(sizes, protocol, 
     """Where nothing keeps items together, every part has its share of each class, to one item."""
     labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(sizes)), sizes))
     store = fake_store(len(labels), 2, ("CZ",))
-    try:
-        split = make_split(store, labels, protocol, fold, seed)
-    except UserError:
-        assert protocol == "trial" and min(sizes) < 7  # too few for three parts with each class
-        return
+    split = make_split(store, labels, protocol, fold, seed)
     check(split, store, labels)
     per_trial = store.n_frames if protocol == "trial" else 1
-    for label, size in enumerate(sizes):
-        train, val, test = (
-            (labels[part // store.n_frames] == label).sum() / per_trial for part in parts(split)
-        )
+    counts = np.array(
+        [
+            [(labels[part // store.n_frames] == label).sum() / per_trial for part in parts(split)]
+            for label in range(len(sizes))
+        ]
+    )
+    # A class of five has four left, of which a fifth would be none.
+    n_folds = min(5, counts[:, :2].sum(1).min())
+    for (train, val, test), size in zip(counts, sizes, strict=True):
         n = size if protocol == "trial" else size * store.n_frames
         assert abs(test - n / 5) < 1
-        assert abs(val - (n - test) / 5) < 1
+        assert abs(val - (train + val) / n_folds) < 1
 
 
 @pytest.mark.parametrize("protocol", GROUPED)
@@ -587,3 +588,20 @@ def test_a_reference_that_holds_tested_trials_is_for_new_people_only(protocol):
     with pytest.raises(UserError, match="which only --protocol subject allows") as error:
         asked(store, protocol=protocol, person=person)
     assert "--reference" in one_line(error)
+
+
+@pytest.mark.parametrize("protocol", ["video", "within"])
+@pytest.mark.parametrize("seed", [520, 521, 522])
+def test_five_stimuli_of_a_class_are_enough_for_all_folds(protocol, seed):
+    """As SEED has them: three classes of five films, two people."""
+    labels = np.tile(np.arange(3).repeat(5), 2)
+    store = fake_store(
+        30,
+        subject=["a"] * 15 + ["b"] * 15,
+        stimulus=[f"film{film:02d}" for film in range(15)] * 2,
+    )
+    person = "a" if protocol == "within" else None
+    for fold in range(5):
+        split = make_split(store, labels, protocol, fold, seed, person)
+        for part in ("train", "val", "test"):
+            assert set(labels[split.trials(part)]) == {0, 1, 2}

@@ -165,7 +165,8 @@ def make_split(
     Notes
     -----
     A fifth of the training groups, stratified as well, is kept for validation, which chooses the
-    epoch; the test part has no say in anything.
+    epoch; a larger part of them where a class has fewer than five. The test part has no say in
+    anything.
     """
     if protocol not in PROTOCOLS:
         raise UserError(f"There is no protocol {protocol!r}: choose one of {', '.join(PROTOCOLS)}.")
@@ -181,11 +182,13 @@ def make_split(
     if protocol == "within":
         items = _trials_of(store, person)
 
-    def drawn(items: np.ndarray, fold: int) -> tuple[np.ndarray, np.ndarray]:
+    def drawn(
+        items: np.ndarray, fold: int, n_folds: int = N_FOLDS
+    ) -> tuple[np.ndarray, np.ndarray]:
         if protocol == "session":
             return _fold_of_sessions(store, items, fold, seed)
         some = None if groups is None else groups[items]
-        return _stratified_fold(items, classes[items], some, fold, seed, protocol)
+        return _stratified_fold(items, classes[items], some, fold, seed, protocol, n_folds)
 
     rest, test = drawn(items, fold)
     if protocol == "session" and not len(test):
@@ -194,7 +197,9 @@ def make_split(
             f"{display_path(store.path)} nobody that fold {fold} could test has two: choose "
             "--protocol subject or trial."
         )
-    train, val = drawn(rest, 0)
+    train, val = drawn(
+        rest, 0, _validation_folds(classes[rest], None if groups is None else groups[rest])
+    )
     if protocol == "session" and not len(val):  # of two sessions, one is left
         _, trials = np.unique(group_names(store, "trial")[1], return_inverse=True)
         train, val = _stratified_fold(rest, classes[rest], trials[rest], 0, seed, protocol)
@@ -475,6 +480,17 @@ def _fingerprint(
     return json_hash(content)[:16]
 
 
+def _validation_folds(classes: np.ndarray, groups: np.ndarray | None) -> int:
+    """Return into how many folds training trials are cut, one of which validates.
+
+    Of a class that has fewer groups than that, a fold could have none.
+    """
+    if groups is None:
+        return N_FOLDS
+    fewest = min(len(set(groups[classes == c].tolist())) for c in set(classes.tolist()))
+    return min(N_FOLDS, max(2, fewest))
+
+
 def _stratified_fold(
     items: np.ndarray,
     classes: np.ndarray,
@@ -482,8 +498,9 @@ def _stratified_fold(
     fold: int,
     seed: int,
     protocol: str,
+    n_folds: int = N_FOLDS,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return `items` outside and inside fold `fold`, each sorted."""
+    """Return `items` outside and inside fold `fold` of `n_folds`, each sorted."""
     n_groups = len(items) if groups is None else len(set(groups.tolist()))
     if n_groups < N_FOLDS:
         raise UserError(
@@ -491,13 +508,13 @@ def _stratified_fold(
             f"rest for validation, and {n_groups} groups are too few for that: choose another "
             "protocol, or add recordings and rerun preprocess_de.py."
         )
-    if np.bincount(classes).max() < N_FOLDS:
+    if np.bincount(classes).max() < n_folds:
         raise UserError(
-            f"No class has the {N_FOLDS} members that {N_FOLDS} folds need: add recordings and "
+            f"No class has the {n_folds} members that {n_folds} folds need: add recordings and "
             "rerun preprocess_de.py."
         )
     folds = (StratifiedKFold if groups is None else StratifiedGroupKFold)(
-        N_FOLDS, shuffle=True, random_state=seed
+        n_folds, shuffle=True, random_state=seed
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of rare classes: `make_split` refuses a part without one

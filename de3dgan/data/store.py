@@ -255,6 +255,8 @@ def preprocessing_command(path: Path) -> str:
     from de3dgan.data import sources
 
     source = path.name if path.name in sources.names() else f"{{{','.join(sources.names())}}}"
+    if (ROOT / "eeg_dataset" / "settings" / f"{path.name}.toml").is_file():
+        source = f"bids --settings {path.name}"
     default = ROOT / "DE_feature" / path.name
     flag = "" if path.resolve() == default else f" --out-dir {shlex.quote(display_path(path))}"
     return f"python preprocess_de.py --source {source}{flag}"
