@@ -33,7 +33,7 @@ class Config:
     draw: int = 0  # another number gives other EEG with the same DE
     fold: int = 0  # fold of the generator
     protocol: Protocol = "trial"  # protocol of the generator
-    person: str = ""  # of protocol within: whose generator
+    person: str | None = None  # of protocol within: whose generator
     data_dir: Path | None = None  # store of the trials; default: the one it was trained on
     runs_dir: Path = Path("runs")  # where the stage scripts put their results
     device: Literal["auto", "cpu", "cuda"] = "auto"  # auto: a GPU if there is one
@@ -56,7 +56,7 @@ def main(config: Config) -> None:
         raise UserError(
             "Protocol within, and no other, has a generator for each person: give --person with it."
         )
-    study_dir = from_root(config.runs_dir) / config.task / config.protocol / config.person
+    study_dir = from_root(config.runs_dir) / config.task / config.protocol / (config.person or "")
     path = study_dir / f"fold{config.fold}" / "gan" / "model.pt"
     generator = load_generator(path, device_of(config.device))
     wanted = {name: getattr(config, name) for name in ("task", "protocol", "person", "fold")}

@@ -25,30 +25,37 @@ def plant(
     seed: int = 520,
     folds: Iterable[int] = range(5),
     stages: Iterable[str] = DONE,
+    person: str | None = None,
 ) -> Path:
     """Write folds in which each model is right about a frame as often as `rates` says (else 0.5).
 
-    They are copies of `finished`, but for 40 groups of 2 trials, of which each fold tests 8.
+    They are copies of `finished`, but for 40 groups of 2 trials, of which each fold tests 8; of
+    protocol subject, or of protocol within, if it is of one `person`, whose number ends the name.
     """
     rng = np.random.default_rng(seed - 520)
+    protocol = "within" if person else "subject"
+    first_trial = 80 * int(person[1:]) if person else 0
     for fold in folds:
-        fold_dir = runs / task / "subject" / f"fold{fold}"
+        fold_dir = runs / task / protocol / (person or "") / f"fold{fold}"
         (fold_dir / "gan").mkdir(parents=True)
         source = finished / "valence" / "subject" / "fold0"
         shutil.copy(source / "gan" / "model.pt", fold_dir / "gan")
-        trials = np.arange(16) + 16 * fold
+        trials = first_trial + np.arange(16) + 16 * fold
         groups = {f"p{t // 2:02d}": [int(t), int(t) + 1] for t in trials[::2]}
         for stage in stages:
             folder = fold_dir / stage
             folder.mkdir()
             for name in ("model.pt", "metrics.jsonl", "result.json", "config.json", "leakage.json"):
                 shutil.copy(source / stage / name, folder)
-            edit(folder / "result.json", fold=fold, seed=seed, task=task)
+            whose = {"protocol": protocol, "person": person}
+            edit(folder / "result.json", fold=fold, seed=seed, task=task, **whose)
             edit(folder / "leakage.json", test_groups=groups)
-            edit_settings(folder, fold=fold, seed=seed)
-            _write_predictions(folder / "predictions.csv", {"": rates.get(stage, 0.5)}, trials, rng)
+            edit_settings(folder, fold=fold, seed=seed, **whose)
+            known = {"": rates.get(stage, 0.5)}
+            _write_predictions(folder / "predictions.csv", known, trials, rng, person)
         known = {model: rates.get(model, 0.5) for model in BASELINES}
-        _write_predictions(fold_dir / "classifier" / "baselines.csv", known, trials, rng)
+        table = fold_dir / "classifier" / "baselines.csv"
+        _write_predictions(table, known, trials, rng, person)
     return runs
 
 
@@ -64,7 +71,11 @@ def edit_settings(folder: Path, **changed: object) -> None:
 
 
 def _write_predictions(
-    path: Path, rates: Mapping[str, float], trials: np.ndarray, rng: np.random.Generator
+    path: Path,
+    rates: Mapping[str, float],
+    trials: np.ndarray,
+    rng: np.random.Generator,
+    person: str | None,
 ) -> None:
     rows = []
     for model, rate in rates.items():
@@ -72,6 +83,6 @@ def _write_predictions(
             for frame, right in enumerate(rng.random(N_FRAMES) < rate):
                 p = 0.5 + (0.3 if right == trial % 2 else -0.3) + rng.uniform(-0.1, 0.1)
                 row = {"trial": trial, "frame": frame, "label": trial % 2, "p_0": 1 - p, "p_1": p}
-                row["subject"] = f"p{trial // 2:02d}"
+                row["subject"] = person or f"p{trial // 2:02d}"
                 rows.append({"model": model, **row} if model else row)
     write_csv(path, rows)

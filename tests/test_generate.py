@@ -218,6 +218,12 @@ def refused(done, folder: Path, before: dict) -> str:
     return lines[0]
 
 
+@pytest.mark.parametrize("flags", [["--protocol", "within"], ["--person", "s01"]])
+def test_a_person_and_protocol_within_go_together(flags, generate, tmp_path):
+    done = generate(tmp_path / "x.fif", "--trials", 0, *flags)
+    assert "give --person with it" in refused(done, tmp_path, {})
+
+
 @pytest.mark.parametrize(
     ("flags", "said"),
     [

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from de3dgan.base.cli import parse
+from de3dgan.base.cli import _run_each, parse
 from de3dgan.base.errors import UserError
 from de3dgan.base.recipe import SCRIPTS, choices, command_words, find_scripts, load_recipe
 from tests.conftest import FOLDERS, METHODS, ROOT, script_of
@@ -91,6 +91,10 @@ def test_choices_are_those_of_the_command_line():
         ({"lr": float("nan")}, "--lr must be at least 0, and nan is not"),
         ({"dropout": 1.0}, "--dropout must be below 1"),
         ({"ema_decay": 1.0}, "--ema-decay must be below 1"),
+        ({"person": "s01"}, "--person is for --protocol within"),
+        ({"protocol": "within", "split_file": Path("x.json")}, "protocol within is of one"),
+        ({"threshold": "classes", "ratings": ("a", "b")}, "takes one column of class numbers"),
+        ({"threshold": "classes", "class_names": ("a",)}, "--class-names two names or more"),
     ],
 )
 def test_values_that_cannot_be_meant_are_refused(changed, sentence):
@@ -109,3 +113,55 @@ def test_additional_people_need_people_who_are_not_trained_on():
 
 def test_a_threshold_may_be_negative():
     load_recipe(script_of("classifier"))(threshold=-1.0).check()
+
+
+@pytest.mark.parametrize("threshold", ["middle", "median", "classes", 4.5])
+def test_a_threshold_is_a_word_or_a_number(threshold):
+    recipes = [load_recipe(script_of("classifier"), m) for m in METHODS]
+    assert parse(recipes, ["--threshold", str(threshold)], "").threshold == threshold
+    with pytest.raises(UserError, match="threshold"):
+        parse(recipes, ["--threshold", "upper"], "")
+
+
+def test_as_many_classes_as_a_column_has_numbers():
+    config = load_recipe(script_of("classifier"))(
+        ratings=("emotion",), threshold="classes", class_names=("sad", "calm", "glad")
+    )
+    config.check()
+    assert config.n_classes == 3
+
+
+def test_protocol_within_stands_for_a_run_of_each_person(little_store):
+    """In the order of the store; of one who is named, and of other protocols, it is one run."""
+    recipe = load_recipe(script_of("classifier"))
+    config = recipe(data_dir=little_store, protocol="within", seed=7)
+    people = [f"s{number:02d}" for number in range(1, 8)]
+    assert config.each() == [dataclasses.replace(config, person=person) for person in people]
+    for alone in (dataclasses.replace(config, person="s03"), recipe(data_dir=little_store)):
+        assert alone.each() == [alone]
+    assert "--protocol within --person s03" in config.each()[2].command()
+
+
+def test_a_store_that_is_not_there_is_left_to_who_opens_it(tmp_path):
+    config = load_recipe(script_of("classifier"))(data_dir=tmp_path, protocol="within")
+    assert config.each() == [config]
+
+
+def test_who_is_refused_does_not_keep_others_from_being_trained(capsys):
+    """All are tried, and what the first was refused for is said at the end."""
+    tried = []
+
+    def main(person: str) -> None:
+        tried.append(person)
+        if person != "s2":
+            raise UserError(f"{person} has too few trials.")
+
+    with pytest.raises(UserError, match="2 of 3 were left out, the first since: s1 has") as error:
+        _run_each(main, ["s1", "s2", "s3"])
+    assert tried == ["s1", "s2", "s3"] and one_line(error)
+    assert capsys.readouterr().err.splitlines() == [
+        "Left out: s1 has too few trials.",
+        "Left out: s3 has too few trials.",
+    ]
+    with pytest.raises(UserError, match="^s3 has too few trials.$"):
+        _run_each(main, ["s3"])

@@ -109,6 +109,48 @@ def test_seeds_are_only_shown_together_when_they_have_all_folds(finished_runs, t
     assert a == b
 
 
+def test_people_are_the_unit_of_what_was_trained_within_each(finished_runs, tmp_path):
+    """Their folds are pooled, and one interval is drawn over people, however many trials."""
+    rates = {"s1": 0.9, "s2": 0.5, "s3": 0.7}
+    for person, rate in rates.items():
+        plant(tmp_path, finished_runs, {"classifier": rate}, person=person, seed=520)
+    (study,) = read_studies(tmp_path)
+    assert (study.protocol, study.group, study.notes) == ("within", "subject", [])
+    assert len(study.every_fold()) == 15
+    assert study.fold_name(study.every_fold()[5]) == "Fold 0, s2"
+    (clusters,) = study.clusters("classifier", "frame").values()
+    assert clusters.groups.tolist() == list(rates)
+    assert clusters.confusion.sum(axis=(1, 2)).tolist() == [80 * 12] * 3
+    right = np.trace(clusters.confusion, axis1=1, axis2=2) / (80 * 12)
+    np.testing.assert_allclose(right, list(rates.values()), atol=0.05)
+    found = study.estimates("frame")["classifier"]["accuracy"]
+    assert found.value == pytest.approx(right.mean())
+    # Of people as the unit: those of frames would be 0.03 wide.
+    assert found.high - found.low > 0.2
+
+
+def test_people_who_lack_folds_are_left_out_and_named(finished_runs, tmp_path):
+    plant(tmp_path, finished_runs, person="s1")
+    plant(tmp_path, finished_runs, person="s2", folds=range(4))
+    plant(tmp_path, finished_runs, person="s3")
+    plant(tmp_path, finished_runs, person="s4", folds=[2])
+    (study,) = read_studies(tmp_path)
+    assert study.notes == ["Left out, since not all of their folds are there: s2, s4."]
+    assert {fold.place[0] for fold in study.every_fold()} == {"s1", "s3"}
+    assert set(study.predictions["finetune"][0].persons) == {"s1", "s3"}
+
+
+def test_of_people_who_all_lack_folds_nobody_is_left_out(finished_runs, tmp_path):
+    for person in ("s1", "s2"):
+        plant(tmp_path, finished_runs, person=person, folds=[0, 1])
+    (study,) = read_studies(tmp_path)
+    assert {fold.place for fold in study.every_fold()} == {
+        (person, fold) for person in ("s1", "s2") for fold in (0, 1)
+    }
+    (note,) = study.notes
+    assert "the other groups are not tested" in note
+
+
 def test_trials_are_counted_in_the_group_they_belong_to(finished_runs):
     (study,) = read_studies(finished_runs)
     pooled = study.predictions["svm"][0]
