@@ -27,8 +27,8 @@ from de3dgan.base.files import make_folder, write_json
 from de3dgan.base.paths import from_root
 from de3dgan.base.recipe import load_script
 from de3dgan.data import planted
+from de3dgan.data.effects import Effect
 from de3dgan.data.opening import open_store
-from de3dgan.data.people import Effect
 from de3dgan.data.preprocessing import How, build_store
 from de3dgan.data.splits import persons
 from de3dgan.evaluation.metrics import Clusters
@@ -36,7 +36,7 @@ from de3dgan.evaluation.names import NAMES
 from de3dgan.evaluation.statistics import Estimate, compare, estimate
 from de3dgan.reporting.results import Predictions, read_fold
 
-#: Kinds of effects, by what tables call them: switches of `de3dgan.data.people.Effect`.
+#: Kinds of effects, by what tables call them: switches of `de3dgan.data.effects.Effect`.
 KINDS: dict[str, dict[str, Any]] = {
     "one sign": {"other_sign": 0.0},
     "30 % of people with the other sign": {"other_sign": 0.3},

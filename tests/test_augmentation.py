@@ -263,3 +263,31 @@ def test_people_are_not_taken_from_those_who_are_trained_on(little_store, tmp_pa
     with pytest.raises(UserError, match="none without --train-groups"):
         run_stage("finetune", little_store, tmp_path, augmentation="people")
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("protocol", ["subject", "trial"])
+def test_additional_groups_are_never_those_validated_or_tested_on(
+    protocol, tmp_path, monkeypatch, no_figures
+):
+    """With medians as well, whose labels are not those that the folds were drawn by."""
+    store = write_store(tmp_path / "deap", n_subjects=12)
+    asked, found = {"train_groups": 3, "fold_seed": 521, "protocol": protocol}, []
+    asked |= {"threshold": "median", "epochs": 1}
+    labels_and_split = augmentation.labels_and_split
+
+    def watched(*args: object) -> tuple:
+        found.append(labels_and_split(*args))
+        return found[-1]
+
+    monkeypatch.setattr(augmentation, "labels_and_split", watched)
+    run_stage("classifier", store, tmp_path, **asked)
+    folder = run_stage(
+        "finetune", store, tmp_path, **asked, augmentation="people", more_groups=2
+    ).with_name("finetune-people")
+    assert found
+    split = labels_and_split(
+        load_recipe(script_of("finetune"))(**asked, data_dir=store), open_store(store)
+    )[1]
+    seen = np.flatnonzero(checkpoints.load(folder / "model.pt", "")["seen"]["classifier"])
+    assert set(split.train.tolist()) < set(seen.tolist())
+    assert not set(seen.tolist()) & {*split.val.tolist(), *split.test.tolist()}

@@ -14,9 +14,9 @@ from scipy import signal, stats
 from de3dgan.base.errors import UserError
 from de3dgan.base.paths import ROOT
 from de3dgan.data import planted, sources
+from de3dgan.data.effects import Effect, draw_person, trial_segments
 from de3dgan.data.frames import Frames
 from de3dgan.data.montages import HEAD
-from de3dgan.data.people import Effect, draw_person, trial_segments
 from de3dgan.data.planted import Config, Recorded, main, write_planted
 from de3dgan.data.preprocessing import build_store
 from de3dgan.data.simulation import Signal

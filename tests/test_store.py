@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -274,7 +275,7 @@ def test_a_bad_subject_leaves_the_old_store_or_none_as_it_was(mine, there):
 
 def test_subjects_that_do_not_fit_together_are_refused(mine, monkeypatch):
     def process(_source, subject, _files, _how):
-        same = {"ch_names": ["CZ", "OZ"] if subject == "s01" else ["OZ", "CZ"]}
+        same = {"ch_names": ["CZ", "OZ"] if subject == "s01" else ["OZ", "PZ"]}
         row = {"subject": subject, "session": "1", "stimulus": "a", "piece": 0, "baseline": 0}
         data = recordings()
         arrays, _, _ = subject_features(data, in_pieces(data, None), "baseline")
@@ -282,9 +283,26 @@ def test_subjects_that_do_not_fit_together_are_refused(mine, monkeypatch):
 
     monkeypatch.setattr(preprocessing, "_process", process)
     shutil.rmtree(mine / "store")
-    with pytest.raises(UserError, match="s02 has the channels OZ CZ") as error:
+    with pytest.raises(UserError, match="s02 has the channels OZ PZ") as error:
         rebuild(mine)
     one_line(error)
+
+
+def test_channels_in_another_order_are_brought_into_that_of_the_first(mine, monkeypatch):
+    original = preprocessing._process
+
+    def process(source, subject, files, how):
+        names = DEAP_CHANNELS[::-1] if subject == "s02" else DEAP_CHANNELS
+        return original(source, subject, files, replace(how, channels=names))
+
+    straight = rebuild(mine)
+    monkeypatch.setattr(preprocessing, "_process", process)
+    shutil.move(mine / "store", mine / "straight")
+    turned = rebuild(mine)
+    assert turned.ch_names == straight.ch_names
+    for name in ARRAYS:
+        a, b = (np.load(mine / folder / f"{name}.npy") for folder in ("straight", "store"))
+        np.testing.assert_allclose(a, b, atol=1e-5)
 
 
 def test_the_number_of_jobs_changes_no_byte(built, tmp_path):

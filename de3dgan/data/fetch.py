@@ -78,7 +78,7 @@ def fetch_eegmat(out_dir: Path, url: str = URL, sums: Path = SUMS) -> int:
     UserError
         If a file cannot be loaded, or is not what its sum says.
     """
-    files = {name: digest for digest, name in _WANTED.findall(sums.read_text(encoding="utf-8"))}
+    files = {name: digest for digest, name in _WANTED.findall(sums.read_text("utf-8", "replace"))}
     if not any(name.endswith(".edf") for name in files):
         raise UserError(
             f"{display_path(sums)} names no SubjectNN_1.edf: --sums takes a list as PhysioNet's "

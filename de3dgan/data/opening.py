@@ -196,7 +196,7 @@ def _check_shapes(
     if n_times % FRAME:
         raise UserError(
             f"Trials of {display_path(path)} last {n_times / SFREQ:g} s, and must last whole "
-            f"seconds: cut them so in the source's `read`, and {remedy}"
+            f"seconds: {remedy} and --trial-seconds"
         )
     if n_baseline_times < FRAME:
         raise UserError(

@@ -97,7 +97,7 @@ def reference_of(data: Subject, wanted: Reference) -> str:
 
     ==========  ==============================================================================
     baseline    the rest that the source names for each trial
-    unlabelled  the mean over the person's time outside trials, of the same unit
+    unlabelled  the mean over the person's time outside all that was presented, of the same unit
     person      the mean over all of the unit's time; trials that are tested on are part of it
     none        nothing: DE is absolute
     ==========  ==============================================================================
@@ -128,7 +128,7 @@ def reference_of(data: Subject, wanted: Reference) -> str:
 
 
 def outside(data: Subject, index: int, n_times: int) -> np.ndarray:
-    """Return where the seconds of a recording start that no trial has a sample of.
+    """Return where the seconds of a recording start in which nothing of a trial was presented.
 
     Parameters
     ----------
@@ -146,8 +146,9 @@ def outside(data: Subject, index: int, n_times: int) -> np.ndarray:
     busy = np.zeros(n_times + 2, bool)
     busy[[0, -1]] = True
     for trial in data.trials:
-        if trial.segment.recording == index:
-            busy[1 + trial.segment.start : 1 + trial.segment.stop] = True
+        shown = trial.shown or trial.segment
+        if shown.recording == index:
+            busy[1 + shown.start : 1 + shown.stop] = True
     edges = np.flatnonzero(np.diff(busy.astype(np.int8)))
     starts, stops = edges[::2], edges[1::2]  # of stretches that no trial has
     whole = [

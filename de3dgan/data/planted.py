@@ -12,7 +12,7 @@ EEG of those of high valence is changed in one direction, that of low valence in
 the difference each: the mean of a recording stays, and the size of the change does not tell the
 class. The difference in DE, as this repository measures it, is solved for. Arousal is a control: it
 is drawn in the same way, and nothing is planted for it. See `de3dgan.eeg.planting` for how EEG is
-changed, and `de3dgan.data.people` for what is drawn.
+changed, and `de3dgan.data.effects` for what is drawn.
 """
 
 from __future__ import annotations
@@ -34,8 +34,7 @@ from de3dgan.base.files import sha256, write_csv, write_errors, write_json
 from de3dgan.base.locks import recover_folder, replaced_folder
 from de3dgan.base.paths import display_path, from_root
 from de3dgan.data import sources
-from de3dgan.data.opening import open_store
-from de3dgan.data.people import (
+from de3dgan.data.effects import (
     CLASSES,
     SCALES,
     Effect,
@@ -44,6 +43,7 @@ from de3dgan.data.people import (
     draw_person,
     trial_segments,
 )
+from de3dgan.data.opening import open_store
 from de3dgan.data.sources.planted import FORMAT, is_planted
 from de3dgan.data.store import manifest_hash
 from de3dgan.eeg.de import SILENCE
@@ -98,6 +98,8 @@ def main(config: Config) -> None:
     """Write what `config` describes, and say so."""
     if (config.source is None) == (config.store is None):
         raise UserError("Give the recordings as --source, or as --store, and not as both.")
+    if config.store and (config.data_dir or config.settings):
+        raise UserError("--data-dir and --settings are of a source: leave them out with --store.")
     if config.n_people is not None and config.n_people < 1:
         raise UserError(f"--n-people must be 1 or more, not {config.n_people}.")
     where = from_root(config.store or config.data_dir or sources.load(config.source).DEFAULT_DIR)

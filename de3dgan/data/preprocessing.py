@@ -303,6 +303,8 @@ class _StoreWriter:
     def append(self, result: _Result) -> None:
         """Add a unit; refuse one that does not fit to those before it."""
         subject, session = result.rows[0]["subject"], result.rows[0]["session"]
+        if self.same:
+            result = _in_order_of(self.same["ch_names"], result)
         for field in self.same:
             if result.same[field] != self.same[field]:
                 ours, theirs = (_brief(one[field]) for one in (result.same, self.same))
@@ -341,6 +343,19 @@ class _StoreWriter:
         }
         manifest["hash"] = manifest_hash(manifest)
         write_json(self.folder / "manifest.json", manifest)
+
+
+def _in_order_of(ch_names: list[str], result: _Result) -> _Result:
+    """Return what a unit has with its channels in another's order, if they are the same."""
+    own = result.same["ch_names"]
+    if own == ch_names or sorted(own) != sorted(ch_names):
+        return result
+    order = [own.index(name) for name in ch_names]
+    arrays = {
+        name: array[..., order] if name.endswith("de") else array[:, order]
+        for name, array in result.arrays.items()
+    }
+    return result._replace(same={**result.same, "ch_names": ch_names}, arrays=arrays)
 
 
 def _brief(value: Any) -> str:

@@ -34,7 +34,7 @@ from de3dgan.base.seeds import derived_rng
 from de3dgan.data.frames import Frames, chunks
 from de3dgan.data.ledger import PAIRED
 from de3dgan.data.memory_maps import open_array
-from de3dgan.data.splits import group_names, split_of
+from de3dgan.data.splits import group_names, labels_and_split
 from de3dgan.eeg.noise import matched_noise
 from de3dgan.stages.generation import TrainedGenerator
 from de3dgan.training import distributed
@@ -200,9 +200,8 @@ def additional_frames(run: Run) -> Partners:
         )
     spare = split.spare
     if n_more:
-        more = split_of(
-            replace(config, train_groups=config.train_groups + n_more), run.store, labels
-        )
+        wider = replace(config, train_groups=config.train_groups + n_more)
+        _, more = labels_and_split(wider, run.store)
         spare = np.setdiff1d(more.train, split.train)
     of_train, of_spare = (labels[part // split.n_frames] for part in (split.train, spare))
     missing = set(of_train.tolist()) - set(of_spare.tolist())

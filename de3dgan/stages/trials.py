@@ -41,7 +41,7 @@ class Trials:
         if store.n_frames % 4 or store.n_frames < 12:
             raise UserError(
                 f"Trials of {display_path(store.path)} last {store.n_frames} s, and the generator "
-                "needs a multiple of 4 s, 12 s or more: cut them so in the source's `read`."
+                "needs a multiple of 4 s, 12 s or more: give preprocess_de.py --trial-seconds."
             )
         self.frames = run.frames()
         self.scalers: dict[str, RobustScaler] = {}

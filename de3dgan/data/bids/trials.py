@@ -115,7 +115,7 @@ def _trials(
     task = next(name for name in settings.task if name.lower() == recording.task)
     rows = _rows(recording, settings)
     for row, rated in zip(rows, _rating_rows(recording, rows, settings), strict=True):
-        stimulus = _stimulus(row, task, settings)
+        stimulus = _stimulus(row, recording, task, settings)
         ratings = {
             name: _value(name, rating, rated, stimulus, settings)
             for name, rating in settings.ratings.items()
@@ -134,7 +134,8 @@ def _trials(
         if settings.baseline and not settings.baseline_task:
             baseline = len(baselines)
             baselines.append(_baseline(row, recording, index, settings))
-        yield Trial(segment, baseline, stimulus, ratings, recording.session)
+        shown = _presented(row, segment, recording)
+        yield Trial(segment, baseline, stimulus, ratings, recording.session, shown)
 
 
 def _rows(recording: Recording, settings: Settings) -> list[_Row]:
@@ -249,6 +250,13 @@ def _segment(row: _Row, recording: Recording, index: int, settings: Settings) ->
     return _samples(start, stop, recording, index, settings, *what)
 
 
+def _presented(row: _Row, taken: Segment, recording: Recording) -> Segment:
+    """Return all of what a row says was presented, with the part of it that is taken."""
+    start = min(round(row.onset * SFREQ), taken.start)
+    stop = max(round((row.onset + (row.duration or 0)) * SFREQ), taken.stop)
+    return replace(taken, start=max(start, 0), stop=min(stop, recording.n_times))
+
+
 def _baseline(row: _Row, recording: Recording, index: int, settings: Settings) -> Segment:
     """Return the baseline before a trial."""
     start, stop = (row.onset + seconds for seconds in settings.baseline)
@@ -323,11 +331,13 @@ def _with_shared_baselines(
     ]
 
 
-def _stimulus(row: _Row, task: str, settings: Settings) -> str:
+def _stimulus(row: _Row, recording: Recording, task: str, settings: Settings) -> str:
     """Return what was presented: of a trial that is a recording, its task."""
     if settings.column is None:
         return task
-    name = settings.stimulus or settings.column
+    name = settings.stimulus
+    if name is None:  # nothing says who saw the same: it is a stimulus of its own
+        return f"{recording.name} at {row.onset:.3f} s"
     cell = row.cells.get(name, "")
     if cell.lower() in MISSING:
         raise UserError(

@@ -61,6 +61,8 @@ class Trial:
         Every rating, label or class number the source has, by column name.
     session : str
         Name of the day, or the visit, on which the subject was recorded.
+    shown : Segment, optional
+        All of what was presented, where `segment` is a part of it: no time of rest.
     """
 
     segment: Segment
@@ -68,6 +70,7 @@ class Trial:
     stimulus: str
     ratings: dict[str, float]
     session: str = "1"
+    shown: Segment | None = None
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,7 @@ def read(subject: str, files: list[Path]) -> Subject:
                 baseline=film,
                 stimulus=f"film{film + 1:02d}",
                 ratings=dict(zip(SCORES, map(float, scores[film]), strict=True)),
+                shown=Segment(2 * film + 1, 0, ends[2 * film + 1]),
             )
             for film in range(n_films)
         ],
