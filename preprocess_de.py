@@ -35,6 +35,7 @@ class Config:
     out_dir: Path | None = None  # folder of the store; default: DE_feature/<source>
     jobs: int = os.cpu_count() or 1  # subjects worked on at once, one process each
     settings: Path | None = None  # file that says how to read a data set; for source bids
+    leave_out: tuple[str, ...] = ()  # subjects (or sessions, see inputs in manifest.json) not read
     channels: tuple[str, ...] = ()  # channels to keep; default: all
     trial_seconds: int | None = None  # cut trials into pieces of so many seconds
     # what DE is relative to: see docs/data; auto: the trial's baseline if it has one
@@ -53,7 +54,12 @@ def main(config: Config) -> None:
     name = config.settings.stem if config.settings else config.source
     out_dir = from_root(config.out_dir or Path("DE_feature", name))
     how = How(
-        config.settings, config.channels, config.trial_seconds, config.reference, config.subspace
+        config.settings,
+        config.leave_out,
+        config.channels,
+        config.trial_seconds,
+        config.reference,
+        config.subspace,
     )
     store = build_store(config.source, data_dir, out_dir, max(1, config.jobs), how)
     if not (out_dir / "grid.png").is_file():

@@ -2,9 +2,10 @@
 
     .venv/bin/python benchmarks/speed_sources.py
 
-A file of one person, or session, is written in its published layout and true size, and read by its
-source. Beside it stand what a library takes to read that file as a whole, and the DE of as much
-EEG at 128 Hz. Fills in the table of benchmarks/SOURCES.md.
+Files of a person, or a session, are written in their published layout and true size (of DREAMER,
+one file of eight people), and read by their source. Beside it stand what a library takes to read
+those files as a whole, and the DE of as much EEG at 128 Hz. Fills in the table of
+benchmarks/SOURCES.md.
 """
 
 from __future__ import annotations
@@ -63,25 +64,29 @@ def measured(
     """Return the cells of a source's row."""
     write(folder)
     source = sources.load(name)
-    unit, files = next(iter(sources.find(source, folder, None).items()))
+    units = sources.find(source, folder, None)
+    every_file = list(dict.fromkeys(path for files in units.values() for path in files))
     times: dict[str, list[float]] = {"features": [], "reading": [], "de": []}
     for _ in range(repeats + 1):  # the first one warms up
+        spent, minutes = dict.fromkeys(times, 0.0), 0.0
+        for unit, files in units.items():
+            start = time.perf_counter()
+            data = sources.read_checked(source, unit, files)
+            subject_features(data, in_pieces(data, None), reference_of(data, "auto"))
+            spent["features"] += time.perf_counter() - start
+            for index in range(len(data.recordings)):
+                recording = data.recordings[index]
+                minutes += recording.shape[1] / 128 / 60
+                start = time.perf_counter()
+                for band in band_signals(recording):
+                    windowed_de(band)
+                spent["de"] += time.perf_counter() - start
         start = time.perf_counter()
-        data = sources.read_checked(source, unit, files)
-        pieces = in_pieces(data, None)
-        subject_features(data, pieces, reference_of(data, "auto"))
-        times["features"].append(time.perf_counter() - start)
-        start = time.perf_counter()
-        plainly(files)
-        times["reading"].append(time.perf_counter() - start)
-        recordings = [data.recordings[i] for i in range(len(data.recordings))]
-        start = time.perf_counter()
-        for recording in recordings:
-            for band in band_signals(recording):
-                windowed_de(band)
-        times["de"].append(time.perf_counter() - start)
+        plainly(every_file)
+        spent["reading"] += time.perf_counter() - start
+        for key, value in spent.items():
+            times[key].append(value)
     seconds = {key: float(np.median(values[1:])) for key, values in times.items()}
-    minutes = sum(recording.shape[1] for recording in recordings) / 128 / 60
     ratio = seconds["features"] / (seconds["reading"] + seconds["de"])
     return [
         f"{minutes:.0f}",
@@ -92,8 +97,9 @@ def measured(
 
 
 def write_dreamer(folder: Path) -> None:
-    """Write one person who sees 18 films of 200 s each."""
-    dreamer.write_dreamer(folder, [dreamer.dreamer_person(np.random.default_rng(0), [200] * 18)])
+    """Write eight people who see 18 films of 200 s each."""
+    rng = np.random.default_rng(0)
+    dreamer.write_dreamer(folder, [dreamer.dreamer_person(rng, [200] * 18) for _ in range(8)])
 
 
 def write_seed(folder: Path) -> None:

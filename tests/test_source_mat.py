@@ -73,6 +73,22 @@ def with_clip(clip: np.ndarray, part: str = "stimuli") -> dict:
     return person
 
 
+def test_dreamer_reads_people_in_any_order(tmp_path):
+    """One pass through the file is gone on with, and begun anew for who lies before."""
+    rng = np.random.default_rng(0)
+    path = write_dreamer(tmp_path, [dreamer_person(rng, [61]) for _ in range(4)])
+    alone = {}
+    for number in range(1, 5):
+        dreamer._passing = None
+        alone[number] = dreamer._person(path, number)
+    for number in (2, 4, 1, 1, 3):
+        for found, wanted in zip(dreamer._person(path, number), alone[number], strict=True):
+            np.testing.assert_array_equal(found, wanted)
+    with pytest.raises(ValueError, match="no person 5"):
+        dreamer._person(path, 5)
+    assert len(dreamer._person(path, 3)) == 3
+
+
 @pytest.mark.parametrize(
     ("person", "said"),
     [

@@ -68,13 +68,13 @@ def subject_features(
         inside = [i for i, segment in enumerate(segments) if segment.recording == index]
         found, of_seconds = _of_recording(recording, [segments[i] for i in inside], starts)
         for i, de in zip(inside, found, strict=True):
-            _refuse_flat(de, data, segments[i])
             des[i], eegs[i] = de, _cut(recording, segments[i])
         live = (of_seconds > _FLAT_DE).all((1, 2, 3))
         seconds_de.append(of_seconds[live].mean(2))
         kept = starts[live][kept_seconds(live.sum())] if live.any() else ()
         seconds += [_cut(recording, Segment(index, start, start + FRAME)) for start in kept]
 
+    _refuse_flat(des, data, segments)
     reference = settled(data, reference, sum(map(len, seconds_de)))
     if reference == "baseline":
         baseline_de = np.stack([de.mean(axis=1) for de in des[:n_baselines]])
@@ -145,13 +145,17 @@ def _repeated(eeg: np.ndarray, n_times: int) -> np.ndarray:
     return np.take(eeg, np.arange(n_times) % eeg.shape[-1], axis=-1)
 
 
-def _refuse_flat(de: np.ndarray, data: Subject, segment: Segment) -> None:
-    flat = np.argwhere(de < _FLAT_DE)
-    if len(flat):
-        _, window, channel = flat[0]
-        seconds = (segment.start + window * WINDOW) / SFREQ
+def _refuse_flat(des: Sequence[np.ndarray], data: Subject, segments: Sequence[Segment]) -> None:
+    """Refuse silence, naming every electrode that has any and where the first one has it."""
+    flat = [np.argwhere(de < _FLAT_DE) for de in des]
+    silent = {channel for found in flat for channel in found[:, 2].tolist()}
+    if silent:
+        segment, found = next(pair for pair in zip(segments, flat, strict=True) if len(pair[1]))
+        seconds = (segment.start + found[0, 1] * WINDOW) / SFREQ
+        names = [data.ch_names[channel] for channel in sorted(silent)]
         raise UserError(
-            f"Subject {data.subject}: electrode {data.ch_names[channel]} is flat at "
-            f"{seconds:g} s of recording {segment.recording + 1}, where DE is not defined: "
-            "interpolate it or leave that subject out."
+            f"Subject {data.subject}: {'electrode' if len(names) == 1 else 'electrodes'} "
+            f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} flat, first at {seconds:g} s "
+            f"of recording {segment.recording + 1}, where DE is not defined: leave the electrode "
+            "out (--channels) or the subject (--leave-out), or interpolate it."
         )

@@ -47,6 +47,7 @@ class How:
     """How recordings are made a store, see `build_store`."""
 
     settings: Path | None = None
+    leave_out: tuple[str, ...] = ()
     channels: tuple[str, ...] = ()
     trial_seconds: int | None = None
     reference: Reference = "auto"
@@ -70,7 +71,8 @@ def build_store(
     n_jobs : int
         Subjects worked on at once; each takes one process.
     how : How, optional
-        ``settings``, a file for sources that take one; ``channels`` to keep, all by default;
+        ``settings``, a file for sources that take one; ``leave_out``, units of the source that
+        are not read; ``channels`` to keep, all by default;
         ``trial_seconds``, see `de3dgan.data.pieces.in_pieces`; ``reference``, see
         `de3dgan.data.pieces.reference_of`; ``subspace``, see `in_common_subspace`: "as-published"
         leaves recordings as they are.
@@ -84,6 +86,13 @@ def build_store(
     how = how or How()
     source = sources.load(source_name)
     files = sources.find(source, data_dir, how.settings)
+    unknown = sorted(set(how.leave_out) - set(files))
+    if unknown or len(set(how.leave_out)) == len(files):
+        raise UserError(
+            f"--leave-out {' '.join(unknown or how.leave_out)} leaves nobody, or names who is not "
+            f"in {display_path(data_dir)}: there are {', '.join(files)}."
+        )
+    files = {unit: paths for unit, paths in files.items() if unit not in how.leave_out}
     every_file = [path for paths in files.values() for path in paths]
     names = [f"{unit}/{path.name}" for unit, paths in files.items() for path in paths]
     different = list(dict.fromkeys(every_file))  # units may share a file

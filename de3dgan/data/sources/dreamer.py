@@ -11,6 +11,7 @@ not need it, but networks that see samples do.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -93,19 +94,53 @@ def _n_subjects(path: Path) -> tuple[np.ndarray]:
     raise ValueError("it has no field Data")
 
 
+class _Pass:
+    """One pass through a file, person by person."""
+
+    def __init__(self, path: Path):
+        self.of, self.place = _identity(path), 0
+        self._people = self._open(path)
+
+    def person(self, number: int) -> matlab.Array:
+        """Return the cell of a person who was not passed yet."""
+        for person in self._people:
+            self.place += 1
+            if self.place == number:
+                return person
+        raise ValueError(f"it has no person {number}")
+
+    @staticmethod
+    def _open(path: Path) -> Iterator[matlab.Array]:
+        with matlab.opened(path, "DREAMER") as dreamer:
+            for name, field in dreamer.fields():
+                if name == "Data":
+                    yield from field.cells()
+
+
+def _identity(path: Path) -> tuple[Path, int, int]:
+    """Return what tells a file from another, and from what it was before."""
+    about = path.stat()
+    return path, about.st_size, about.st_mtime_ns
+
+
+#: The pass that the last person was read in. It is gone on with for those who lie behind: what is
+#: compressed can be read from its start only, and would be read as often as there are people.
+_passing: _Pass | None = None
+
+
 def _person(path: Path, number: int) -> list[np.ndarray]:
     """Return person `number`'s ratings, (n_films, 3), and EEG, each (14, samples) in µV.
 
     That is the baseline and the film of the first film, of the second one, and so on. What lies
     before that person in the file is decompressed and not kept, and what lies behind is not read.
     """
-    with matlab.opened(path, "DREAMER") as dreamer:
-        for name, field in dreamer.fields():
-            if name == "Data":
-                for place, person in enumerate(field.cells(), start=1):
-                    if place == number:
-                        return _films(person)
-    raise ValueError(f"it has no person {number}")
+    global _passing
+    passing, _passing = _passing, None  # after an error, it is begun anew
+    if passing is None or passing.of != _identity(path) or passing.place >= number:
+        passing = _Pass(path)
+    films = _films(passing.person(number))
+    _passing = passing
+    return films
 
 
 def _films(person: matlab.Array) -> list[np.ndarray]:
