@@ -22,10 +22,11 @@ sys.path.insert(0, str(ROOT))
 import numpy as np
 
 from benchmarks.documents import fill, interval, table
+from benchmarks.worth_in_people import stages_alone
 from de3dgan.base.cli import command_line
 from de3dgan.base.files import make_folder, write_json
 from de3dgan.base.paths import from_root
-from de3dgan.base.recipe import load_script
+from de3dgan.base.recipe import SCRIPTS, load_script
 from de3dgan.data import planted
 from de3dgan.data.effects import Effect
 from de3dgan.data.opening import open_store
@@ -59,6 +60,10 @@ SIZES, N_TESTED = (4, 8, 16, 28), 4
 MODELS = {"classifier": "SA-ST-Net", **NAMES}
 
 
+#: The tables, in their order.
+PARTS = ("nothing", "grid", "others", "references", "growth", "stage3")
+
+
 @dataclass(frozen=True)
 class Config:
     """Where recordings are, and what is trained."""
@@ -67,13 +72,15 @@ class Config:
     work_dir: Path = Path("runs/planted")  # stores and runs, kept
     folds: tuple[int, ...] = (0, 1, 2, 3, 4)  # which fifths are tested on
     seed: int = 0  # of what is planted
-    parts: tuple[str, ...] = ("grid", "others", "references", "growth")  # tables that are made
+    parts: tuple[str, ...] = PARTS  # tables that are made
     out: Path = ROOT / "benchmarks" / "PLANTED.md"  # document that holds the tables
 
 
 def main(config: Config) -> None:
     """Plant, train what is missing, and fill in the tables."""
     makers = {
+        "nothing": nothing_table,
+        "stage3": stage3_table,
         "grid": grid_tables,
         "others": others_table,
         "references": references_table,
@@ -140,6 +147,67 @@ def less_best(found: Mapping[str, Predictions]) -> str:
     return interval(
         compare(*pair, "balanced_accuracy", pooled_folds=True).difference, "+.1f", scale=100
     )
+
+
+def nothing_table(config: Config) -> Iterator[str]:
+    """Yield a table of all models where nothing is planted, and labels are coins."""
+    yield from (
+        "",
+        "**Nothing planted, labels by coin**: AUC per trial, which is 0.5 by chance.",
+        "",
+    )
+    store = store_of(config, strength=0.0, imbalance=0.0, consensus=0.0, label_noise=0.0)
+    columns = [pooled(config, store, protocol) for protocol in PROTOCOLS]
+    rows = [
+        [title, *(interval(figure(column[model])) for column in columns)]
+        for model, title in MODELS.items()
+    ]
+    yield from table(["model", *(f"`{protocol}`" for protocol in PROTOCOLS)], rows)
+
+
+def stage3_table(config: Config) -> Iterator[str]:
+    """Yield a table of what stage 3 gives, with generated EEG and without."""
+    yield from ("", "**Stage 3**, 0.2 nats, protocol `subject`: balanced accuracy per frame.", "")
+    rows = []
+    for kind, switches in KINDS.items():
+        store = store_of(config, strength=0.2, **switches)
+        found: dict[str, list[tuple[np.ndarray, ...]]] = {}
+        for fold in config.folds:
+            for stage, path in stages(config, store, fold).items():
+                with np.load(path) as saved:
+                    people = np.array(open_store(store).columns["subject"])[saved["trials"]]
+                    parts = people, saved["labels"], saved["probabilities"]
+                found.setdefault(stage, []).append(parts)
+        sets = {
+            stage: [Clusters.of(*map(np.concatenate, zip(*parts, strict=True)))]
+            for stage, parts in found.items()
+        }
+        estimates = [
+            interval(estimate(one, pooled_folds=True)["balanced_accuracy"]) for one in sets.values()
+        ]
+        pair = sets["finetune"], sets["finetune-none"]
+        less = compare(*pair, "balanced_accuracy", pooled_folds=True).difference
+        rows.append([kind, *estimates, interval(less, "+.1f", scale=100)])
+    columns = ["effect", "stage 2", "stage 3 with generated EEG", "stage 3 without"]
+    yield from table([*columns, "with less without, points"], rows)
+
+
+def stages(config: Config, store: Path, fold: int) -> dict[str, Path]:
+    """Return the predictions of stage 2 and of stage 3, trained if they have not been."""
+    runs_dir = from_root(config.work_dir) / "stages" / store.name
+    common = {"data_dir": store, "runs_dir": runs_dir, "protocol": "subject", "fold": fold}
+    with stages_alone():
+        for stage, settings in (
+            ("classifier", {}),
+            ("gan", {}),
+            ("finetune", {}),
+            ("finetune", {"augmentation": "none"}),
+        ):
+            script = load_script(ROOT / f"{SCRIPTS[stage]}_Valence.py")
+            script.main(script.Config(**common, **settings))
+    folder = runs_dir / "valence" / "subject" / f"fold{fold}"
+    names = ("classifier", "finetune", "finetune-none")
+    return {name: folder / name / "predictions.npz" for name in names}
 
 
 def grid_tables(config: Config) -> Iterator[str]:
