@@ -30,6 +30,7 @@ from pathlib import Path  # noqa: E402
 from types import ModuleType  # noqa: E402
 
 import hypothesis  # noqa: E402
+import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
@@ -203,9 +204,30 @@ def nothing_is_drawn() -> Iterator[None]:
 
 
 @pytest.fixture
-def no_figures() -> Iterator[None]:
+def no_figures(monkeypatch) -> None:
     """Let stages draw nothing in a test."""
-    with nothing_is_drawn():
+    monkeypatch.setattr("de3dgan.figures.stages.plotting", lambda run: None)
+
+
+@contextlib.contextmanager
+def baselines_know_nothing() -> Iterator[None]:
+    """Let baselines of stages be as likely right as not, without learning, which takes long."""
+    from de3dgan.evaluation import baselines
+
+    def predictions(frames, split, labels, asked, maps=None) -> tuple[dict, dict]:
+        n_classes = labels.max() + 1
+        found = dict.fromkeys(baselines.NAMES, np.full((len(asked), n_classes), 1 / n_classes))
+        return found, {name: candidates[0] for name, candidates in baselines.CHOSEN.items()}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(baselines, "predictions", predictions)
+        yield
+
+
+@pytest.fixture
+def no_baselines() -> Iterator[None]:
+    """Let baselines know nothing in a test."""
+    with baselines_know_nothing():
         yield
 
 
@@ -244,13 +266,13 @@ def finished_runs(little_store, tmp_path_factory) -> Path:
 def finished_of(little_store, tmp_path_factory) -> Callable[[str], Path]:
     """Return what trains all stages of a method on the little store, once; not to be changed.
 
-    It returns the folder of runs; figures are left out.
+    It returns the folder of runs; figures are left out, and baselines know nothing.
     """
 
     @cache
     def finished(method: str) -> Path:
         runs = tmp_path_factory.mktemp("finished") / "runs"
-        with nothing_is_drawn():
+        with nothing_is_drawn(), baselines_know_nothing():
             for stage in STAGES:
                 run_stage(stage, little_store, runs, method)
         return runs

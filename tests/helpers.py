@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -12,6 +13,7 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
+from matplotlib import image
 
 from de3dgan.base.errors import UserError
 from de3dgan.data.preprocessing import build_store
@@ -101,6 +103,13 @@ def one_line(error: pytest.ExceptionInfo[UserError]) -> str:
     message = str(error.value)
     assert message and "\n" not in message
     return message
+
+
+def smallest_png(*_) -> bytes:
+    """Stand in for `style.png` where nobody will look at the figures."""
+    content = io.BytesIO()
+    image.imsave(content, np.zeros((1, 1, 3)), format="png")
+    return content.getvalue()
 
 
 @contextmanager

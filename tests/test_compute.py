@@ -14,7 +14,7 @@ from de3dgan.training import device, loop
 from de3dgan.training.device import Compute
 from tests.conftest import METHODS, STAGES, read_lines, run_script, run_stage
 
-pytestmark = pytest.mark.usefixtures("no_figures")
+pytestmark = pytest.mark.usefixtures("no_figures", "no_baselines")
 CPU = torch.device("cpu")
 
 
@@ -67,13 +67,17 @@ def measure_nothing(device):
 
 
 @pytest.mark.parametrize(
-    ("method", "begun_in", "ratio"),
-    [("spectral", "bfloat16", 0.5), ("published", "float32", 2.0)],
+    ("method", "stages", "begun_in", "ratio"),
+    [
+        ("spectral", STAGES, "bfloat16", 0.5),
+        ("published", STAGES[:1], "float32", 2.0),
+        pytest.param("published", STAGES, "float32", 2.0, marks=pytest.mark.slow),
+    ],
 )
 def test_a_run_keeps_the_precision_it_was_begun_in(
-    method, begun_in, ratio, little_store, tmp_path, monkeypatch
+    method, stages, begun_in, ratio, little_store, tmp_path, monkeypatch
 ):
-    """In all stages: stopped after an epoch and gone on with where another one is faster."""
+    """Stopped after an epoch and gone on with where another one is faster."""
 
     def validated(run, nets, optimisers, items, purpose, train_step, validate, **options):
         def stop():
@@ -84,7 +88,7 @@ def test_a_run_keeps_the_precision_it_was_begun_in(
         return fit(run, nets, optimisers, items, purpose, train_step, stop, **options)
 
     fit = loop.fit
-    for stage in STAGES:
+    for stage in stages:
         folders = [tmp_path / name for name in ("at once", "stopped")]
         monkeypatch.setattr(device, "bfloat16_ratio", lambda device: ratio)
         whole = run_stage(stage, little_store, folders[0], method, epochs=2)

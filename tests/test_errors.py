@@ -33,7 +33,7 @@ from tests.conftest import (
 )
 from tests.helpers import FOLD
 
-pytestmark = pytest.mark.usefixtures("no_figures")
+pytestmark = pytest.mark.usefixtures("no_figures", "no_baselines")
 
 PREPROCESS = ROOT / "preprocess_de.py"
 

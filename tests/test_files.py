@@ -21,7 +21,7 @@ from de3dgan.training import loop
 from tests.conftest import ROOT, TINY, contents, run_here, run_stage, script_of
 from tests.helpers import FOLD, copy_upstream
 
-pytestmark = pytest.mark.usefixtures("no_figures")
+pytestmark = pytest.mark.usefixtures("no_figures", "no_baselines")
 
 PREPROCESS = ROOT / "preprocess_de.py"
 

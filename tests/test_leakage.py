@@ -37,7 +37,7 @@ from de3dgan.training import checkpoints, loop
 from tests.conftest import METHODS, STAGES, run_stage, write_store
 from tests.helpers import fake_store, split_by_trial
 
-pytestmark = pytest.mark.usefixtures("no_figures")
+pytestmark = pytest.mark.usefixtures("no_figures", "no_baselines")
 CPU = torch.device("cpu")
 #: What has seen data in each stage, by method. Averages are kept of the weights in training, but
 #: for the published generator; ours has no critic, and our networks have no scalers.

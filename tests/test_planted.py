@@ -512,7 +512,7 @@ def accuracies(tmp_path_factory):
     folder = tmp_path_factory.mktemp("planted")
     names = [name for name in baselines.NAMES if name not in baselines.CHOSEN]
     found = {}
-    asked = {0.0: {"trial": 5, "video": 3, "subject": 3}, 0.4: {"subject": 5}}
+    asked = {0.0: {"trial": 3, "video": 2, "subject": 2}, 0.4: {"subject": 5}}
     for strength, protocols in asked.items():
         effect = replace(SHORT, strength=strength, trial_seconds=4, gap_seconds=1.0, n_stimuli=20)
         people = [recorded(f"s{i}", 66, seed=i) for i in range(8)]

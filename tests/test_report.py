@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 import re
 import shlex
@@ -14,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tyro
-from matplotlib import image
 from sklearn import metrics
 
 from de3dgan.base.recipe import command_words, find_scripts, load_recipe
@@ -25,16 +23,10 @@ from de3dgan.reporting.formats import Cell, Table, latex, latex_text
 from de3dgan.reporting.results import MODELS
 from de3dgan.reporting.study import COMPARISONS
 from tests.conftest import ROOT, load_script, run_here, run_stage
+from tests.helpers import smallest_png
 from tests.planted import DONE, N_FRAMES, RATES, edit, edit_settings, plant
 
 REPORT = ROOT / "report.py"
-
-
-def smallest_png(*_) -> bytes:
-    """Stand in for `style.png` where nobody will look at the figures."""
-    content = io.BytesIO()
-    image.imsave(content, np.zeros((1, 1, 3)), format="png")
-    return content.getvalue()
 
 
 @pytest.fixture

@@ -11,14 +11,20 @@ import torch
 
 from de3dgan.training import checkpoints, environment
 from de3dgan.training.device import Compute
-from tests.conftest import METHODS, ROOT, STAGES, run_stage
+from tests.conftest import ROOT, STAGES, run_stage
 from tests.helpers import FOLD, assert_same_step, copy_upstream, stopped_after_one_step
 
-pytestmark = pytest.mark.usefixtures("no_figures")
+pytestmark = pytest.mark.usefixtures("no_figures", "no_baselines")
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize(
+    ("stage", "method"),
+    [
+        *((stage, "spectral") for stage in STAGES),
+        ("gan", "published"),
+        *(pytest.param(stage, "published", marks=pytest.mark.slow) for stage in STAGES[1:]),
+    ],
+)
 def test_threads_change_the_last_digits_of_a_step_only(
     stage, method, finished_of, little_store, tmp_path
 ):

@@ -21,7 +21,7 @@ import torch
 
 from de3dgan.base.errors import UserError
 from de3dgan.eeg.de import trial_de
-from de3dgan.eeg.montage import mirrored
+from de3dgan.eeg.montage import Grid
 from de3dgan.stages import classifier, published_generator
 from de3dgan.stages.spectral_generator import augment, calibrate
 from de3dgan.training import checkpoints, curves, loop
@@ -43,7 +43,7 @@ from tests.conftest import (
 )
 from tests.helpers import FOLD, copy_upstream
 
-pytestmark = pytest.mark.usefixtures("no_figures")
+pytestmark = pytest.mark.usefixtures("no_figures", "no_baselines")
 
 
 @pytest.fixture(autouse=True)
@@ -661,7 +661,7 @@ def test_a_step_is_cut_to_a_length():
 
 def test_varied_trials_have_the_de_that_goes_with_them():
     """Mirrored or not, played backwards or not, and louder or softer."""
-    mirror = torch.tensor(mirrored(["F3", "F4", "CZ"]))
+    mirror = torch.tensor(Grid.paper(["F3", "F4", "CZ"]).mirrored())
     eeg = torch.from_numpy(np.random.default_rng(0).normal(0, 10, (2, 3, 20 * 128)))
     de = torch.from_numpy(trial_de(eeg.numpy()))
     seen = set()
