@@ -26,7 +26,7 @@ from de3dgan.data.splits import make_split
 from de3dgan.data.store import manifest_hash
 from de3dgan.data.synthetic import write_deap
 from de3dgan.eeg.de import BANDS
-from de3dgan.eeg.planting import RAMP
+from de3dgan.eeg.planting import RAMP, trial_z, with_correlation
 from de3dgan.eeg.sampling import SFREQ
 from de3dgan.evaluation import baselines
 from tests.helpers import one_line
@@ -546,3 +546,15 @@ def test_without_effect_every_baseline_is_at_chance(accuracies, protocol):
 def test_an_effect_is_found(accuracies):
     hits = accuracies[0.4, "subject"]["linear"]
     assert hits.mean() > 0.6 and not within(hits.mean(), 0.5, len(hits))
+
+
+def test_electrodes_that_are_nearly_one_are_correlated_as_asked():
+    """Where secants go astray: pairs of which each electrode is mostly the other one."""
+    rng = np.random.default_rng(7)
+    common = 10 * rng.normal(size=(1, 40 * SFREQ))
+    eeg = np.concatenate([common + 2.5 * rng.normal(size=(1, 40 * SFREQ)) for _ in range(2)])
+    segments = [(3 * SFREQ, 15 * SFREQ), (20 * SFREQ, 32 * SFREQ)]
+    change = np.array([[[0.08, -0.08]]])
+    found = with_correlation(eeg, segments, ["alpha"], [(0, 1)], change)
+    risen = trial_z(found, segments, ["alpha"]) - trial_z(eeg, segments, ["alpha"])
+    np.testing.assert_allclose(risen, change, atol=1e-3)

@@ -239,21 +239,25 @@ def _envelopes(segments: Segments, n_times: int) -> np.ndarray:
 
 
 def _solved(measured: Callable[[np.ndarray], np.ndarray], wanted: np.ndarray) -> np.ndarray:
-    """Return x so that `measured(x)` is `wanted`, element by element, by secants.
+    """Return x so that `measured(x)` is `wanted`.
 
-    At 0 it is 0, and each element depends on that of x most, with a slope of about 1.
+    At 0 it is 0, and each element depends on that of x most, with a slope of about 1. Secants,
+    element by element, are quick; where elements depend on each other as well (electrodes that are
+    highly correlated), they may go astray, and steps of slope 1 are slow and sure.
     """
-    x, slope = wanted.astype(np.float64), np.ones(wanted.shape)
-    x_before, found_before = np.zeros(wanted.shape), np.zeros(wanted.shape)
-    for _ in range(_ATTEMPTS):
-        found = measured(x)
-        if not np.isfinite(found).all():
-            break
-        if np.abs(found - wanted).max() < _TOLERANCE:
-            return x
-        moved = x - x_before
-        far = np.abs(moved) > 1e-6
-        slope[far] = ((found - found_before)[far] / moved[far]).clip(0.2, 2)
-        x_before, found_before = x, found
-        x = x + (wanted - found) / slope
+    for by_secants in (True, False):
+        x, slope = wanted.astype(np.float64), np.ones(wanted.shape)
+        x_before, found_before = np.zeros(wanted.shape), np.zeros(wanted.shape)
+        for _ in range(_ATTEMPTS):
+            found = measured(x)
+            if not np.isfinite(found).all():
+                break
+            if np.abs(found - wanted).max() < _TOLERANCE:
+                return x
+            moved = x - x_before
+            far = np.abs(moved) > 1e-6
+            if by_secants:
+                slope[far] = ((found - found_before)[far] / moved[far]).clip(0.2, 2)
+            x_before, found_before = x, found
+            x = x + (wanted - found) / slope
     raise ValueError("no gain makes the change")
