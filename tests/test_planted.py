@@ -548,13 +548,14 @@ def test_an_effect_is_found(accuracies):
     assert hits.mean() > 0.6 and not within(hits.mean(), 0.5, len(hits))
 
 
-def test_electrodes_that_are_nearly_one_are_correlated_as_asked():
-    """Where secants go astray: pairs of which each electrode is mostly the other one."""
-    rng = np.random.default_rng(7)
-    common = 10 * rng.normal(size=(1, 40 * SFREQ))
-    eeg = np.concatenate([common + 2.5 * rng.normal(size=(1, 40 * SFREQ)) for _ in range(2)])
-    segments = [(3 * SFREQ, 15 * SFREQ), (20 * SFREQ, 32 * SFREQ)]
-    change = np.array([[[0.08, -0.08]]])
-    found = with_correlation(eeg, segments, ["alpha"], [(0, 1)], change)
-    risen = trial_z(found, segments, ["alpha"]) - trial_z(eeg, segments, ["alpha"])
+def test_electrodes_that_go_together_are_correlated_as_asked():
+    """Of a bundled person whose occipital electrodes do: there, secants go astray."""
+    subject = "Subject07"
+    data = sources.read_checked(eegmat, subject, eegmat.find(ROOT / eegmat.DEFAULT_DIR)[subject])
+    eeg = data.recordings[0]
+    segments = trial_segments(eeg.shape[1], Effect())
+    pair = [data.ch_names.index(name) for name in ("O1", "O2")]
+    change = np.full((1, 1, len(segments)), 0.08)
+    found = with_correlation(eeg, segments, ["alpha"], [tuple(pair)], change)
+    risen = trial_z(found[pair], segments, ["alpha"]) - trial_z(eeg[pair], segments, ["alpha"])
     np.testing.assert_allclose(risen, change, atol=1e-3)
