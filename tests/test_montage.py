@@ -177,6 +177,21 @@ def test_more_on_the_midline_than_there_are_rows():
     assert len(set(grid_of(names, HEAD).cells)) == len(names)
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"shape": [8, 9], "cells": [0]},
+        {"shape": [8, 9], "cells": [3, 3]},
+        {"shape": [8, 9], "cells": [3, 72]},
+        {"shape": [8, 9], "cells": [3, -1]},
+    ],
+)
+def test_a_grid_has_a_cell_of_its_own_for_each_electrode(content):
+    with pytest.raises(ValueError, match="a grid of 72 cells"):
+        Grid.of(content, ["CZ", "OZ"])
+    assert Grid.of({"shape": [8, 9], "cells": [3, 4]}, ["CZ", "OZ"]).cells == (3, 4)
+
+
 def test_a_montage_that_a_source_names_is_taken():
     assert find_montage(["E1", "E9"]) == "GSN-HydroCel-32"
     assert find_montage(["E1", "E9"], "GSN-HydroCel-128") == "GSN-HydroCel-128"

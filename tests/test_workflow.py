@@ -408,7 +408,7 @@ def test_tasks_are_those_that_have_scripts_and_a_copy_is_one(tmp_path, monkeypat
     whole = study.Study({**default_config(), "tasks": list(map(str.lower, FOLDERS))})
     sources = {task: whole.source(task) for task in whole.tasks}
     deap = dict.fromkeys(("valence", "arousal", "four_class"), "deap")
-    assert sources == {**deap, "workload": "eegmat"}
+    assert sources == {**deap, "workload": "eegmat", "seed": "seed"}
     for name, folder in FOLDERS.items():
         for stage in SCRIPTS:
             assert whole.script(stage, name.lower()).is_file()

@@ -97,12 +97,22 @@ class Grid:
 
     @classmethod
     def of(cls, content: Grid | Mapping[str, Any] | None, ch_names: Iterable[str]) -> Grid:
-        """Return a grid from what `content` has written; the paper's one for None."""
+        """Return a grid from what `content` has written; the paper's one for None.
+
+        Raises
+        ------
+        ValueError
+            If it has not a cell of its own for each electrode.
+        """
         if content is None:
             return cls.paper(ch_names)
-        if isinstance(content, Grid):
-            return content
-        return cls(tuple(content["shape"]), tuple(content["cells"]))
+        grid = content
+        if not isinstance(content, Grid):
+            grid = cls(tuple(content["shape"]), tuple(content["cells"]))
+        n_different = len({cell for cell in grid.cells if 0 <= cell < grid.n_cells})
+        if not n_different == len(grid.cells) == len(list(ch_names)):
+            raise ValueError(f"a grid of {grid.n_cells} cells has {n_different} electrodes")
+        return grid
 
     @property
     def n_cells(self) -> int:

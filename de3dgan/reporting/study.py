@@ -63,6 +63,8 @@ class Study:
         Per model those of each seed, pooled over its folds; of models that all folds have.
     notes : list of str
         What is missing.
+    reference : str
+        What DE is relative to, see `de3dgan.data.pieces.reference_of`.
     """
 
     task: str
@@ -71,6 +73,7 @@ class Study:
     folds: dict[tuple[int, int], list[Fold]]
     predictions: dict[str, list[Predictions]]
     notes: list[str]
+    reference: str = "baseline"
 
     def every_fold(self) -> list[Fold]:
         """Return the folds of all seeds."""
@@ -103,11 +106,6 @@ class Study:
         groups, labels, probabilities, persons = predictions.in_unit(unit)
         groups = persons if self.protocol in _BY_PERSON else groups
         return groups, labels, probabilities, persons
-
-    @property
-    def reference(self) -> str:
-        """What DE is relative to, see `de3dgan.data.pieces.reference_of`."""
-        return self.every_fold()[0].results["classifier"]["reference"]
 
     @property
     def pooled_folds(self) -> bool:
@@ -231,7 +229,9 @@ def _study(folds: dict[tuple[int, int], list[Fold]]) -> Study:
             )
     result, group = first.results["classifier"], first.certificates["classifier"]["group"]
     group = "subject" if result["protocol"] in _BY_PERSON else group
-    return Study(result["task"], result["protocol"], group, folds, predictions, notes)
+    return Study(
+        result["task"], result["protocol"], group, folds, predictions, notes, result["reference"]
+    )
 
 
 def _comparable_seeds(
