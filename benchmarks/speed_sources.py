@@ -91,7 +91,7 @@ def measured(
     return [
         f"{minutes:.0f}",
         str(len(data.ch_names)),
-        *(f"{value:.1f}" for value in seconds.values()),
+        *(f"{value:.2f}" for value in seconds.values()),
         f"{ratio:.2f}",
     ]
 
