@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from de3dgan.data import sources
+from de3dgan.data import bounded, sources
 from de3dgan.eeg.sampling import SFREQ
 from tests.conftest import ROOT, STAGES, TINY, run_here, script_of
 from tests.writers import bids, deap, dreamer, eegmat, faced, seed
@@ -313,6 +313,37 @@ def test_from_files_to_a_fine_tuned_classifier(source, done):
             # Each second of whatever is tested on, once.
             n_seconds = manifest["shapes"]["eeg"][2] // SFREQ
             assert len(rows) == n_seconds * sum(key in tested for key in keys)
+
+
+@pytest.mark.parametrize("source", CHAINS)
+def test_the_process_that_reads_gives_what_the_reader_returns(source, done, monkeypatch):
+    """Files are read in a process of their own; here they are read in this one as well."""
+    settings = Path("faced_bids") if source == "bids" else None
+    module = sources.load(source)
+
+    def recordings() -> list[np.ndarray]:
+        units = sources.find(module, done(source).store.with_name("files"), settings)
+        data = sources.read_checked(module, *next(iter(units.items())))
+        return [data.recordings[i] for i in range(len(data.recordings))]
+
+    elsewhere = recordings()
+    monkeypatch.setattr(bounded, "_ask", lambda read, path, *_: list(read(path)))
+    for one, other in zip(elsewhere, recordings(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("task", ["Arousal", "Four_Class"])
+def test_the_papers_other_tasks_take_another_scale(task, done, tmp_path, no_figures, no_baselines):
+    """FACED's, from 0 to 7: above 3.5 is high."""
+    store = done("faced").store
+    where = "--data-dir", store, "--runs-dir", tmp_path
+    run(script_of("classifier", task), *where, *TINY["classifier"], "--epochs", 1)
+    trials = read_table(store / "trials.csv")
+    (table,) = tmp_path.glob("**/predictions.csv")
+    names = ["arousal"] if task == "Arousal" else ["valence", "arousal"]
+    for row in read_table(table):
+        ratings = [float(trials[int(row["trial"])][name]) for name in names]
+        assert int(row["label"]) == sum((r > 3.5) << bit for bit, r in enumerate(ratings))
 
 
 @pytest.mark.parametrize("source", ["seed", "faced"])
