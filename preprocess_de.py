@@ -47,7 +47,7 @@ class Config:
 
 def main(config: Config) -> None:
     """Build the store and, if asked to, its ``.mat`` copy."""
-    from de3dgan.data.mat import export_mat
+    from de3dgan.data.mat_export import export_mat
     from de3dgan.data.preprocessing import How, build_store
 
     data_dir = from_root(config.data_dir or sources.load(config.source).DEFAULT_DIR)

@@ -39,10 +39,11 @@ from de3dgan.base.files import atomic_write, write_csv
 from de3dgan.base.recipe import N_FOLDS
 from de3dgan.base.seeds import derived_rng, seed_torch
 from de3dgan.data.frames import Frames, batches
+from de3dgan.data.labels import class_labels
 from de3dgan.data.preprocessing import build_store
 from de3dgan.data.scalers import fit_eeg_scaler
 from de3dgan.data.simulation import Signal
-from de3dgan.data.splits import Split, class_labels, group_names, make_split
+from de3dgan.data.splits import Split, group_names, make_split
 from de3dgan.data.store import Store
 from de3dgan.data.synthetic import write_deap
 from de3dgan.eeg.de import differential_entropy

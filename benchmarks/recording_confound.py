@@ -35,8 +35,9 @@ from de3dgan.base.cli import command_line
 from de3dgan.base.paths import from_root
 from de3dgan.base.recipe import N_FOLDS
 from de3dgan.data.frames import Frames
+from de3dgan.data.labels import class_labels
 from de3dgan.data.opening import open_store
-from de3dgan.data.splits import class_labels, make_split
+from de3dgan.data.splits import make_split
 from de3dgan.data.store import Store
 from de3dgan.eeg.de import BANDS
 from de3dgan.eeg.sampling import SFREQ, WINDOW

@@ -35,8 +35,9 @@ from benchmarks.documents import fill, interval, table
 from de3dgan.base.cli import command_line
 from de3dgan.base.paths import from_root
 from de3dgan.base.recipe import SCRIPTS, load_script
+from de3dgan.data.labels import class_labels
 from de3dgan.data.opening import open_store
-from de3dgan.data.splits import class_labels, group_names, make_split
+from de3dgan.data.splits import group_names, make_split
 from de3dgan.evaluation.leakage import certify
 from de3dgan.evaluation.metrics import Clusters, by_trial
 from de3dgan.evaluation.statistics import (

@@ -13,11 +13,11 @@ import torch
 from de3dgan.base.errors import UserError
 from de3dgan.base.recipe import load_recipe
 from de3dgan.data.frames import Frames
+from de3dgan.data.labels import class_labels
 from de3dgan.data.ledger import Ledger
 from de3dgan.data.opening import open_store
 from de3dgan.data.splits import (
     Split,
-    class_labels,
     group_names,
     make_split,
     split_of,

@@ -30,7 +30,8 @@ from benchmarks.leakage_ladder import (
 )
 from de3dgan.base.errors import UserError
 from de3dgan.base.paths import ROOT
-from de3dgan.data.splits import class_labels, make_split
+from de3dgan.data.labels import class_labels
+from de3dgan.data.splits import make_split
 from de3dgan.eeg.de import differential_entropy
 
 MARK, END = "<!-- table: benchmarks/leakage_ladder.py -->", "<!-- end of table -->"

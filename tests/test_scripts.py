@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
+from de3dgan.data.labels import class_labels
 from de3dgan.data.opening import open_store
-from de3dgan.data.splits import class_labels, make_split
+from de3dgan.data.splits import make_split
 from de3dgan.data.store import Store
 from de3dgan.data.synthetic import write_store
 from de3dgan.evaluation.names import CHOSEN, JUDGES
@@ -420,7 +421,7 @@ def test_preprocessing_twice_computes_nothing(deap_dir, deap_store):
 def test_the_mat_export_holds_the_de_of_the_store(deap_dir, deap_store, tmp_path):
     from scipy.io import loadmat
 
-    from de3dgan.data.mat import export_mat
+    from de3dgan.data.mat_export import export_mat
     from de3dgan.eeg.montage import grid_cells
 
     store = open_store(deap_store)

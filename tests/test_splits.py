@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from de3dgan.base.errors import UserError
 from de3dgan.base.recipe import load_recipe
+from de3dgan.data.labels import class_labels
 from de3dgan.data.splits import (
     PROTOCOLS,
-    class_labels,
     group_names,
     labels_and_split,
     make_split,

@@ -23,7 +23,7 @@ from de3dgan.base.files import write_csv
 from de3dgan.base.paths import ROOT
 from de3dgan.data import opening, preprocessing
 from de3dgan.data.features import subject_features
-from de3dgan.data.mat import export_mat
+from de3dgan.data.mat_export import export_mat
 from de3dgan.data.montages import HEAD
 from de3dgan.data.opening import open_store
 from de3dgan.data.pieces import in_pieces

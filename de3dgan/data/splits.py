@@ -18,7 +18,6 @@ that others have published.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import get_args
@@ -29,9 +28,10 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from de3dgan.base.errors import UserError
 from de3dgan.base.files import json_hash, read_json
 from de3dgan.base.paths import display_path, from_root
-from de3dgan.base.recipe import N_FOLDS, Protocol, Recipe, Threshold
+from de3dgan.base.recipe import N_FOLDS, Protocol, Recipe
 from de3dgan.base.schema import TEXT, check, list_of
 from de3dgan.base.seeds import derived_rng
+from de3dgan.data.labels import class_labels, labels_by_median
 from de3dgan.data.store import Store
 
 PROTOCOLS = get_args(Protocol)
@@ -331,86 +331,6 @@ def group_names(store: Store, protocol: str) -> tuple[str, np.ndarray]:
     first: dict[tuple[str, str], str] = {}
     rated = zip(columns["subject"], columns["stimulus"], columns["trial"], strict=True)
     return "trial", np.array([first.setdefault((who, what), trial) for who, what, trial in rated])
-
-
-def class_labels(
-    store: Store, ratings: Sequence[str], threshold: Threshold, n_classes: int = 2
-) -> np.ndarray:
-    """Return the class of each trial: bit i is set where rating i exceeds the threshold.
-
-    One rating gives two classes, low and high; valence and arousal give four, numbered
-    ``valence_high + 2 · arousal_high``.
-
-    Parameters
-    ----------
-    store : Store
-        The data.
-    ratings : sequence of str
-        Columns of ``trials.csv``.
-    threshold : float, "middle" or "classes"
-        A number for all of them; the middle of the scale that the source gives each; or that the
-        one column holds the numbers of classes itself.
-    n_classes : int
-        How many there are, in a column of class numbers.
-
-    Returns
-    -------
-    array of int, (n_trials,)
-
-    Raises
-    ------
-    UserError
-        If there is no such column, if it has no scale, or if it holds other numbers.
-    """
-    if threshold == "classes":
-        values = store.rating(ratings[0])
-        wrong = np.flatnonzero(~np.isin(values, np.arange(n_classes)))
-        if len(wrong):
-            names = store.classes.get(ratings[0])
-            known = f" (its classes are {', '.join(names)})" if names else ""
-            raise UserError(
-                f"{ratings[0]} of trial {wrong[0]} in {display_path(store.path)} is "
-                f"{values[wrong[0]]:g}, and --class-names has {n_classes} names, for 0 to "
-                f"{n_classes - 1}: give as many as there are classes{known}."
-            )
-        return values.astype(np.int64)
-    return _combined(
-        store.rating(name) > (store.middle(name) if threshold == "middle" else threshold)
-        for name in ratings
-    )
-
-
-def labels_by_median(store: Store, ratings: Sequence[str], train: np.ndarray) -> np.ndarray:
-    """Return the class of each trial: bit i is set where rating i exceeds the person's median.
-
-    Parameters
-    ----------
-    store : Store
-        The data.
-    ratings : sequence of str
-        Columns of ``trials.csv``.
-    train : array of int
-        Trials whose ratings medians are taken of. Someone who has none of them is parted by the
-        median of them all.
-
-    Returns
-    -------
-    array of int, (n_trials,)
-    """
-    subjects = np.array(store.columns["subject"])
-    high = []
-    for name in ratings:
-        values = store.rating(name)
-        medians = np.full(store.n_trials, np.median(values[train]))
-        for subject in np.unique(subjects[train]):
-            own = train[subjects[train] == subject]
-            medians[subjects == subject] = np.median(values[own])
-        high.append(values > medians)
-    return _combined(high)
-
-
-def _combined(high: Iterable[np.ndarray]) -> np.ndarray:
-    return sum(bit.astype(np.int64) << i for i, bit in enumerate(high))
 
 
 def persons(store: Store) -> list[str]:
