@@ -213,6 +213,18 @@ def test_faced_becomes_a_store(tmp_path, capsys):
     assert store.rating("positive").tolist() == [0, 1]
 
 
+def test_people_of_faced_may_have_their_channels_in_another_order(tmp_path):
+    """A second cohort's lie otherwise, and have eyes in the place of ears."""
+    eeg = write_faced(tmp_path / "bids", "003", 250, "uV")
+    names = [{"A1": "HEOR", "A2": "HEOL"}.get(name, name) for name in FACED_CHANNELS]
+    write_faced(tmp_path / "bids", "090", 250, "uV", eeg=eeg[::-1], channels=names[::-1])
+    how = How(settings=Path("faced_bids"))
+    store = build_store("bids", tmp_path / "bids", tmp_path / "store", 1, how)
+    assert store.columns["subject"] == ["sub-003"] * 2 + ["sub-090"] * 2
+    np.testing.assert_array_equal(store.eeg[:2], store.eeg[2:])
+    np.testing.assert_allclose(store.de[:2], store.de[2:], atol=1e-6)
+
+
 def test_dens_becomes_a_store(tmp_path):
     """128 electrodes get a grid of their own, and DE is relative to the time between clips."""
     write_dens(tmp_path / "bids")

@@ -113,6 +113,7 @@ def write_faced(
     unit: str,
     head: bytes = b"",
     eeg: np.ndarray | None = None,
+    channels: Sequence[str] = (),
 ) -> np.ndarray:
     """Write one person of FACED in BIDS, with two clips; return what was recorded, in µV.
 
@@ -121,8 +122,9 @@ def write_faced(
     write_description(root)
     stem = root / f"sub-{subject}" / "eeg" / f"sub-{subject}_task-watchingVideoClips"
     eeg = waves(len(FACED_CHANNELS), 102, sfreq) if eeg is None else eeg
-    write_edf(Path(f"{stem}_eeg.bdf"), FACED_CHANNELS, eeg, sfreq, unit)
-    write_channels(Path(f"{stem}_channels.tsv"), FACED_CHANNELS, {}, sfreq)
+    channels = channels or FACED_CHANNELS
+    write_edf(Path(f"{stem}_eeg.bdf"), channels, eeg, sfreq, unit)
+    write_channels(Path(f"{stem}_channels.tsv"), channels, {}, sfreq)
     none = "n/a"
     rows = [
         (3.0, 0.0, "Experiment start", 5, none, none, none, *[none] * 12),
