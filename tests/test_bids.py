@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from de3dgan.base.errors import UserError
-from de3dgan.base.paths import ROOT
+from de3dgan.base.paths import ROOT, SHIPPED
 from de3dgan.data import sources
-from de3dgan.data.bids.settings import _FIELDS, SHIPPED, read_settings
+from de3dgan.data.bids.settings import _FIELDS, read_settings
 from de3dgan.data.preprocessing import How, build_store
 from de3dgan.data.sources import Segment, Subject, bids, eegmat
 from de3dgan.eeg.sampling import SFREQ

@@ -93,6 +93,39 @@ def _holder(path: Path) -> str:
         return "another process"
 
 
+def refuse_to_replace(path: Path, own: str, holds_others: bool) -> None:
+    """Refuse a folder that `replaced_folder` would lose files of.
+
+    Parameters
+    ----------
+    path : Path
+        What a user gave as ``--out-dir``.
+    own : str
+        What is written there, and may be lost: "a store's".
+    holds_others : bool
+        Whether anything else is there.
+
+    Raises
+    ------
+    UserError
+        If it is a file, or holds others.
+    """
+    if path.exists() and not path.is_dir():
+        raise UserError(f"{display_path(path)} is a file: choose another --out-dir.")
+    if holds_others:
+        raise UserError(
+            f"{display_path(path)} holds other files than {own}, which would be lost: choose "
+            "another --out-dir."
+        )
+
+
+def refuse_to_replace_inputs(path: Path, inputs: Path) -> None:
+    """Refuse a folder, given as ``--out-dir``, that is the one of the recordings or above it."""
+    out, data = path.resolve(), inputs.resolve()
+    if out == data or out in data.parents:
+        raise UserError(f"{display_path(path)} holds the recordings: choose another --out-dir.")
+
+
 @contextmanager
 def replaced_folder(path: Path) -> Iterator[Path]:
     """Yield a new, empty folder beside `path`; it replaces `path` if the block succeeds.

@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+#: Folder of the settings of BIDS data sets that come with the repository.
+SHIPPED = ROOT / "eeg_dataset" / "settings"
 
 
 def from_root(path: str | Path) -> Path:

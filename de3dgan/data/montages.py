@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -109,6 +110,7 @@ def mne_info(ch_names: Sequence[str], montage: str = HEAD) -> mne.Info:
     return info
 
 
+@cache
 def _positions(montage: str) -> dict[str, np.ndarray]:
     """Return the place of each electrode of a montage, in metres, by its canonical name."""
     import mne

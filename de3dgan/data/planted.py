@@ -31,7 +31,12 @@ import numpy as np
 from de3dgan.base.cli import command_line
 from de3dgan.base.errors import UserError
 from de3dgan.base.files import sha256, write_csv, write_errors, write_json
-from de3dgan.base.locks import recover_folder, replaced_folder
+from de3dgan.base.locks import (
+    recover_folder,
+    refuse_to_replace,
+    refuse_to_replace_inputs,
+    replaced_folder,
+)
 from de3dgan.base.paths import display_path, from_root
 from de3dgan.data import sources
 from de3dgan.data.effects import (
@@ -103,11 +108,7 @@ def main(config: Config) -> None:
     if config.n_people is not None and config.n_people < 1:
         raise UserError(f"--n-people must be 1 or more, not {config.n_people}.")
     where = from_root(config.store or config.data_dir or sources.load(config.source).DEFAULT_DIR)
-    out, data = config.out_dir.resolve(), where.resolve()
-    if out == data or out in data.parents:
-        raise UserError(
-            f"{display_path(out)} holds the recordings that are read: choose another --out-dir."
-        )
+    refuse_to_replace_inputs(config.out_dir, where)
     if config.store:
         people, origin = from_store(where, config.recording)
     else:
@@ -153,7 +154,8 @@ def write_planted(
     """
     effect = effect or Effect()
     check_effect(effect)
-    _refuse_to_replace(out_dir)
+    holds_others = out_dir.is_dir() and any(out_dir.iterdir()) and not is_planted(out_dir)
+    refuse_to_replace(out_dir, "planted recordings", holds_others)
     recover_folder(out_dir)
     rows: list[dict[str, Any]] = []
     about: dict[str, Any] = {}
@@ -336,17 +338,6 @@ def _refuse_missing(subject: str, numbers: tuple[int, ...], n: int) -> None:
         raise UserError(
             f"--recording takes numbers from 0 to {n - 1}, each once, for {subject} has {n}: not "
             f"{' '.join(map(str, numbers)) or 'none'}."
-        )
-
-
-def _refuse_to_replace(out_dir: Path) -> None:
-    """Refuse a folder that holds anything but planted recordings, which would be lost."""
-    if out_dir.exists() and not out_dir.is_dir():
-        raise UserError(f"{display_path(out_dir)} is a file: choose another --out-dir.")
-    if out_dir.is_dir() and any(out_dir.iterdir()) and not is_planted(out_dir):
-        raise UserError(
-            f"{display_path(out_dir)} holds other files than planted recordings, which would be "
-            "lost: choose another --out-dir."
         )
 
 

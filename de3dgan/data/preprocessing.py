@@ -25,7 +25,12 @@ from de3dgan.base.files import (
     write_errors,
     write_json,
 )
-from de3dgan.base.locks import recover_folder, replaced_folder
+from de3dgan.base.locks import (
+    recover_folder,
+    refuse_to_replace,
+    refuse_to_replace_inputs,
+    replaced_folder,
+)
 from de3dgan.base.paths import display_path
 from de3dgan.data import sources
 from de3dgan.data.features import subject_features
@@ -110,7 +115,8 @@ def build_store(
         },
         "inputs": {name: hash_of[path] for name, path in zip(names, every_file, strict=True)},
     }
-    _refuse_to_replace(out_dir, data_dir)
+    refuse_to_replace_inputs(out_dir, data_dir)
+    refuse_to_replace(out_dir, "a store's", holds_other_files(out_dir))
     recover_folder(out_dir)
     reason = _why_recompute(out_dir, origin)
     if reason is None:
@@ -243,20 +249,6 @@ def _process(source_name: str, unit: str, files: list[Path], how: How) -> _Resul
     }
     cut = {id(piece.trial) for piece in pieces}
     return _Result(same, arrays, rows, about, len(data.trials) - len(cut))
-
-
-def _refuse_to_replace(out_dir: Path, data_dir: Path) -> None:
-    """Refuse an output folder that holds anything but a store, which it would replace."""
-    out, data = out_dir.resolve(), data_dir.resolve()
-    if out == data or out in data.parents:
-        raise UserError(f"{display_path(out_dir)} holds the recordings: choose another --out-dir.")
-    if out.exists() and not out.is_dir():
-        raise UserError(f"{display_path(out_dir)} is a file: choose another --out-dir.")
-    if holds_other_files(out):
-        raise UserError(
-            f"{display_path(out_dir)} holds other files than a store's, which would be lost: "
-            "choose another --out-dir."
-        )
 
 
 def _why_recompute(out_dir: Path, origin: dict[str, Any]) -> str | None:

@@ -26,7 +26,7 @@ import numpy as np
 
 from de3dgan.base.errors import UserError
 from de3dgan.base.files import json_hash
-from de3dgan.base.paths import ROOT, display_path
+from de3dgan.base.paths import ROOT, SHIPPED, display_path
 from de3dgan.data.memory_maps import reopened
 from de3dgan.eeg.de import BANDS, FILTER_ORDER, add_baseline
 from de3dgan.eeg.montage import Grid
@@ -255,7 +255,7 @@ def preprocessing_command(path: Path) -> str:
     from de3dgan.data import sources
 
     source = path.name if path.name in sources.names() else f"{{{','.join(sources.names())}}}"
-    if (ROOT / "eeg_dataset" / "settings" / f"{path.name}.toml").is_file():
+    if (SHIPPED / f"{path.name}.toml").is_file():
         source = f"bids --settings {path.name}"
     default = ROOT / "DE_feature" / path.name
     flag = "" if path.resolve() == default else f" --out-dir {shlex.quote(display_path(path))}"

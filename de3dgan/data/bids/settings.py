@@ -2,7 +2,7 @@
 
 BIDS says where files are, and not which events are trials or which column is a rating. That is
 what a short TOML file says, of which ``docs/data/bids.md`` explains every key; those that come with
-the repository are in `SHIPPED`.
+the repository are in `de3dgan.base.paths.SHIPPED`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from de3dgan.base.errors import UserError
-from de3dgan.base.paths import ROOT, display_path
+from de3dgan.base.paths import SHIPPED, display_path
 from de3dgan.base.schema import (
     OBJECT,
     TEXT,
@@ -28,13 +28,9 @@ from de3dgan.base.schema import (
     one_of,
     whole,
 )
-
-#: Folder of the settings that come with the repository.
-SHIPPED = ROOT / "eeg_dataset" / "settings"
+from de3dgan.data.store import FIXED_COLUMNS
 
 _REMEDY = "docs/data/bids.md has every key, and an example."
-#: Columns of ``trials.csv`` that are no ratings.
-_RESERVED = ("trial", "subject", "session", "stimulus", "piece", "baseline")
 
 
 def _compiles(value: Any) -> bool:
@@ -285,10 +281,10 @@ def _as_pattern(known: str) -> str:
 
 def _rating(name: str, content: Mapping[str, Any], where: str) -> Rating:
     """Return a rating; raise `UserError` if it is not said where it comes from or what it is."""
-    if not name.isidentifier() or name in _RESERVED:
+    if not name.isidentifier() or name in FIXED_COLUMNS:
         raise UserError(
             f"{where}: a rating cannot be called {name!r}, but by letters, digits and _, and not "
-            f"{', '.join(_RESERVED)}: call it something else."
+            f"{', '.join(FIXED_COLUMNS)}: call it something else."
         )
     for one, other in (("column", "values"), ("scale", "classes")):
         if (one in content) == (other in content):
