@@ -2,12 +2,18 @@
 
 Reads   runs/<task>/<protocol>/fold<k>/gan/     the generator of stage 1
 
-Reads   DE_feature/<source>/                    the store it was trained on, for the trials' DE
+Reads   DE_feature/<source>/                    the store it was trained on
 
-Writes  --out                                   MNE FIF, EDF or DEAP's .dat, by extension
+Writes  --out                                   MNE FIF, EDF or DEAP's .dat, by extension; or a
+                                                folder: a store, on which all stages run
 
+There are two ways. Without `--people`, EEG is generated from the DE of the store's `--trials`.
 Trials of the generator's own training split are EEG it has learnt from; what it does for new EEG is
 seen on test trials. The file says which is which.
+
+With `--people`, it is EEG of people who were never recorded, from nothing but a class. Their DE,
+baselines included, is drawn from a prior that is fitted to the people of the generator's training
+split. Such people look like those, and tell nothing that was not in them.
 
 Networks compute in float32 here, whatever they were trained in: the file is the same everywhere but
 for its last digits.
@@ -17,20 +23,34 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
 
 from de3dgan.base.cli import command_line
 from de3dgan.base.recipe import Protocol
 
+if TYPE_CHECKING:
+    from de3dgan.data.store import Store
+    from de3dgan.stages.generation import TrainedGenerator
+
 
 @dataclass(frozen=True)
 class Config:
-    """Which generator, for which trials, into which file."""
+    """Which generator, for which trials or people, and where to."""
 
     task: str  # task of the generator: valence, arousal, four_class, workload or your own
-    out: Path  # file to write: .fif, .edf or, with DEAP's 32 electrodes, .dat (named sNN.dat)
-    trials: tuple[int, ...] = (0,)  # rows of the store's trials.csv
-    draw: int = 0  # another number gives other EEG with the same DE
+    # file to write: .fif, .edf or, with DEAP's 32 electrodes, .dat (named sNN.dat); of people a
+    # folder, too
+    out: Path
+    # rows of the store's trials.csv (default: 0); of people, one number: trials of each class
+    # (default: 1)
+    trials: tuple[int, ...] = ()
+    people: int = 0  # so many virtual people; 0: EEG from the DE of the store's trials
+    # of people: name of a class, such as "high valence"; default: all
+    class_: Annotated[str | None, tyro.conf.arg(name="class")] = None
+    seconds: int = 0  # of people: length of a trial; 0: as those that were trained on
+    draw: int = 0  # another number gives other EEG with the same DE, and other people
     fold: int = 0  # fold of the generator
     protocol: Protocol = "trial"  # protocol of the generator
     person: str | None = None  # of protocol within: whose generator
@@ -41,17 +61,23 @@ class Config:
 
 def main(config: Config) -> None:
     """Load the generator, generate, write."""
-    import numpy as np
-
     from de3dgan.base.errors import UserError
     from de3dgan.base.files import differences
     from de3dgan.base.paths import display_path, from_root
-    from de3dgan.data.export import write_eeg
     from de3dgan.stages.generation import load_generator, store_of
     from de3dgan.training.device import device_of
 
-    if config.draw < 0:
-        raise UserError(f"--draw must be at least 0, and {config.draw} is not.")
+    for name in ("draw", "people", "seconds"):
+        value = getattr(config, name)
+        if value < 0:
+            raise UserError(f"--{name} must be at least 0, and {value} is not.")
+    if not config.people and (config.class_ is not None or config.seconds):
+        raise UserError("--class and --seconds are of virtual people: say how many with --people.")
+    if config.people and (len(config.trials) > 1 or min(config.trials, default=1) < 1):
+        raise UserError(
+            "With --people, --trials is one number, of the trials that each of them has of each "
+            "class: give 1 or more."
+        )
     if (config.protocol == "within") != bool(config.person):
         raise UserError(
             "Protocol within, and no other, has a generator for each person: give --person with it."
@@ -69,7 +95,17 @@ def main(config: Config) -> None:
             "the 3D-UNet_GAN script and --restart."
         )
     store = store_of(generator, config.data_dir)
-    trials = np.array(store.checked_trials(config.trials))
+    (of_people if config.people else of_trials)(config, generator, store)
+
+
+def of_trials(config: Config, generator: TrainedGenerator, store: Store) -> None:
+    """Write EEG that is generated from the DE of trials."""
+    import numpy as np
+
+    from de3dgan.base.paths import display_path
+    from de3dgan.data.export import write_eeg
+
+    trials = np.array(store.checked_trials(config.trials or (0,)))
     eeg = generator(store.absolute_de(trials), trials, config.draw)
     write_eeg(
         config.out,
@@ -87,6 +123,63 @@ def main(config: Config) -> None:
     print(
         f"{display_path(config.out)}: {len(trials)} trials, {len(store.ch_names)} channels, µV, "
         "128 Hz."
+    )
+
+
+def of_people(config: Config, generator: TrainedGenerator, store: Store) -> None:
+    """Write EEG of virtual people."""
+    import numpy as np
+
+    from de3dgan.base.paths import display_path
+    from de3dgan.data.export import write_eeg
+    from de3dgan.stages import virtual
+
+    population = virtual.population_of(generator.origin, store)
+    classes = range(len(population.about["class_names"]))
+    if config.class_ is not None:
+        classes = [population.class_of(config.class_)]
+    (n_trials,) = config.trials or (1,)
+    labels = [label for label in classes for _ in range(n_trials)]
+    n_frames = config.seconds or store.n_frames
+
+    def sample(de: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+        return generator(de, numbers, config.draw)
+
+    people = (
+        population.person(sample, labels, n_frames, config.draw, number)
+        for number in range(config.people)
+    )
+    if config.out.suffix:
+        everyone = list(people)
+        write_eeg(
+            config.out,
+            np.concatenate([person.eeg for person in everyone]),
+            store.ch_names,
+            names=[
+                f"generated: {name}, {virtual.NAME.format(number + 1)}"
+                for number, person in enumerate(everyone)
+                for name in virtual.names_of(population, person)
+            ],
+            ratings={
+                name: np.array(
+                    [population.ratings_of(label)[name] for label in labels] * len(everyone)
+                )
+                for name in population.ratings_of(0)
+            },
+            baseline=np.concatenate([person.baseline[person.baselines] for person in everyone]),
+            montage=store.manifest["montage"],
+        )
+    else:
+        made_by = {
+            "generator": generator.origin["split_fingerprint"],
+            "trained_on": generator.origin["store_hash"],
+            "draw": config.draw,
+        }
+        virtual.write_store(config.out, population, people, made_by)
+    print(
+        f"{display_path(config.out)}: {config.people} people, {config.people * len(labels)} "
+        f"trials of {n_frames} s, {len(store.ch_names)} channels, µV, 128 Hz; people who do not "
+        "exist."
     )
 
 

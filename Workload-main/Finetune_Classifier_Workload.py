@@ -47,10 +47,12 @@ class Config(Recipe):
     choose_by: Literal["val_loss", "val_balanced_accuracy"] = "val_loss"  # what chooses the epoch
     # what is paired with real EEG; all but "generated" are controls: docs/evaluation.md
     augmentation: Literal[
-        *("generated", "none", "real", "jitter", "noise", "surrogate", "shuffled", "people")
+        *("generated", "none", "real", "jitter", "noise", "surrogate", "shuffled", "people"),
+        *("virtual", "virtual_noise"),
     ] = "generated"
     jitter: float = 0.8  # of "jitter": noise on normalised input, as far as generated EEG is
     more_groups: int = 0  # of "people": how many that --train-groups leaves out; 0: all of them
+    virtual_people: int = 20  # of "virtual": how many, each with a trial of every class
     label_weight: float = 1.0  # weight of its cross entropy, that of real EEG being 1
     consistency_weight: float = 0.0  # weight of the features' distance
 

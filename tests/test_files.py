@@ -17,6 +17,7 @@ import pytest
 
 from de3dgan.base import files, locks
 from de3dgan.base.errors import UserError
+from de3dgan.data import writing
 from de3dgan.training import loop
 from tests.conftest import ROOT, TINY, contents, run_here, run_stage, script_of
 from tests.helpers import FOLD, copy_upstream
@@ -96,7 +97,6 @@ def test_a_stage_on_a_full_disk_says_so_and_goes_on_when_there_is_room(
 
 
 def test_preprocessing_looks_for_room_before_it_writes(tmp_path, monkeypatch):
-    from de3dgan.data import preprocessing
 
     recordings = tmp_path / "recordings"
     recordings.mkdir()
@@ -107,7 +107,7 @@ def test_preprocessing_looks_for_room_before_it_writes(tmp_path, monkeypatch):
     assert run_here(PREPROCESS, *args).returncode == 0
     before = contents(out)
     monkeypatch.setattr(files, "free_bytes", lambda path: 1_000_000)
-    monkeypatch.setattr(preprocessing._NpyWriter, "append", None)
+    monkeypatch.setattr(writing.NpyWriter, "append", None)
     for name in ("Subject01_1.edf", "Subject01_2.edf"):
         shutil.copy(ROOT / "eeg_dataset" / "EEGMAT" / name, recordings)
     done = run_here(PREPROCESS, *args)

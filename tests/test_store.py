@@ -21,7 +21,7 @@ from scipy import io, signal
 from de3dgan.base.errors import UserError
 from de3dgan.base.files import write_csv
 from de3dgan.base.paths import ROOT
-from de3dgan.data import opening, preprocessing
+from de3dgan.data import opening, preprocessing, writing
 from de3dgan.data.features import subject_features
 from de3dgan.data.mat_export import export_mat
 from de3dgan.data.montages import HEAD
@@ -279,7 +279,7 @@ def test_subjects_that_do_not_fit_together_are_refused(mine, monkeypatch):
         row = {"subject": subject, "session": "1", "stimulus": "a", "piece": 0, "baseline": 0}
         data = recordings()
         arrays, _, _ = subject_features(data, in_pieces(data, None), "baseline")
-        return preprocessing._Result(same, arrays, [row, row], {})
+        return writing.Unit(same, arrays, [row, row], {})
 
     monkeypatch.setattr(preprocessing, "_process", process)
     shutil.rmtree(mine / "store")
@@ -716,7 +716,7 @@ def test_a_store_gives_back_what_was_put_into_it(
         ]
         same = {"ch_names": ch_names, "montage": HEAD, "reference": "baseline"}
         same |= {"scales": {}, "classes": {}}
-        results[name] = preprocessing._Result(same, arrays, rows, {})
+        results[name] = writing.Unit(same, arrays, rows, {})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
             preprocessing, "_process", lambda source, subject, files, how: results[subject]

@@ -46,7 +46,7 @@ _PLACES = ("data_dir", "split_file", "runs_dir", "device", "restart")
 #: Numbers that must be 1 or more; all others but `threshold` must be 0 or more.
 _COUNTS = {
     *("epochs", "batch_size", "critic_every"),
-    *("widths", "critic_widths", "critic_hidden", "n_features"),
+    *("widths", "critic_widths", "critic_hidden", "n_features", "virtual_people"),
 }
 #: Numbers that must be below 1.
 _SHARES = {"dropout", "ema_decay"}

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import warnings
 from contextlib import closing
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -21,9 +18,6 @@ from de3dgan.base.files import (
     differences,
     read_json,
     sha256,
-    write_csv,
-    write_errors,
-    write_json,
 )
 from de3dgan.base.locks import (
     recover_folder,
@@ -38,7 +32,8 @@ from de3dgan.data.montages import grid_of
 from de3dgan.data.opening import open_store, read_store
 from de3dgan.data.pieces import Reference, in_pieces, reference_of
 from de3dgan.data.sources import Recordings, Subject
-from de3dgan.data.store import ARRAYS, REFERENCES, SETTINGS, Store, holds_other_files, manifest_hash
+from de3dgan.data.store import ARRAYS, REFERENCES, SETTINGS, Store, holds_other_files
+from de3dgan.data.writing import StoreWriter, Unit
 from de3dgan.eeg.subspace import common_projection, share_lost
 
 #: Whether each person's recordings are brought to directions that all of them hold.
@@ -134,13 +129,14 @@ def build_store(
     ):
         # Of joblib, that it stops working on other subjects if there is an error in one.
         warnings.filterwarnings("ignore", module="joblib")
-        writer = _StoreWriter(folder)
+        writer = StoreWriter(folder)
         for result in progress:
             if not writer.rows:
                 size = sum(array.nbytes for array in result.arrays.values())
                 check_free_space(out_dir, size * len(files))
             writer.append(result)
-        writer.close(origin)
+        same = writer.same
+        writer.close(origin, grid_of(same["ch_names"], same["montage"]))
         read_store(out_dir, folder)  # refuses what later scripts would, while the old one is there
     store = open_store(out_dir)
     print(f"{display_path(out_dir)}: {store.size}, {len(store.ch_names)} channels.")
@@ -163,30 +159,6 @@ def _print_subspaces(subspaces: dict[str, dict[str, Any]], n_chans: int) -> None
             f"that all of them hold: {lost.mean():.1%} of their variance is lost (at most "
             f"{lost.max():.1%}; see manifest.json). --subspace as-published leaves them."
         )
-
-
-class _Result(NamedTuple):
-    """What the store holds of one unit.
-
-    Attributes
-    ----------
-    same : dict
-        What must be the same in all units; fields of the manifest.
-    arrays : dict of array
-        See `de3dgan.data.store`.
-    rows : list of dict
-        Of ``trials.csv``.
-    subspace : dict
-        The second value of `in_common_subspace`.
-    n_left_out : int
-        Trials that are shorter than a piece.
-    """
-
-    same: dict[str, Any]
-    arrays: dict[str, np.ndarray]
-    rows: list[dict[str, Any]]
-    subspace: dict[str, Any]
-    n_left_out: int = 0
 
 
 def in_common_subspace(data: Subject) -> tuple[Subject, dict[str, Any]]:
@@ -218,7 +190,7 @@ def in_common_subspace(data: Subject) -> tuple[Subject, dict[str, Any]]:
     return data, {"rank": rank, "variance_lost": lost}
 
 
-def _process(source_name: str, unit: str, files: list[Path], how: How) -> _Result:
+def _process(source_name: str, unit: str, files: list[Path], how: How) -> Unit:
     """Read and compute one unit, in a process of its own."""
     data = sources.read_checked(sources.load(source_name), unit, files, how.channels)
     pieces = in_pieces(data, how.trial_seconds)
@@ -248,7 +220,7 @@ def _process(source_name: str, unit: str, files: list[Path], how: How) -> _Resul
         "columns": list(data.trials[0].ratings),
     }
     cut = {id(piece.trial) for piece in pieces}
-    return _Result(same, arrays, rows, about, len(data.trials) - len(cut))
+    return Unit(same, arrays, rows, about, len(data.trials) - len(cut))
 
 
 def _why_recompute(out_dir: Path, origin: dict[str, Any]) -> str | None:
@@ -265,143 +237,3 @@ def _why_recompute(out_dir: Path, origin: dict[str, Any]) -> str | None:
         return None if open_store(out_dir).manifest.get("arrays") == hashes else damaged
     except (UserError, AttributeError, OSError):  # no JSON, no object, no array
         return damaged
-
-
-#: What units of one store must agree in, for messages.
-_SAME = {
-    "ch_names": "channels",
-    "montage": "montage",
-    "reference": "reference",
-    "scales": "scales of ratings",
-    "classes": "classes",
-    "columns": "ratings",
-}
-
-#: What makes units agree, where there is a flag for it.
-_ALIKE = {
-    "ch_names": " with --channels",
-    "reference": ", with --reference none if need be",
-}
-
-
-class _StoreWriter:
-    """A store that is written one unit at a time.
-
-    Parameters
-    ----------
-    folder : Path
-        Where to write; it exists.
-    """
-
-    def __init__(self, folder: Path):
-        self.folder = folder
-        self.arrays = {name: _NpyWriter(folder / f"{name}.npy") for name in ARRAYS}
-        self.same: dict[str, Any] = {}
-        self.rows: list[dict[str, Any]] = []
-        self.subspaces: dict[str, dict[str, Any]] = {}
-        self.n_left_out = 0
-
-    def append(self, result: _Result) -> None:
-        """Add a unit; refuse one that does not fit to those before it."""
-        subject, session = result.rows[0]["subject"], result.rows[0]["session"]
-        if self.same:
-            result = _in_order_of(self.same["ch_names"], result)
-        for field in self.same:
-            if result.same[field] != self.same[field]:
-                ours, theirs = (_brief(one[field]) for one in (result.same, self.same))
-                raise UserError(
-                    f"Subject {subject} has the {_SAME[field]} {ours}, those before it {theirs}: "
-                    f"give all the same ones{_ALIKE.get(field, '')}."
-                )
-        self.same = result.same
-        unit = subject if subject not in self.subspaces else f"{subject}, session {session}"
-        self.subspaces[unit] = result.subspace
-        self.n_left_out += result.n_left_out
-        n_baselines = self.arrays["baseline"].n_rows
-        for row in result.rows:
-            row["baseline"] += n_baselines
-            self.rows.append({"trial": len(self.rows), **row})
-        for name, writer in self.arrays.items():
-            writer.append(result.arrays[name], subject)
-
-    def close(self, origin: dict[str, Any]) -> None:
-        """Complete the arrays, and write the files that describe them; `origin` is their source."""
-        for writer in self.arrays.values():
-            writer.close()
-        write_csv(self.folder / "trials.csv", self.rows)
-        same = {field: value for field, value in self.same.items() if field != "columns"}
-        manifest = {
-            **origin,
-            **same,
-            "grid": grid_of(same["ch_names"], same["montage"]).content(),
-            "subspaces": self.subspaces,
-            "trials_left_out": self.n_left_out,
-            "trials": sha256(self.folder / "trials.csv"),
-            "arrays": {name: sha256(self.folder / f"{name}.npy") for name in ARRAYS},
-            "shapes": {name: list(writer.shape) for name, writer in self.arrays.items()},
-            "versions": {"python": platform.python_version()}
-            | {package: version(package) for package in ("numpy", "scipy", "mne")},
-        }
-        manifest["hash"] = manifest_hash(manifest)
-        write_json(self.folder / "manifest.json", manifest)
-
-
-def _in_order_of(ch_names: list[str], result: _Result) -> _Result:
-    """Return what a unit has with its channels in another's order, if they are the same."""
-    own = result.same["ch_names"]
-    if own == ch_names or sorted(own) != sorted(ch_names):
-        return result
-    order = [own.index(name) for name in ch_names]
-    arrays = {
-        name: array[..., order] if name.endswith("de") else array[:, order]
-        for name, array in result.arrays.items()
-    }
-    return result._replace(same={**result.same, "ch_names": ch_names}, arrays=arrays)
-
-
-def _brief(value: Any) -> str:
-    """Return what units have, as messages show it."""
-    return " ".join(value) if isinstance(value, list) else str(value)
-
-
-class _NpyWriter:
-    """A ``.npy`` file that grows along its first axis, written in pieces."""
-
-    def __init__(self, path: Path):
-        self.path = path
-        with write_errors(path):
-            self.file = open(path, "wb")  # noqa: SIM115 - closed by `close`, or with the process
-        self.shape: tuple[int, ...] = ()
-
-    @property
-    def n_rows(self) -> int:
-        """Length of the first axis so far."""
-        return self.shape[0] if self.shape else 0
-
-    def append(self, array: np.ndarray, subject: str) -> None:
-        """Add `array`, (n, ...), of one subject."""
-        if not self.shape:
-            self.shape = (0, *array.shape[1:])
-            self._write_header(array.dtype)
-        if array.shape[1:] != self.shape[1:]:
-            raise UserError(
-                f"Subject {subject} has trials or baselines of shape {array.shape[1:]}, those "
-                f"before it of {self.shape[1:]}: all must have one length."
-            )
-        with write_errors(self.path, array.nbytes):
-            self.file.write(np.ascontiguousarray(array).data)
-        self.shape = (self.shape[0] + len(array), *self.shape[1:])
-        self.dtype = array.dtype
-
-    def close(self) -> None:
-        """Complete the header, for which NumPy leaves room, and flush to disk."""
-        with write_errors(self.path):
-            self.file.seek(0)
-            self._write_header(self.dtype)
-            self.file.flush()
-            os.fsync(self.file.fileno())
-            self.file.close()
-
-    def _write_header(self, dtype: np.dtype) -> None:
-        header = {"descr": dtype.str, "fortran_order": False, "shape": self.shape}
-        np.lib.format.write_array_header_1_0(self.file, header)

@@ -177,7 +177,7 @@ def _missing(study: Study) -> list[str]:
 
 def _incomparable(study: Study) -> dict[str, str]:
     """Say which controls were fine-tuned in another way than stage 3, so that they are none."""
-    may_differ = {"augmentation", "jitter", "more_groups"}
+    may_differ = {"augmentation", "jitter", "more_groups", "virtual_people"}
     reasons = {}
     for fold in study.folds_with("finetune"):
         for model in fold.configs:

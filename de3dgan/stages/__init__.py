@@ -1,1 +1,1 @@
-"""What the stage scripts do: generators, classifier, augmentation, generation."""
+"""What the stage scripts do: generators, classifier, augmentation, generation, virtual people."""

@@ -8,6 +8,8 @@ jitter         the same real frames again, with additional noise on the network'
 noise          white noise with the trial's mean and variance in every channel
 surrogate      noise with the trial's DE in every half-second: what needs no learning
 shuffled       generated EEG, but that of another training trial of the class, with its baseline
+virtual        EEG of virtual people, drawn and generated from what training people have
+virtual_noise  noise with the DE of the same virtual people, in the place of a generator
 people         real frames of groups that are not trained on: what there is to gain
 =============  ==================================================================================
 
@@ -15,6 +17,7 @@ A gain of *generated* over *none* is that of augmentation; over *real*, that of 
 samples; over *jitter*, that of more than blurring; over *noise* and *surrogate*, that of a learned
 generator; over *shuffled*, that of matching each trial with its own EEG (where a term of the loss
 compares the two; else *shuffled* differs by chance alone, and shows how much chance does).
+*virtual* over *virtual_noise* is the gain of the generator, and not of the prior of their DE.
 *people* is the positive control: where it gains nothing, no augmentation can be shown to.
 """
 
@@ -29,14 +32,17 @@ from functools import lru_cache
 import numpy as np
 
 from de3dgan.base.errors import UserError
-from de3dgan.base.files import write_errors
+from de3dgan.base.files import remove_folder, write_errors
 from de3dgan.base.seeds import derived_rng
 from de3dgan.data.frames import Frames, chunks
+from de3dgan.data.labels import class_labels
 from de3dgan.data.ledger import PAIRED
 from de3dgan.data.memory_maps import open_array
+from de3dgan.data.opening import open_store
 from de3dgan.data.splits import group_names, labels_and_split
 from de3dgan.eeg.noise import matched_noise
 from de3dgan.stages.generation import TrainedGenerator
+from de3dgan.stages.virtual import Population, Sampler, write_store
 from de3dgan.training import distributed
 from de3dgan.training.run import Run
 
@@ -55,7 +61,7 @@ class PairedEEG:
     Attributes
     ----------
     frames : Frames
-        The EEG.
+        The EEG; its store is another where it is of virtual people.
     partners : callable
         Returns, given an epoch and numbers of real frames, the numbers of the frames paired with
         them. They are of the same classes, and their baselines are those of these numbers.
@@ -70,7 +76,8 @@ class PairedEEG:
 
 def upstream(kind: str) -> tuple[str, ...]:
     """Return the stages that fine-tuning with a kind of EEG goes on from."""
-    return ("gan", "classifier") if kind in ("generated", "shuffled") else ("classifier",)
+    needed = kind in ("generated", "shuffled", "virtual")
+    return ("gan", "classifier") if needed else ("classifier",)
 
 
 @contextmanager
@@ -101,6 +108,9 @@ def paired_eeg(run: Run, frames: Frames) -> Iterator[PairedEEG | None]:
         yield PairedEEG(frames, jitter=run.config.jitter)
     elif kind == "people":
         yield PairedEEG(frames, additional_frames(run))
+    elif kind in ("virtual", "virtual_noise"):
+        with _virtual_people(run) as eeg:
+            yield PairedEEG(eeg, _of_class(run, eeg))
     else:
         with _in_file(run, _made(run, frames)) as eeg:
             yield PairedEEG(eeg, _shuffled(run)) if kind == "shuffled" else PairedEEG(eeg)
@@ -158,6 +168,57 @@ def _in_file(run: Run, make: Callable[[np.ndarray], np.ndarray]) -> Iterator[Fra
                 path.unlink()
 
 
+@contextmanager
+def _virtual_people(run: Run) -> Iterator[Frames]:
+    """Make virtual people, as many as the config says, and give their frames.
+
+    Each has a trial of every class, as long as real ones. They lie in a temporary store.
+    """
+    config, trials = run.config, run.split.trials("train")
+    path = run.dir / ".virtual.tmp"
+    try:
+        if distributed.is_main_process():
+            run.log(
+                f"Making {config.virtual_people} virtual people ({config.augmentation}) from the "
+                f"{len(trials)} training trials."
+            )
+            with run.ledger.reading_for(PAIRED):
+                run.ledger.note(run.frames().numbers(trials))
+                population = Population.of(run.store, trials, run.labels, vars(config))
+            remove_folder(path)  # left by a process that was killed
+            everyone = (
+                population.person(
+                    _sampler(run), range(config.n_classes), run.store.n_frames, config.seed, number
+                )
+                for number in range(config.virtual_people)
+            )
+            write_store(path, population, everyone, {"run": run.split.fingerprint})
+        distributed.barrier()
+        yield Frames(open_store(path), run.device, waveform_baseline=False)
+    finally:
+        if distributed.is_main_process():
+            remove_folder(path)
+
+
+def _sampler(run: Run) -> Sampler:
+    """Return what makes EEG of the DE of virtual people."""
+    if run.config.augmentation == "virtual":
+        return TrainedGenerator.from_content(run.upstream["gan"], run.compute)
+    return lambda de, numbers: matched_noise(de, numbers, run.config.seed, "virtual noise")
+
+
+def _of_class(run: Run, virtual: Frames) -> Partners:
+    """Return what pairs frames with those of virtual people of the class, anew in each epoch."""
+    labels = class_labels(
+        virtual.store,
+        run.config.ratings,
+        "middle" if run.config.threshold == "median" else run.config.threshold,
+        run.config.n_classes,
+    )
+    there = np.repeat(labels, virtual.n_frames)
+    return _drawn_by_class(run, there, np.arange(len(there)), "virtual people")
+
+
 def other_of_same_class(
     trials: np.ndarray, labels: np.ndarray, rng: np.random.Generator
 ) -> dict[int, int]:
@@ -211,13 +272,35 @@ def additional_frames(run: Run) -> Partners:
             "give a larger --more-groups."
         )
 
+    return _drawn_by_class(run, of_spare, spare, "additional people")
+
+
+def _drawn_by_class(run: Run, classes: np.ndarray, there: np.ndarray, purpose: str) -> Partners:
+    """Return what pairs each training frame with one of its class out of others.
+
+    They are drawn anew in each epoch, each as often as any other of its class, but for once.
+
+    Parameters
+    ----------
+    run : Run
+        Whose training frames.
+    classes : array of int, (n,)
+        The class of each of the others.
+    there : array of int, (n,)
+        Their numbers.
+    purpose : str
+        What they are drawn for, see `de3dgan.base.seeds`.
+    """
+    split = run.split
+    of_train = run.labels[split.train // split.n_frames]
+
     @lru_cache(maxsize=1)
     def partner_of(epoch: int) -> np.ndarray:
-        rng = derived_rng(config.seed, epoch, "additional people")
+        rng = derived_rng(run.config.seed, epoch, purpose)
         partner = np.full(run.store.n_trials * split.n_frames, -1)
         for label in np.unique(of_train):
-            wanted, there = split.train[of_train == label], spare[of_spare == label]
-            rounds = [rng.permutation(there) for _ in range(-(-len(wanted) // len(there)))]
+            wanted, of_class = split.train[of_train == label], there[classes == label]
+            rounds = [rng.permutation(of_class) for _ in range(-(-len(wanted) // len(of_class)))]
             partner[wanted] = rng.permutation(np.concatenate(rounds)[: len(wanted)])
         return partner
 

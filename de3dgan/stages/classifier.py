@@ -111,6 +111,12 @@ class FrameClassifier(ABC):
     def published_net(self) -> SASTNet:
         """The paper's network, which is all of it, or what comes after our maps."""
 
+    def of_store(self, store: Store) -> FrameClassifier:
+        """Return the same network with the baselines of a store, this one's or another."""
+        if store is self.store:
+            return self
+        return type(self)(self.net, store, self.compute, self.scaler)
+
     def with_net(self, net: SASTNet | SpectralSASTNet) -> FrameClassifier:
         """Return the same with another network."""
         other = copy(self)
@@ -322,12 +328,13 @@ def paired_loss(
     """
     if paired is None:
         return cross_entropy(frames, classifier)
+    of_paired = classifier.of_store(paired.frames.store)
 
     def batch_loss(epoch: int, numbers: np.ndarray, labels: Tensor) -> dict[str, Tensor]:
         partners = paired.partners(epoch, numbers)
         real = classifier(frames[numbers], numbers)
         with _running_statistics_kept(classifier.net):
-            other = classifier(paired.frames[partners], partners, paired.jitter)
+            other = of_paired(paired.frames[partners], partners, paired.jitter)
         logits, features = (torch.cat(both) for both in zip(real, other, strict=True))
         entropy, distance = consistency_loss(logits, features, labels)
         terms = {"cross_entropy": entropy, "feature_distance": distance}
