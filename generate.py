@@ -45,7 +45,7 @@ class Config:
     out: Path
     # rows of the store's trials.csv (default: 0); of people, one number: trials of each class
     # (default: 1)
-    trials: tuple[int, ...] = ()
+    trials: tuple[int, ...] | None = None
     people: int = 0  # so many virtual people; 0: EEG from the DE of the store's trials
     # of people: name of a class, such as "high valence"; default: all
     class_: Annotated[str | None, tyro.conf.arg(name="class")] = None
@@ -73,7 +73,8 @@ def main(config: Config) -> None:
             raise UserError(f"--{name} must be at least 0, and {value} is not.")
     if not config.people and (config.class_ is not None or config.seconds):
         raise UserError("--class and --seconds are of virtual people: say how many with --people.")
-    if config.people and (len(config.trials) > 1 or min(config.trials, default=1) < 1):
+    several = (1,) if config.trials is None else config.trials
+    if config.people and (len(several) != 1 or several[0] < 1):
         raise UserError(
             "With --people, --trials is one number, of the trials that each of them has of each "
             "class: give 1 or more."
@@ -105,7 +106,7 @@ def of_trials(config: Config, generator: TrainedGenerator, store: Store) -> None
     from de3dgan.base.paths import display_path
     from de3dgan.data.export import write_eeg
 
-    trials = np.array(store.checked_trials(config.trials or (0,)))
+    trials = np.array(store.checked_trials((0,) if config.trials is None else config.trials))
     eeg = generator(store.absolute_de(trials), trials, config.draw)
     write_eeg(
         config.out,
@@ -138,7 +139,7 @@ def of_people(config: Config, generator: TrainedGenerator, store: Store) -> None
     classes = range(len(population.about["class_names"]))
     if config.class_ is not None:
         classes = [population.class_of(config.class_)]
-    (n_trials,) = config.trials or (1,)
+    (n_trials,) = (1,) if config.trials is None else config.trials
     labels = [label for label in classes for _ in range(n_trials)]
     n_frames = config.seconds or store.n_frames
 

@@ -136,7 +136,7 @@ def flags_of(script: Path) -> set[str]:
         module = load_script(script)
         configs = [module.Config, getattr(module, "Published", module.Config)]
         found = [field.name for config in configs for field in fields(config)]
-    return {f"--{name.replace('_', '-')}" for name in found} | {"--help"}
+    return {f"--{name.rstrip('_').replace('_', '-')}" for name in found} | {"--help"}
 
 
 def is_config(node: ast.AST) -> bool:

@@ -47,6 +47,8 @@ MODELS = {
     "finetune-noise": "control: fine-tuned with white noise",
     "finetune-surrogate": "control: fine-tuned with noise of the same DE",
     "finetune-shuffled": "control: fine-tuned with generated EEG of other trials",
+    "finetune-virtual": "fine-tuned with EEG of virtual people",
+    "finetune-virtual_noise": "control: fine-tuned with noise of virtual people's DE",
     "finetune-people": "control: fine-tuned with additional real people",
 }
 #: The stages of a fold, controls included, by their folders.

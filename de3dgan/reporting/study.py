@@ -31,6 +31,8 @@ COMPARISONS = (
     ("finetune", "finetune-noise"),
     ("finetune", "finetune-surrogate"),
     ("finetune", "finetune-shuffled"),
+    ("finetune-virtual", "finetune-none"),
+    ("finetune-virtual", "finetune-virtual_noise"),
     ("finetune-people", "finetune-none"),
     ("finetune", "classifier"),
     ("classifier", "best"),
