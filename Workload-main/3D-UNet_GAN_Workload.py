@@ -4,10 +4,13 @@ Reads   DE_feature/eegmat/                              the store that preproces
 
 Writes  runs/workload/<protocol>/fold<k>/gan/            model.pt, result.json, figures
 
-One generator per fold is the only way to keep the test trials unseen. It has no critic: only that
-of --method published has one. Expect EEG with the DE it is generated from (r of 0.99; noise of the
-same DE has 0.98) that the strongest of eight judges tells from real EEG nearly always; with
---method published, EEG that was nearly silent after 30 epochs (benchmarks/RESULTS_PUBLISHED.md).
+One generator per fold is the only way to keep the test trials unseen. It sees no class, and folds
+do not depend on the task: where another task of --runs-dir has it already, it is taken from there.
+
+It has no critic: only that of --method published has one. Expect EEG with the DE it is generated
+from (r of 0.99; noise of the same DE has 0.98) that the strongest of eight judges tells from real
+EEG nearly always; with --method published, EEG that was nearly silent after 30 epochs
+(benchmarks/RESULTS_PUBLISHED.md).
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ from de3dgan.base.recipe import Recipe, Threshold
 class Config(Recipe):
     """Every value of this stage; each is a flag."""
 
-    # --- the task (a generator does not see classes; they stratify the folds)
+    # --- the task (the generator and the folds know nothing of it)
     task: str = "workload"  # name of the task: the folder below runs/
     ratings: tuple[str, ...] = ("arithmetic",)  # columns of trials.csv; n make 2^n classes
     threshold: Threshold = "middle"  # above the middle of its scale a rating is high

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.model_selection import StratifiedGroupKFold
 
 from de3dgan.base.errors import UserError
 from de3dgan.base.recipe import load_recipe
-from de3dgan.data.labels import class_labels
+from de3dgan.data.labels import class_labels, classes_of_columns
 from de3dgan.data.splits import (
     PROTOCOLS,
     group_names,
@@ -42,7 +43,16 @@ def study(n_subjects: int, n_videos: int, n_classes: int = 2, n_frames: int = 2,
     )
     subject, video = np.divmod(np.arange(n_trials), n_videos)
     order = np.random.default_rng(seed).permutation(max(n_subjects, n_videos))
-    return store, (order[subject] + order[video]) % n_classes
+    labels = (order[subject] + order[video]) % n_classes
+    return of_classes(store, emotion=labels), labels
+
+
+def of_classes(store, **columns: np.ndarray):
+    """Return a store with columns of class numbers."""
+    text = {name: [str(value) for value in values] for name, values in columns.items()}
+    names = {name: [f"class {c}" for c in set(values)] for name, values in text.items()}
+    manifest = {**store.manifest, "classes": {**store.manifest["classes"], **names}}
+    return replace(store, columns={**store.columns, **text}, manifest=manifest)
 
 
 def group_of(store, protocol: str) -> np.ndarray:
@@ -89,6 +99,7 @@ def test_any_study_is_split_by_group_or_refused(trials, protocol, n_classes, fol
     subjects, stimuli, classes = zip(*trials, strict=True)
     store = fake_store(len(trials), 2, ("CZ",), subject=subjects, stimulus=stimuli)
     labels = np.array(classes) % n_classes
+    store = of_classes(store, emotion=labels)
     try:
         split = make_split(store, labels, protocol, fold, seed)
     except UserError:
@@ -106,7 +117,7 @@ def test_any_study_is_split_by_group_or_refused(trials, protocol, n_classes, fol
 def test_parts_are_stratified_however_frequent_the_classes_are(sizes, protocol, fold, seed):
     """Where nothing keeps items together, every part has its share of each class, to one item."""
     labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(sizes)), sizes))
-    store = fake_store(len(labels), 2, ("CZ",))
+    store = of_classes(fake_store(len(labels), 2, ("CZ",)), emotion=labels)
     split = make_split(store, labels, protocol, fold, seed)
     check(split, store, labels)
     per_trial = store.n_frames if protocol == "trial" else 1
@@ -154,13 +165,9 @@ def test_the_random_frame_protocol_mixes_trials_and_says_so():
 def test_the_fingerprint_follows_whatever_shapes_the_split():
     store, labels = study(8, 6)
     base = (store, labels, "trial", 0, 520)
-    other_store = replace(store, manifest={"hash": "another"})
-    other_labels = labels.copy()
-    other_labels[0] = 1 - labels[0]
+    other_store = replace(store, manifest={**store.manifest, "hash": "another"})
     changed = [
         (other_store, *base[1:]),
-        (store, other_labels, *base[2:]),
-        (store, 1 - labels, *base[2:]),  # the same test part
         (store, labels, "subject", 0, 520),
         (store, labels, "trial", 1, 520),
         (store, labels, "trial", 0, 521),
@@ -171,7 +178,7 @@ def test_the_fingerprint_follows_whatever_shapes_the_split():
     # The same whatever happened in between, and whatever the EEG in memory is.
     np.random.seed(7)  # noqa: NPY002 - the global state must not matter
     same = replace(store, eeg=store.eeg * 2)
-    again = make_split(same, labels.astype(np.int32), *base[2:])
+    again = make_split(same, 1 - labels, *base[2:])  # labels have no part in it
     assert again.fingerprint == prints[0]
     for one, other in zip(parts(again), parts(make_split(*base)), strict=True):
         np.testing.assert_array_equal(one, other)
@@ -249,6 +256,149 @@ def test_a_rating_that_is_not_there_is_refused_naming_those_that_are():
     one_line(error)
 
 
+# --- folds of all tasks
+
+
+def emotion_set(n_people: int, n_videos: int, n_columns: int, shares, seed: int):
+    """Return a store of ratings that go with the video and the person; `shares` of them are high.
+
+    Its columns are valence, arousal, and so on.
+    """
+    rng = np.random.default_rng(seed)
+    n = n_people * n_videos
+    person, video = np.divmod(np.arange(n), n_videos)
+    names = ("valence", "arousal", "dominance", "liking", "familiarity", "joy")[:n_columns]
+    columns = {}
+    for name, share in zip(names, shares, strict=False):
+        liking = rng.normal(size=n_people)[person] + 2 * rng.normal(size=n_videos)[video]
+        liking += rng.normal(size=n)
+        high = liking > np.quantile(liking, 1 - share)
+        columns[name] = np.where(high, rng.uniform(5.1, 9, n), rng.uniform(1, 5, n)).round(2)
+    return fake_store(
+        n,
+        2,
+        ("CZ",),
+        subject=[f"s{p:02d}" for p in person],
+        stimulus=[f"v{v:02d}" for v in video],
+        **columns,
+    )
+
+
+def labels_of(store, *names: str) -> np.ndarray:
+    return class_labels(store, names, "middle")
+
+
+EMOTION_SETS = {
+    "n_people": st.integers(7, 12),
+    "n_videos": st.integers(7, 16),
+    "n_columns": st.integers(2, 6),
+    "shares": st.lists(st.floats(0.2, 0.8), min_size=6, max_size=6),
+    "seed": st.integers(0, 2**31),
+}
+
+
+@settings(max_examples=25)
+@given(**EMOTION_SETS, protocol=st.sampled_from((*GROUPED, "random-frame")), fold=st.integers(0, 4))
+def test_all_tasks_of_a_store_have_the_same_folds(protocol, fold, seed, **size):
+    """Or a task is refused, in a part that has none of one of its classes."""
+    store = emotion_set(**size, seed=seed)
+    drawn = make_split(store, None, protocol, fold, seed)
+    for names in (("valence",), ("arousal",), ("valence", "arousal")):
+        labels = labels_of(store, *names)
+        lacking = {
+            c for part in parts(drawn) for c in set(labels) - set(labels[part // store.n_frames])
+        }
+        if lacking:
+            with pytest.raises(UserError, match=f"no trial of class [{lacking}]"):
+                make_split(store, labels, protocol, fold, seed)
+            continue
+        split = make_split(store, labels, protocol, fold, seed)
+        assert split.fingerprint == drawn.fingerprint
+        for one, other in zip(parts(split), parts(drawn), strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+@settings(max_examples=25)
+@given(**EMOTION_SETS, fold=st.integers(0, 4))
+def test_every_rating_is_stratified_and_so_are_the_first_two_together(fold, seed, **size):
+    """Where each trial is a group, to a few trials more or less than a fifth."""
+    store = emotion_set(**size, seed=seed)
+    split = make_split(store, None, "trial", fold, seed)
+    check(split, store, labels_of(store, "valence"))
+    for names in (("valence",), ("arousal",), ("valence", "arousal")):
+        labels = labels_of(store, *names)
+        counts = np.bincount(labels)
+        tested = np.bincount(labels[split.trials("test")], minlength=len(counts))
+        # An item more or less of each joint class, and there are few of these.
+        assert (np.abs(tested - counts / 5) <= 2 + 0.05 * counts).all(), (names, tested, counts)
+
+
+@pytest.mark.parametrize("protocol", ["trial", "subject"])
+def test_folds_of_a_single_rating_are_those_of_its_classes(protocol):
+    """Folds that were drawn before tasks shared them, as those of EEGMAT, stay as they were."""
+    labels = np.arange(72) % 2
+    store = fake_store(
+        72,
+        2,
+        ("CZ",),
+        subject=[f"Subject{trial // 2:02d}" for trial in range(72)],
+        stimulus=["rest", "arithmetic"] * 36,
+        arithmetic=labels,
+    )
+    store.manifest["scales"]["arithmetic"] = [0, 1]
+    _, groups = np.unique(group_names(store, protocol)[1], return_inverse=True)
+    cutter = StratifiedGroupKFold(5, shuffle=True, random_state=520)
+    for fold, (rest, test) in enumerate(cutter.split(groups, labels, groups)):
+        split = make_split(store, labels, protocol, fold, 520)
+        np.testing.assert_array_equal(split.trials("test"), np.sort(test))
+        train, val = next(cutter.split(rest, labels[rest], groups[rest]))
+        np.testing.assert_array_equal(split.trials("val"), np.sort(rest[val]))
+        np.testing.assert_array_equal(split.trials("train"), np.sort(rest[train]))
+    if protocol == "subject":
+        first = make_split(store, labels, protocol, 0, 520).trials("test")
+        assert np.unique(first // 2).tolist() == [4, 10, 12, 13, 17, 27, 28, 30]
+
+
+def test_what_was_planted_has_no_say_in_the_folds():
+    store = emotion_set(8, 10, 2, (0.5, 0.4), seed=3)
+    truth = np.random.default_rng(0).integers(0, 2, store.n_trials)
+    with_truth = of_classes(store, planted=truth)
+    for fold in range(5):
+        one, other = (make_split(s, None, "trial", fold, 7) for s in (store, with_truth))
+        assert one.fingerprint == other.fingerprint
+
+
+@pytest.mark.parametrize("seed", range(7, 17))
+def test_a_draw_in_which_a_part_lacks_a_class_is_not_taken_if_another_has_them_all(seed):
+    """Seven people alone rate anything high in liking, of twenty."""
+    store = emotion_set(20, 6, 2, (0.5, 0.5), seed)
+    high = np.arange(store.n_trials) // 6 % 3 == 0
+    columns = {**store.columns, "liking": [str(9 if h else 1) for h in high]}
+    scales = {**store.manifest["scales"], "liking": [1, 9]}
+    store = replace(store, columns=columns, manifest={**store.manifest, "scales": scales})
+    for fold in range(5):
+        split = make_split(store, labels_of(store, "liking"), "subject", fold, seed)
+        assert {tuple(set(high[split.trials(part)])) for part in ("train", "val", "test")} == {
+            (False, True)
+        }
+
+
+def test_a_rating_without_a_scale_is_parted_by_its_median():
+    store = emotion_set(6, 10, 2, (0.5, 0.5), seed=1)
+    del store.manifest["scales"]["arousal"]
+    classes = classes_of_columns(store)
+    np.testing.assert_array_equal(classes[0], labels_of(store, "valence"))
+    assert classes[1].mean() == pytest.approx(0.5, abs=0.05)
+    make_split(store, None, "trial", 0, 1)
+
+
+def test_columns_of_class_numbers_stratify_before_ratings():
+    store = emotion_set(6, 10, 2, (0.5, 0.5), seed=1)
+    emotion = np.arange(60) % 3 * 2  # numbers need not follow each other
+    first, *others = classes_of_columns(of_classes(store, emotion=emotion))
+    assert first.tolist() == (emotion // 2).tolist() and len(others) == 2
+
+
 # --- splits of a file, and fewer groups to train on
 
 
@@ -304,7 +454,7 @@ def test_fewer_groups_are_part_of_more_and_the_rest_is_spare(protocol):
         assert not kept & set(names[few.trials("spare")])
         assert np.array_equal(np.sort(np.r_[few.train, few.spare]), whole.train)
         assert np.array_equal(few.test, whole.test) and np.array_equal(few.val, whole.val)
-        assert few.fingerprint != whole.fingerprint
+        assert (few.fingerprint == whole.fingerprint) == (n == n_groups)
         before = kept
     assert with_few_groups(whole, store, labels, 0) is whole
     with pytest.raises(UserError, match=f"more than the {n_groups} groups"):
@@ -331,8 +481,8 @@ def visits(n_sessions: list[int], n_films: int, n_frames: int = 2, seed: int = 0
         session=session,
         stimulus=[f"film{number:02d}" for number in film],
     )
-    classes = np.random.default_rng(seed).permutation(np.arange(n_films) % 2)
-    return store, classes[list(film)]
+    labels = np.random.default_rng(seed).permutation(np.arange(n_films) % 2)[list(film)]
+    return of_classes(store, emotion=labels), labels
 
 
 def sessions_of(store, split, part: str) -> set[tuple[str, str]]:
@@ -440,6 +590,7 @@ def test_pieces_of_a_trial_are_on_one_side_within_a_person():
         piece=[trial % 3 for trial in range(n)],
     )
     labels = np.arange(n) // 3 % 2
+    store = of_classes(store, emotion=labels)
     for fold in range(5):
         check(make_split(store, labels, "within", fold, 1, "a"), store, labels)
 
@@ -530,11 +681,11 @@ def test_who_is_not_trained_on_gets_the_median_of_those_who_are():
         np.testing.assert_array_equal(labels[trials], values[trials] > np.median(values[train]))
 
 
-def test_thresholds_are_part_of_the_fingerprint():
+def test_thresholds_shape_labels_and_not_folds():
     store = rated()
-    prints = {asked(store, threshold=t)[1].fingerprint for t in ("median", "middle", 4.0)}
-    assert len(prints) == 3
-    assert asked(store, threshold=5.0)[1].fingerprint in prints  # the middle of 1 to 9
+    found = [asked(store, threshold=t) for t in ("median", "middle", 4.0, 5.0)]
+    assert len({split.fingerprint for _, split in found}) == 1
+    assert len({labels.tobytes() for labels, _ in found}) == 3  # 5 is the middle of 1 to 9
 
 
 @pytest.mark.parametrize(("scale", "middle"), [((1, 5), 3), ((0, 7), 3.5), ((1, 9), 5)])
@@ -600,6 +751,7 @@ def test_five_stimuli_of_a_class_are_enough_for_all_folds(protocol, seed):
         subject=["a"] * 15 + ["b"] * 15,
         stimulus=[f"film{film:02d}" for film in range(15)] * 2,
     )
+    store = of_classes(store, emotion=labels)
     person = "a" if protocol == "within" else None
     for fold in range(5):
         split = make_split(store, labels, protocol, fold, seed, person)

@@ -105,6 +105,10 @@ class Study:
         """Return the source of a task's recordings."""
         return self._source or load_recipe(self.script("gan", task)).data_dir.name
 
+    def trained_for(self, task: str) -> str:
+        """Return the first task on the same store, whose generators the others take."""
+        return next(name for name in self.tasks if self.source(name) == self.source(task))
+
     def data_dir(self, source: str) -> Path:
         """Return the folder of a source's recordings."""
         return ROOT / Path(self._data_dir or sources.load(source).DEFAULT_DIR).expanduser()

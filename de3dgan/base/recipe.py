@@ -56,7 +56,7 @@ _SHARES = {"dropout", "ema_decay"}
 class Recipe:
     """The values that all stages have; a stage's script adds its own. Each is a flag."""
 
-    # --- the task (a generator does not see classes; they stratify the folds)
+    # --- the task (the generator and the folds know nothing of it)
     task: str  # name of the task: the folder below runs/
     ratings: tuple[str, ...]  # columns of trials.csv; n make 2^n classes
     threshold: Threshold = "middle"  # above it a rating is high, see Threshold in base/recipe.py

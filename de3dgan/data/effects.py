@@ -19,6 +19,7 @@ import numpy as np
 
 from de3dgan.base.errors import UserError
 from de3dgan.base.seeds import derived_rng
+from de3dgan.data.labels import PLANTED
 from de3dgan.data.montages import HEAD, mne_info
 from de3dgan.eeg.de import BANDS
 from de3dgan.eeg.montage import canonical
@@ -28,7 +29,7 @@ from de3dgan.eeg.sampling import SFREQ
 #: Lowest and highest value of the ratings; 5 parts low from high, and is never drawn.
 SCALES = {"valence": (1.0, 9.0), "arousal": (1.0, 9.0)}
 #: Names of the classes of the column that holds what was planted.
-CLASSES = {"planted": ("low", "high")}
+CLASSES = {PLANTED: ("low", "high")}
 
 #: Electrodes of an effect by default: at the back of the head; of asymmetry, at its front.
 _POSTERIOR = re.compile(r"(P|PO|O)(\d+|Z)")
@@ -212,7 +213,7 @@ def draw_person(
             {
                 "stimulus": f"stimulus{stimuli[i] + 1:02d}",
                 **{name: float(values[i]) for name, values in ratings.items()},
-                "planted": int(planted[i]),
+                PLANTED: int(planted[i]),
             }
             for i in range(n_trials)
         ],

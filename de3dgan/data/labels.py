@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from de3dgan.data.store import Store
 
 
+#: The column of planted recordings that says what was planted: it is the truth, and no label.
+PLANTED = "planted"
+
+
 def class_labels(
     store: Store, ratings: Sequence[str], threshold: Threshold, n_classes: int = 2
 ) -> np.ndarray:
@@ -89,6 +93,27 @@ def labels_by_median(store: Store, ratings: Sequence[str], train: np.ndarray) ->
             medians[subjects == subject] = np.median(values[own])
         high.append(values > medians)
     return _combined(high)
+
+
+def classes_of_columns(store: Store) -> list[np.ndarray]:
+    """Return the class of each trial in each column of ratings, whatever a task makes of it.
+
+    A rating is parted at the middle of its scale, or at its median over all trials if it has no
+    scale. Columns of class numbers come first: they are of the design. What was planted is no
+    rating.
+
+    Returns
+    -------
+    list of array of int, (n_trials,)
+    """
+    found = []
+    names = [name for name in store.ratings if name != PLANTED]
+    for name in sorted(names, key=lambda name: name not in store.classes):
+        values = store.rating(name)
+        if name not in store.classes:
+            values = values > (store.middle(name) if name in store.scales else np.median(values))
+        found.append(np.unique(values, return_inverse=True)[1])
+    return found
 
 
 def _combined(high: Iterable[np.ndarray]) -> np.ndarray:

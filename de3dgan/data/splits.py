@@ -11,6 +11,10 @@ within        trial, of one person        as `trial`, with a model for each pers
 random-frame  nothing: frames at random   reproducing the paper; every figure of it is leaky
 ============  ==========================  ==================================================
 
+Folds are drawn from the store, the protocol and a seed, and from nothing that a task is about: all
+tasks of a store have the same ones, and share what knows no classes, the generator. They are
+stratified over all columns of ratings together.
+
 Or a file says who is trained, validated and tested on, so that figures can be compared with those
 that others have published.
 """
@@ -18,6 +22,7 @@ that others have published.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import get_args
@@ -30,12 +35,14 @@ from de3dgan.base.files import json_hash, read_json
 from de3dgan.base.paths import display_path, from_root
 from de3dgan.base.recipe import N_FOLDS, Protocol, Recipe
 from de3dgan.base.schema import TEXT, check, list_of
-from de3dgan.base.seeds import derived_rng
-from de3dgan.data.labels import class_labels, labels_by_median
+from de3dgan.base.seeds import derived_rng, derived_seed
+from de3dgan.data.labels import class_labels, classes_of_columns, labels_by_median
 from de3dgan.data.store import Store
 
 PROTOCOLS = get_args(Protocol)
 PARTS = ("train", "val", "test")
+#: Draws of the folds that are compared, at most, where parts lack classes.
+_N_DRAWS = 10
 
 
 @dataclass(frozen=True)
@@ -55,8 +62,8 @@ class Split:
     train, val, test : array of int
         Frame numbers.
     fingerprint : str
-        The same for two splits if and only if store, labels, protocol, fold, seed, test frames,
-        the number of groups trained on and the file are the same.
+        The same for two splits if and only if store, protocol, fold, seed and all three parts are.
+        Labels are not part of it: tasks of one store share splits.
     spare : array of int
         Frames that could be trained on, and are not, see `with_few_groups`.
     """
@@ -84,9 +91,7 @@ class Split:
 def labels_and_split(recipe: Recipe, store: Store) -> tuple[np.ndarray, Split]:
     """Return the class of each trial, int (n_trials,), and the split that a recipe asks for.
 
-    See `class_labels`, `make_split`, `read_split` and `with_few_groups`. Where ratings are parted
-    by persons' medians, folds are stratified by the middle of the scale: medians are of the trials
-    that are trained on, which are not known before.
+    See `class_labels`, `make_split`, `read_split` and `with_few_groups`.
 
     Raises
     ------
@@ -94,16 +99,15 @@ def labels_and_split(recipe: Recipe, store: Store) -> tuple[np.ndarray, Split]:
         If there is no such split, or a part of it lacks a class; or if DE is relative to what
         holds trials that are tested on.
     """
-    by_median = recipe.threshold == "median"
-    labels = class_labels(
-        store, recipe.ratings, "middle" if by_median else recipe.threshold, recipe.n_classes
-    )
-    absent = set(range(recipe.n_classes)) - set(labels.tolist())
-    if absent and not by_median:
-        raise UserError(
-            f"No trial in {display_path(store.path)} is of class {min(absent)} of the task "
-            f"{recipe.task}: there is nothing to tell apart."
-        )
+    labels = None  # medians are of the trials that are trained on, which are not known before
+    if recipe.threshold != "median":
+        labels = class_labels(store, recipe.ratings, recipe.threshold, recipe.n_classes)
+        absent = set(range(recipe.n_classes)) - set(labels.tolist())
+        if absent:
+            raise UserError(
+                f"No trial in {display_path(store.path)} is of class {min(absent)} of the task "
+                f"{recipe.task}: there is nothing to tell apart."
+            )
     if store.reference == "person" and recipe.protocol != "subject":
         raise UserError(
             f"DE in {display_path(store.path)} is relative to a mean that trials tested on are "
@@ -111,7 +115,7 @@ def labels_and_split(recipe: Recipe, store: Store) -> tuple[np.ndarray, Split]:
             "--reference."
         )
     split = split_of(recipe, store, labels)
-    if not by_median:
+    if labels is not None:
         return labels, split
     labels = labels_by_median(store, recipe.ratings, split.trials("train"))
     for part in PARTS:
@@ -121,12 +125,11 @@ def labels_and_split(recipe: Recipe, store: Store) -> tuple[np.ndarray, Split]:
                 f"With --threshold median, the {part} part has no trial of class {min(missing)}: "
                 "choose another fold or --threshold middle."
             )
-    content = {"of": split.fingerprint, "labels": labels.tolist()}
-    return labels, replace(split, fingerprint=json_hash(content)[:16])
+    return labels, split
 
 
-def split_of(recipe: Recipe, store: Store, labels: np.ndarray) -> Split:
-    """Return the split that a recipe asks for, given classes that stratify it."""
+def split_of(recipe: Recipe, store: Store, labels: np.ndarray | None) -> Split:
+    """Return the split that a recipe asks for; a part of it without a class is refused."""
     if recipe.split_file is None:
         split = make_split(
             store, labels, recipe.protocol, recipe.fold, recipe.fold_seed, recipe.person
@@ -137,7 +140,12 @@ def split_of(recipe: Recipe, store: Store, labels: np.ndarray) -> Split:
 
 
 def make_split(
-    store: Store, labels: np.ndarray, protocol: str, fold: int, seed: int, person: str | None = None
+    store: Store,
+    labels: np.ndarray | None,
+    protocol: str,
+    fold: int,
+    seed: int,
+    person: str | None = None,
 ) -> Split:
     """Draw a split.
 
@@ -145,8 +153,9 @@ def make_split(
     ----------
     store : Store
         The data.
-    labels : array of int, (n_trials,)
-        Class of each trial; folds are stratified by it.
+    labels : array of int, (n_trials,), optional
+        Class of each trial in a task. They have no say in the draw: a part that lacks one of them
+        is refused.
     protocol : str
         One of `PROTOCOLS`.
     fold : int
@@ -164,6 +173,10 @@ def make_split(
 
     Notes
     -----
+    Folds are stratified by the classes of all columns of ratings together, see `_strata`. Where a
+    part lacks a class of a column that has groups enough, other draws are tried, and the first is
+    taken that lacks the fewest, whatever the task.
+
     A fifth of the training groups, stratified as well, is kept for validation, which chooses the
     epoch; a larger part of them where a class has fewer than five. The test part has no say in
     anything.
@@ -173,54 +186,57 @@ def make_split(
     if not 0 <= fold < N_FOLDS:
         raise UserError(f"There is no fold {fold}: choose one from 0 to {N_FOLDS - 1}.")
     n_frames = store.n_frames
-    every_frame = np.arange(store.n_trials * n_frames)
+    per_item = n_frames if protocol == "random-frame" else 1
+    items = np.arange(store.n_trials * per_item)
     if protocol == "random-frame":
-        items, classes, groups = every_frame, np.repeat(labels, n_frames), None
+        groups = items
     else:
-        items, classes = np.arange(store.n_trials), labels
         _, groups = np.unique(group_names(store, protocol)[1], return_inverse=True)
     if protocol == "within":
         items = _trials_of(store, person)
+    columns = [np.repeat(classes, per_item) for classes in classes_of_columns(store)]
+    columns = [classes for classes in columns if len(set(classes[items].tolist())) > 1]
+    strata = np.zeros(len(groups), np.int64)
+    strata[items] = _strata([classes[items] for classes in columns], groups[items])
 
     def drawn(
-        items: np.ndarray, fold: int, n_folds: int = N_FOLDS
+        items: np.ndarray, fold: int | None, groups: np.ndarray = groups
     ) -> tuple[np.ndarray, np.ndarray]:
-        if protocol == "session":
-            return _fold_of_sessions(store, items, fold, seed)
-        some = None if groups is None else groups[items]
-        return _stratified_fold(items, classes[items], some, fold, seed, protocol, n_folds)
+        """Return items outside and inside a fold; of those that validate without its number."""
+        some = [classes[items] for classes in (*columns, strata)]
+        return _stratified_fold(items, some, groups[items], fold, seed, protocol)
 
-    rest, test = drawn(items, fold)
-    if protocol == "session" and not len(test):
-        raise UserError(
-            "Protocol session tests people on one of their sessions and trains on others, and in "
-            f"{display_path(store.path)} nobody that fold {fold} could test has two: choose "
-            "--protocol subject or trial."
-        )
-    train, val = drawn(
-        rest, 0, _validation_folds(classes[rest], None if groups is None else groups[rest])
-    )
-    if protocol == "session" and not len(val):  # of two sessions, one is left
-        _, trials = np.unique(group_names(store, "trial")[1], return_inverse=True)
-        train, val = _stratified_fold(rest, classes[rest], trials[rest], 0, seed, protocol)
+    if protocol == "session":
+        rest, test = _fold_of_sessions(store, items, fold, seed)
+        if not len(test):
+            raise UserError(
+                "Protocol session tests people on one of their sessions and trains on others, and "
+                f"in {display_path(store.path)} nobody that fold {fold} could test has two: choose "
+                "--protocol subject or trial."
+            )
+        train, val = _fold_of_sessions(store, rest, 0, seed)
+        if not len(val):  # of two sessions, one is left
+            _, trials = np.unique(group_names(store, "trial")[1], return_inverse=True)
+            train, val = drawn(rest, None, trials)
+    else:
+        rest, test = drawn(items, fold)
+        train, val = drawn(rest, None)
     parts = dict(zip(PARTS, (train, val, test), strict=True))
     of_whom = f" ({person})" if protocol == "within" else ""
-    for name, part in parts.items():
-        missing = sorted(set(classes[items].tolist()) - set(classes[part].tolist()))
+    for name, part in parts.items() if labels is not None else ():
+        missing = set(labels[items // per_item].tolist()) - set(labels[part // per_item].tolist())
         if missing:
             raise UserError(
                 f"With protocol {protocol}{of_whom}, fold {fold} and seed {seed} the {name} part "
-                f"has no trial of class {missing[0]}: there are too few groups, so add subjects or "
-                "choose another protocol."
+                f"has no trial of class {min(missing)}: there are too few groups, so add subjects "
+                "or choose another protocol."
             )
     if protocol != "random-frame":
         parts = {name: _frames_of(part, n_frames) for name, part in parts.items()}
-    more = {"person": [person]} if protocol == "within" else {}
-    fingerprint = _fingerprint(store, labels, protocol, fold, seed, parts["test"], **more)
-    return Split(protocol, fold, seed, n_frames, **parts, fingerprint=fingerprint)
+    return _with_fingerprint(Split(protocol, fold, seed, n_frames, **parts), store)
 
 
-def read_split(store: Store, labels: np.ndarray, protocol: str, path: Path) -> Split:
+def read_split(store: Store, labels: np.ndarray | None, protocol: str, path: Path) -> Split:
     """Return the split that a file describes; it is called fold 0.
 
     Parameters
@@ -258,17 +274,14 @@ def read_split(store: Store, labels: np.ndarray, protocol: str, path: Path) -> S
     parts = {}
     for part in PARTS:
         trials = np.flatnonzero(np.isin(names, content[part]))
-        missing = set(labels.tolist()) - set(labels[trials].tolist())
+        missing = _absent(labels, trials)
         if missing:
             raise UserError(f"{where} has no trial of class {min(missing)} in {part}.")
         parts[part] = _frames_of(trials, store.n_frames)
-    fingerprint = _fingerprint(
-        store, labels, protocol, 0, 0, parts["test"], **{part: content[part] for part in PARTS[:2]}
-    )
-    return Split(protocol, 0, 0, store.n_frames, **parts, fingerprint=fingerprint)
+    return _with_fingerprint(Split(protocol, 0, 0, store.n_frames, **parts), store)
 
 
-def with_few_groups(split: Split, store: Store, labels: np.ndarray, n_groups: int) -> Split:
+def with_few_groups(split: Split, store: Store, labels: np.ndarray | None, n_groups: int) -> Split:
     """Return a split with a number of its training groups; the frames of others are `spare`.
 
     Parameters
@@ -276,7 +289,7 @@ def with_few_groups(split: Split, store: Store, labels: np.ndarray, n_groups: in
     split : Split
         Who is trained on.
     store, labels
-        The data, and the class of each trial.
+        The data, and the class of each trial if that is known.
     n_groups : int
         Training groups to keep; 0 for all. A smaller draw is part of a larger one.
 
@@ -297,16 +310,14 @@ def with_few_groups(split: Split, store: Store, labels: np.ndarray, n_groups: in
         )
     rng = derived_rng(split.seed, split.fold, "few groups to train on")
     kept = np.isin(of_frames, rng.permutation(groups)[:n_groups])
-    missing = set(labels.tolist()) - set(labels[split.train[kept] // split.n_frames].tolist())
+    missing = _absent(labels, split.train[kept] // split.n_frames)
     if missing:
         raise UserError(
             f"The {n_groups} groups ({what}) drawn with --train-groups have no trial of class "
             f"{min(missing)}: train on more of them."
         )
-    fingerprint = json_hash({"of": split.fingerprint, "train_groups": n_groups})[:16]
-    return replace(
-        split, train=split.train[kept], spare=split.train[~kept], fingerprint=fingerprint
-    )
+    few = replace(split, train=split.train[kept], spare=split.train[~kept])
+    return _with_fingerprint(few, store)
 
 
 def group_names(store: Store, protocol: str) -> tuple[str, np.ndarray]:
@@ -378,65 +389,137 @@ def _frames_of(trials: np.ndarray, n_frames: int) -> np.ndarray:
     return (trials[:, None] * n_frames + np.arange(n_frames)).ravel()
 
 
-def _fingerprint(
-    store: Store,
-    labels: np.ndarray,
-    protocol: str,
-    fold: int,
-    seed: int,
-    test: np.ndarray,
-    **more: list[str],
-) -> str:
-    """Return `Split.fingerprint`; `more` is of a file."""
+def _with_fingerprint(split: Split, store: Store) -> Split:
+    """Return a split with its `Split.fingerprint`."""
     content = {
         "store": store.hash,
-        "labels": labels.tolist(),
-        "protocol": protocol,
-        "fold": fold,
-        "seed": seed,
-        "test": test.tolist(),
-        **more,
+        **{name: getattr(split, name) for name in ("protocol", "fold", "seed")},
+        **{part: getattr(split, part).tolist() for part in PARTS},
     }
-    return json_hash(content)[:16]
+    return replace(split, fingerprint=json_hash(content)[:16])
 
 
-def _validation_folds(classes: np.ndarray, groups: np.ndarray | None) -> int:
-    """Return into how many folds training trials are cut, one of which validates.
+def _absent(labels: np.ndarray | None, trials: np.ndarray) -> set[int]:
+    """Return the classes that some trials have none of."""
+    return set() if labels is None else set(labels.tolist()) - set(labels[trials].tolist())
+
+
+def _strata(columns: Sequence[np.ndarray], groups: np.ndarray) -> np.ndarray:
+    """Return the class of each item in all columns together, rare ones merged.
+
+    Items are parted by one column after the other. Where that would leave a class with fewer groups
+    than folds, it stays with the smallest of the others. Later columns must leave more of them, so
+    that many columns do not make many small classes. A single column is taken as it is.
+
+    Parameters
+    ----------
+    columns : sequence of array of int, (n_items,)
+        Classes by one column each.
+    groups : array of int, (n_items,)
+        What is kept together.
+
+    Returns
+    -------
+    array of int, (n_items,)
+    """
+    if len(columns) == 1:
+        return columns[0]
+    strata = np.zeros(len(groups), np.int64)
+    for number, classes in enumerate(columns):
+        parted, n_parted = np.empty_like(strata), 0
+        for stratum in range(strata.max() + 1):
+            rows = np.flatnonzero(strata == stratum)
+            for some in _merged(classes[rows], groups[rows], N_FOLDS * max(number, 1)):
+                parted[rows[np.isin(classes[rows], some)]] = n_parted
+                n_parted += 1
+        strata = parted
+    return strata
+
+
+def _merged(classes: np.ndarray, groups: np.ndarray, n_needed: int) -> list[list[int]]:
+    """Return classes in lists, each with `n_needed` groups or more, or all of them in one."""
+    lists = [[c] for c in np.unique(classes).tolist()]
+
+    def n_groups(some: list[int]) -> int:
+        return len(np.unique(groups[np.isin(classes, some)]))
+
+    while True:
+        lists.sort(key=n_groups)
+        if len(lists) == 1 or n_groups(lists[0]) >= n_needed:
+            return lists
+        lists = [lists[0] + lists[1], *lists[2:]]
+
+
+def _validation_folds(strata: np.ndarray, groups: np.ndarray) -> int:
+    """Return into how many folds training items are cut, one of which validates.
 
     Of a class that has fewer groups than that, a fold could have none.
     """
-    if groups is None:
-        return N_FOLDS
-    fewest = min(len(set(groups[classes == c].tolist())) for c in set(classes.tolist()))
+    fewest = min(len(np.unique(groups[strata == c])) for c in np.unique(strata))
     return min(N_FOLDS, max(2, fewest))
 
 
 def _stratified_fold(
     items: np.ndarray,
-    classes: np.ndarray,
-    groups: np.ndarray | None,
-    fold: int,
+    columns: Sequence[np.ndarray],
+    groups: np.ndarray,
+    fold: int | None,
     seed: int,
     protocol: str,
-    n_folds: int = N_FOLDS,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return `items` outside and inside fold `fold` of `n_folds`, each sorted."""
-    n_groups = len(items) if groups is None else len(set(groups.tolist()))
+    """Return `items` outside and inside a fold, each sorted.
+
+    Parameters
+    ----------
+    items : array of int, (n_items,)
+        Trials, or frames.
+    columns : sequence of array of int, (n_items,)
+        Classes that all folds should have on both sides; the last ones stratify the draw.
+    groups : array of int, (n_items,)
+        What is kept together.
+    fold : int, optional
+        Which of the five. Without, they are cut to validate on one, which alone has to have all
+        classes; there may be fewer folds, see `_validation_folds`.
+    seed, protocol
+        See `make_split`.
+    """
+    strata, n_groups = columns[-1], len(np.unique(groups))
+    n_folds = N_FOLDS if fold is not None else _validation_folds(strata, groups)
     if n_groups < N_FOLDS:
         raise UserError(
             f"Protocol {protocol} holds out a fifth of the groups for testing and a fifth of the "
             f"rest for validation, and {n_groups} groups are too few for that: choose another "
             "protocol, or add recordings and rerun preprocess_de.py."
         )
-    if np.bincount(classes).max() < n_folds:
+    if np.bincount(strata).max() < n_folds:
         raise UserError(
             f"No class has the {n_folds} members that {n_folds} folds need: add recordings and "
             "rerun preprocess_de.py."
         )
-    folds = (StratifiedKFold if groups is None else StratifiedGroupKFold)(
-        n_folds, shuffle=True, random_state=seed
-    )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of rare classes: `make_split` refuses a part without one
-        outside, inside = list(folds.split(items, classes, groups))[fold]
-    return np.sort(items[outside]), np.sort(items[inside])
+    n_least = N_FOLDS if fold is not None else 2  # groups without which it cannot be on all sides
+    wanted = [
+        [c for c in np.unique(classes) if len(np.unique(groups[classes == c])) >= n_least]
+        for classes in columns
+    ]
+    best, fewest = None, None
+    for draw in range(_N_DRAWS):
+        random_state = derived_seed(seed, draw, "folds") % 2**32 if draw else seed
+        kind = StratifiedKFold if protocol == "random-frame" else StratifiedGroupKFold
+        folds = kind(n_folds, shuffle=True, random_state=random_state)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of rare classes, which are looked for below
+            sides = list(folds.split(items, strata, groups))
+        lacking = [
+            sum(
+                not np.isin(some, classes[side]).all()
+                for pair in (sides if fold is not None else sides[:1])
+                for side in pair
+            )
+            for classes, some in zip(columns, wanted, strict=True)
+        ]
+        score = (sum(lacking[:-1]), lacking[-1])  # strata matter less than classes that tasks have
+        if fewest is None or score < fewest:
+            best, fewest = sides[fold or 0], score
+        if not any(score):
+            break
+    return tuple(np.sort(items[side]) for side in best)

@@ -20,7 +20,7 @@ from de3dgan.data.store import Store
 from de3dgan.eeg.scaling import RobustScaler
 from de3dgan.training import checkpoints
 from de3dgan.training.device import Compute
-from de3dgan.training.upstream import read_model
+from de3dgan.training.directory import read_model
 from models import Generator, SpectralGenerator
 
 #: Trials generated at a time: as few as memory likes, or as many as fill a GPU.

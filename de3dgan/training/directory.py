@@ -12,6 +12,7 @@ from de3dgan.base.files import (
     differences,
     make_folder,
     read_json,
+    read_object,
     remove_folder,
     write_errors,
     write_json,
@@ -39,6 +40,11 @@ _FILES = ("config.json", "state.pt", "model.pt", "result.json")
 def is_finished(folder: Path) -> bool:
     """Return whether a directory holds a finished run."""
     return (folder / "result.json").is_file() and (folder / "model.pt").is_file()
+
+
+def has_trained(folder: Path) -> bool:
+    """Return whether a directory holds what a run has learnt, finished or to go on with."""
+    return is_finished(folder) or (folder / "state.pt").is_file()
 
 
 def refuse_other_run(folder: Path, identity: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -118,10 +124,12 @@ def claimed(
         yield distributed.broadcast(begun)
 
 
-def begin(folder: Path, identity: Mapping[str, Any], environment: Mapping[str, Any]) -> None:
-    """Write the ``config.json`` of a run: what shapes it, and what it began with."""
+def begin(
+    folder: Path, identity: Mapping[str, Any], environment: Mapping[str, Any], **more: Any
+) -> None:
+    """Write the ``config.json`` of a run: what shapes it, what it began with, and `more`."""
     make_folder(folder)
-    write_json(folder / "config.json", {**identity, "environment": environment})
+    write_json(folder / "config.json", {**identity, "environment": environment, **more})
 
 
 def read_state(folder: Path, identity: Mapping[str, Any], remedy: str) -> dict[str, Any]:
@@ -144,3 +152,23 @@ def read_state(folder: Path, identity: Mapping[str, Any], remedy: str) -> dict[s
             f"{remedy}"
         )
     return state
+
+
+def read_model(path: Path, stage: str, remedy: str) -> dict[str, Any]:
+    """Read the ``model.pt`` of a stage's run, as `checkpoints.load_model` does.
+
+    Raises
+    ------
+    UserError
+        As that does; or if it is not of the run that the ``config.json`` beside it describes.
+    """
+    content = checkpoints.load_model(path, stage, remedy)
+    beside = read_object(path.with_name("config.json"), remedy)
+    with checkpoints.refused_if_damaged(path, remedy):
+        changed = differences(*({key: at.get(key) for key in IDENTITY} for at in (content, beside)))
+    if changed:
+        raise UserError(
+            f"{display_path(path)} is not of the run that the config.json beside it describes; it "
+            f"differs in {', '.join(changed)}: {remedy}"
+        )
+    return content

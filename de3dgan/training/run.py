@@ -36,7 +36,7 @@ from de3dgan.data.ledger import Ledger
 from de3dgan.data.opening import open_store
 from de3dgan.data.splits import Split, labels_and_split
 from de3dgan.data.store import Store
-from de3dgan.training import checkpoints, directory, distributed
+from de3dgan.training import checkpoints, directory, distributed, sharing
 from de3dgan.training.device import Compute, device_of, in_precision
 from de3dgan.training.environment import environment, peak_rss_mib
 from de3dgan.training.upstream import read_upstream
@@ -125,8 +125,8 @@ class Run:
         store = open_store(from_root(config.data_dir))
         labels, split = labels_and_split(config, store)
         whose = config.person or ""
-        study_dir = from_root(config.runs_dir) / config.task / config.protocol / whose
-        fold_dir = study_dir / f"fold{config.fold}"
+        of_task = Path(config.protocol, whose, f"fold{config.fold}")
+        fold_dir = from_root(config.runs_dir) / config.task / of_task
         run_dir = fold_dir / (f"{stage}-{variant}" if variant else stage)
         identity = {
             "stage": stage,
@@ -145,6 +145,9 @@ class Run:
             directory.refuse_other_run(run_dir, identity)
         distributed.init(device)
         with directory.claimed(run_dir, identity, config.restart) as begun:
+            said = ""
+            if stage == "gan" and not config.restart:
+                said = distributed.broadcast(_taken(run_dir, identity, of_task))
             compute, reason = in_precision(
                 Compute(device, compile=config.compile),
                 config.precision,
@@ -154,6 +157,8 @@ class Run:
             run = cls(config, stage, run_dir, store, labels, split, compute, ledger, identity)
             run.upstream.update(upstream)
             run._note_environment(begun, reason)
+            if said:
+                run.log(said)
             if not directory.is_finished(run_dir):  # a damaged state is known before anything long
                 run.state.update(directory.read_state(run_dir, identity, run.begin_anew))
                 run.before.update(run.state.get("spent", {}))
@@ -275,3 +280,33 @@ class Run:
     def begin_anew(self) -> str:
         """What mends a run that cannot be gone on with."""
         return f"begin anew with: {self.config.command()} --restart"
+
+
+def _taken(folder: Path, identity: Mapping[str, Any], of_task: Path) -> str:
+    """Take the generator of another task if there is one; say so, or why not, in a sentence.
+
+    Parameters
+    ----------
+    folder : Path
+        The run directory, <runs>/<task>/<of_task>/gan.
+    identity : dict
+        That of the run.
+    of_task : Path
+        Where a fold is in the folder of a task.
+    """
+    if not distributed.is_main_process() or directory.has_trained(folder):
+        return ""
+    started = time.monotonic()
+    tasks = folder.parents[len(of_task.parts) + 1].iterdir()
+    siblings = (task / of_task / folder.name for task in tasks)
+    donor, why_not = sharing.finished_elsewhere(folder, siblings, identity)
+    if donor is None:
+        return why_not
+    seconds = round(time.monotonic() - started, 1)
+    sharing.take(
+        donor, folder, identity, {"seconds": seconds, "peak_rss_mib": round(peak_rss_mib(), 1)}
+    )
+    return (
+        f"Took the generator in {display_path(donor)}: it is of the same fold and settings, and "
+        "sees no class. --restart trains one for this task."
+    )

@@ -20,7 +20,7 @@ from de3dgan.data.scalers import STATISTICS, same_statistics
 from de3dgan.data.splits import Split
 from de3dgan.data.store import Store
 from de3dgan.training import checkpoints
-from de3dgan.training.directory import IDENTITY
+from de3dgan.training.directory import read_model
 
 
 def read_upstream(
@@ -87,26 +87,6 @@ def read_upstream(
     if problem:
         raise UserError(f"{display_path(path)} is not of this run's split: {problem}: {remedy}")
     return content, file_hash[:16]
-
-
-def read_model(path: Path, stage: str, remedy: str) -> dict[str, Any]:
-    """Read the ``model.pt`` of a stage's run, as `checkpoints.load_model` does.
-
-    Raises
-    ------
-    UserError
-        As that does; or if it is not of the run that the ``config.json`` beside it describes.
-    """
-    content = checkpoints.load_model(path, stage, remedy)
-    beside = read_object(path.with_name("config.json"), remedy)
-    with checkpoints.refused_if_damaged(path, remedy):
-        changed = differences(*({key: at.get(key) for key in IDENTITY} for at in (content, beside)))
-    if changed:
-        raise UserError(
-            f"{display_path(path)} is not of the run that the config.json beside it describes; it "
-            f"differs in {', '.join(changed)}: {remedy}"
-        )
-    return content
 
 
 def foreign_data(
