@@ -72,6 +72,7 @@ def by_two(little_store, finished_of, tmp_path_factory) -> Path:
         copy_upstream(stage, finished_of(method), runs)
         jobs.append(job(stage, method, little_store, runs, one_step=True))
     jobs += [job(stage, "spectral", little_store, at / "whole", epochs=1) for stage in STAGES]
+    jobs.append(job("gan", "spectral", little_store, at / "whole", epochs=1, task="another"))
     with stopped_after_one_step():
         run_stage("gan", little_store, at / "stopped", "published", **UNEVEN["gan"])
     jobs.append(job("gan", "published", little_store, at / "stopped", stop_at=1))
@@ -110,6 +111,12 @@ def test_the_first_process_writes_what_one_does(by_two, finished_of, stage):
     # Every line once.
     log = (two / "log.txt").read_text()
     assert log.count("  epoch 0:") == log.count("Chose epoch") == 1
+
+
+def test_two_processes_take_the_generator_of_another_task(by_two):
+    taken = by_two / "whole" / "another" / FOLD.relative_to("valence") / "gan"
+    assert json.loads((taken / "result.json").read_text())["taken_from"]["task"] == "valence"
+    assert (taken / "log.txt").read_text().count("Took the generator") == 1
 
 
 def test_all_stop_when_one_gets_a_signal_and_another_number_goes_on(by_two, little_store, tmp_path):
