@@ -132,6 +132,28 @@ def test_few_people_are_enough_and_a_class_may_be_missing_in_some(n_people):
     assert np.isfinite(drawn(DEPrior.fit(**real), 5).de).all()
 
 
+def test_the_prior_of_a_person_who_is_known_is_nearer_to_them():
+    """The more of their trials are known, the more so; what is known for sure is drawn as it is."""
+    prior = DEPrior.fit(**recorded())
+    new = recorded(seed=9, n_people=1)
+    new["de"][new["labels"] == 1] += 0.5  # someone unusual
+    change = new["de"].mean(2) - new["baseline_de"]
+    of_class = np.stack([change[new["labels"] == c].mean(0) for c in (0, 1)])
+    far = [np.abs(prior.mean[1:] - of_class).mean()]
+    for n in (1, 3):
+        known = np.stack([change[new["labels"] == c][:n].mean(0) for c in (0, 1)])
+        person = prior.given(new["baseline_de"][0], known, np.array([n, n]))
+        far.append(np.abs(person.mean[1:] - of_class).mean())
+        assert np.abs(person.mean[0] - new["baseline_de"][0]).max() < 1e-3
+        baselines = drawn(person, 50).baseline_de.mean(2)
+        assert np.abs(baselines - new["baseline_de"][0]).max() < 0.05
+    assert far[0] > 1.2 * far[1] > 1.2**2 * far[2]
+    # Of one class alone, the other is as in other people with such a baseline and change.
+    half = prior.given(new["baseline_de"][0], of_class, np.array([3, 0]))
+    other = prior.given(new["baseline_de"][0], of_class + [[[0]], [[5]]], np.array([3, 0]))
+    np.testing.assert_array_equal(half.mean, other.mean)
+
+
 def test_a_prior_is_kept_in_a_file(little_store, tmp_path):
     population = of_little(little_store)
     checkpoints.save(tmp_path / "prior.pt", population.content())

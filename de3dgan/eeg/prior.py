@@ -22,7 +22,7 @@ of training trials (a Gaussian copula).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -166,6 +166,58 @@ class DEPrior:
             spread=spread,
             range=np.stack([de.min((0, 2)), de.max((0, 2))]),
         )
+
+    def given(self, baseline_de: np.ndarray, changes: np.ndarray, n_trials: np.ndarray) -> DEPrior:
+        """Return the prior of one person, of whom some trials are known: the posterior.
+
+        Parameters
+        ----------
+        baseline_de : array, (n_bands, n_chans)
+            The DE of the person's baseline, in nats.
+        changes : array, (n_classes, n_bands, n_chans)
+            The mean change in trials of each class; not read where there is none.
+        n_trials : array of int, (n_classes,)
+            How many trials of each class are known.
+        """
+        shape, size = self.mean.shape, self.mean[0].size
+        covariance = self._covariance()
+        of_trials = self.trials[:, 1].reshape(len(self.trials), -1)
+        of_trials = of_trials.T @ of_trials
+        # What is known, and how well: single trials differ from what is usual in the person.
+        blocks = [0, *(1 + np.flatnonzero(n_trials))]
+        known = np.concatenate([np.arange(size) + size * block for block in blocks])
+        noise = 1e-6 * np.eye(len(known))
+        for i, block in enumerate(blocks[1:], 1):
+            rows = slice(i * size, (i + 1) * size)
+            noise[rows, rows] += of_trials / n_trials[block - 1]
+        found = np.concatenate([baseline_de[None], changes])[blocks].ravel()
+        gain = np.linalg.solve(covariance[np.ix_(known, known)] + noise, covariance[known]).T
+        mean = self.mean.ravel() + gain @ (found - self.mean.ravel()[known])
+        left = covariance - gain @ covariance[known]
+        values, vectors = np.linalg.eigh((left + left.T) / 2)
+        order = np.argsort(values)[::-1][:_MAX_FACTORS]
+        factors = np.sqrt(values[order].clip(0))[:, None] * vectors[:, order].T
+        return replace(
+            self,
+            mean=mean.reshape(shape),
+            people=factors.reshape(-1, *shape),
+            baseline_modes=tuple(0 * mode for mode in self.baseline_modes),
+            change_modes=tuple(0 * mode for mode in self.change_modes),
+        )
+
+    def _covariance(self) -> np.ndarray:
+        """Return the covariance of people, over classes, bands and electrodes as in `mean`."""
+        factors = self.people.reshape(len(self.people), -1)
+        covariance = factors.T @ factors
+        size = self.mean[0].size
+        start = 0
+        for modes, n in ((self.baseline_modes, size), (self.change_modes, self.mean[1:].size)):
+            product = np.ones((1, 1))
+            for mode in modes:
+                product = np.kron(product, mode @ mode)
+            covariance[start : start + n, start : start + n] += product
+            start += n
+        return covariance
 
     def sample(
         self,
