@@ -49,7 +49,6 @@ class Config(Recipe):
     weight_decay: float = 1e-2  # of AdamW
     ema_decay: float = 0.99  # weights handed over are an EMA of those of about 1 / (1 - this) steps
     gain_sd: float = 0.25  # spread of random gains in training, nats
-    calibration_steps: int = 50  # steps that match correlations after the DE constraint
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,6 @@ def main(config: Config) -> None:
                 generator,
                 optimiser,
                 gain_sd=config.gain_sd,
-                calibration_steps=config.calibration_steps,
             )
         else:
             generator = Generator(run.store.ch_names, widths=config.widths, grid=run.store.grid).to(

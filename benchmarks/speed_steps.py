@@ -89,8 +89,7 @@ def main(config: Config) -> None:
                 script.main(recipe(**where))
             rows += timed.rows
             if stage != "finetune":  # what the next stages read
-                quickly = {"epochs": 1, **({"calibration_steps": 1} if stage == "gan" else {})}
-                script.main(recipe(**where, **quickly))
+                script.main(recipe(**where, epochs=1))
     peaks.append(peak(device, config.precisions))
     # The better of before and after, since something else may have kept the machine busy.
     best = {name: max(p[name] for p in peaks) for name in peaks[0]}

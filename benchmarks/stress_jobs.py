@@ -39,7 +39,7 @@ _CLASSIFIER = {"widths": (8, 8, 8, 8, 8), "n_features": 8}
 _CRITIC = {"critic_widths": (8, 8, 8, 8, 8), "critic_hidden": 8, "critic_every": 2}
 TINY: dict[str, dict[str, dict[str, Any]]] = {
     "spectral": {
-        "gan": {"widths": (8, 8, 8, 8), "calibration_steps": 2},
+        "gan": {"widths": (8, 8, 8, 8)},
         "classifier": _CLASSIFIER,
         "finetune": {},
     },

@@ -14,8 +14,12 @@ from de3dgan.eeg.sampling import WINDOW
 
 #: Power (µV²) that stands for silence, which has no logarithm.
 _SILENCE = 1e-12
-#: Samples over which correlations in a band are taken: 5 s.
-_SEGMENT = 10 * WINDOW
+#: What is added to the curvature before steps are taken: steps are the shorter for it, and safe.
+_DAMPING = 1.0
+#: Share of a step that the next one goes on with.
+_MOMENTUM = 0.6
+#: Nats that a step changes DE by, at most.
+_LONGEST = 1.0
 
 
 class DEConstraint(nn.Module):
@@ -73,6 +77,81 @@ class DEConstraint(nn.Module):
         return eeg
 
 
+class SharedConstraint(DEConstraint):
+    """Gives EEG a wanted DE, and leaves what electrodes have in common as it is.
+
+    Gains of single electrodes give power to directions between electrodes that a recording lacks,
+    and pull apart what belongs together. So EEG is taken to be white noise with given cross-spectra
+    S(f), and it is the *noise* that changes: as little as will do, by damped Gauss-Newton steps
+    with momentum. In a step, EEG changes by ``S(f) Σ H_b(f) [u_b x_b](f)``: the band-passed EEG
+    times what is wanted, u, of each window, made to look like such EEG again. Whatever S(f) lacks
+    is never there.
+    """
+
+    def forward(self, eeg: Tensor, de: Tensor, spectra: Tensor, n_passes: int = 24) -> Tensor:
+        """Return `eeg` with the DE `de`, nearly.
+
+        Parameters
+        ----------
+        eeg : Tensor, (B, n_chans, n_windows · WINDOW)
+            In µV; 10 s or more.
+        de : Tensor, (B, n_bands, n_windows, n_chans)
+            Absolute DE in nats.
+        spectra : Tensor, complex (B, n_times // 2 + 1, n_chans, n_chans)
+            Cross-spectra that EEG was drawn from; their scale does not matter.
+        n_passes : int
+            Steps.
+
+        Returns
+        -------
+        Tensor, (B, n_chans, n_times)
+            In µV.
+        """
+        n_times = eeg.shape[-1]
+        response = _responses(n_times, eeg.dtype, eeg.device)
+        inverse, weights = _curvature(spectra, response)
+        step = torch.zeros_like(eeg)
+        for _ in range(n_passes):
+            bands = self.bands(eeg)
+            wanted = (de - windowed_de(bands)) @ inverse.mT
+            gain = between_windows(wanted.clamp(-_LONGEST, _LONGEST).mT)
+            change = (weights * torch.fft.rfft(gain * bands).mT).sum(1)
+            change = torch.fft.irfft((spectra @ change[..., None])[..., 0].mT, n=n_times)
+            step = _MOMENTUM * step + change
+            eeg = eeg + step
+        return eeg
+
+
+def _curvature(spectra: Tensor, response: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what turns errors of DE into steps.
+
+    Stationary EEG with cross-spectra S has ``Σ_f S_cc H²`` of power in a band. A step u at
+    electrode d moves the DE of c by ``Σ_f |S_cd|² H⁴`` over it.
+
+    Returns
+    -------
+    inverse : Tensor, (B, n_bands, n_chans, n_chans)
+        Of these movements, damped.
+    weights : Tensor, (B, n_bands, n_freqs, n_chans)
+        By which band-passed EEG is multiplied, so that u on its own moves DE by u.
+    """
+    square = response.square()
+    density = spectra.diagonal(dim1=-2, dim2=-1).real
+    power = (square @ density).clamp_min(_SILENCE)
+    moved = torch.einsum("kf,bfcd->bkcd", square.square(), spectra.abs().square())
+    own = (moved.diagonal(dim1=-2, dim2=-1) / power).clamp_min(_SILENCE)
+    matrix = moved / power[..., None] / own[..., None, :]
+    one = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
+    return torch.linalg.inv(matrix + _DAMPING * one), response[:, :, None] / own[..., None, :]
+
+
+@lru_cache(maxsize=8)
+def _responses(n_times: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return the power response of each band, (n_bands, n_times // 2 + 1)."""
+    with torch.inference_mode(False):
+        return torch.from_numpy(power_responses(n_times)).to(device, dtype)
+
+
 @lru_cache(maxsize=8)
 def _filters(
     n_times: int, dtype: torch.dtype, device: torch.device
@@ -97,25 +176,6 @@ def windowed_de(bands: Tensor) -> Tensor:
     """
     variance = bands.unflatten(-1, (-1, WINDOW)).var(-1).clamp_min(_SILENCE)
     return (0.5 * torch.log(2 * math.pi * math.e * variance)).transpose(-1, -2)
-
-
-def band_correlations(bands: Tensor) -> Tensor:
-    """Return the correlations between electrodes: the mean over segments of 5 s.
-
-    Parameters
-    ----------
-    bands : Tensor, (..., n_chans, n_times)
-        EEG of 5 s or more; samples after the last whole segment are left out.
-
-    Returns
-    -------
-    Tensor, (..., n_chans, n_chans)
-    """
-    n_segments = bands.shape[-1] // _SEGMENT
-    segments = bands[..., : n_segments * _SEGMENT].unflatten(-1, (n_segments, _SEGMENT))
-    segments = segments - segments.mean(-1, keepdim=True)
-    segments = F.normalize(segments, dim=-1).transpose(-3, -2)
-    return (segments @ segments.mT).mean(-3)
 
 
 def between_windows(values: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Spectra of EEG: short-time Fourier transform and back, and log power of frames."""
+"""Spectra of EEG: short-time Fourier transform, and log power of frames."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ _QUIET = 1e-3
 
 
 class STFT(nn.Module):
-    """Short-time Fourier transform, one spectrum per DE window, and its inverse by overlap-add.
+    """Short-time Fourier transform, one spectrum per DE window.
 
-    The analysis window is the square root of a Hann window of one second, centred on each DE
-    window. Its squares add up to one, so that overlap-add after analysis gives the signal back.
+    The window is the square root of a Hann window of one second, centred on each DE window.
 
     Parameters
     ----------
@@ -33,7 +32,6 @@ class STFT(nn.Module):
         self.lowest, self.highest = lowest, highest
         window = torch.hann_window(self.length, periodic=True).sqrt()
         self.register_buffer("window", window, persistent=False)
-        self.register_buffer("leakage", self._leakage(), persistent=False)
 
     @property
     def freqs(self) -> Tensor:
@@ -53,45 +51,6 @@ class STFT(nn.Module):
     def power(self, eeg: Tensor) -> Tensor:
         """Return the squared magnitudes of `analyse`."""
         return torch.view_as_real(self.analyse(eeg)).square().sum(-1)
-
-    def synthesise(self, spectra: Tensor) -> Tensor:
-        """Return EEG: complex (B, n_chans, n_windows + 2, n_freqs) to (B, n_chans, n_times).
-
-        There is a spectrum for each DE window, one before the first and one after the last: without
-        these two the outermost samples would fade out.
-        """
-        full = F.pad(spectra, (self.lowest, self.length // 2 - self.highest))
-        windows = torch.fft.irfft(full, n=self.length) * self.window
-        n_batch, n_chans, n_windows, _ = windows.shape
-        n_times = (n_windows - 1) * WINDOW + self.length
-        summed = F.fold(
-            windows.flatten(0, 1).transpose(1, 2),
-            (1, n_times),
-            (1, self.length),
-            stride=(1, WINDOW),
-        ).view(n_batch, n_chans, n_times)
-        margin = WINDOW + (self.length - WINDOW) // 2
-        return summed[..., margin:-margin]
-
-    def _leakage(self) -> Tensor:
-        """Return how the power of drawn spectra spreads to other frequencies in EEG.
-
-        The generator draws the spectra of windows independently of each other. Overlap-add then
-        multiplies the autocovariance at lag τ by the window's own autocorrelation at τ, and
-        analysis does so once more.
-
-        Returns
-        -------
-        Tensor, (n_freqs, n_freqs)
-            From the power that is drawn (columns) to that which analysis finds; rows sum to one.
-        """
-        n = self.length
-        lags = torch.arange(1 - n, n)
-        own = F.conv1d(self.window[None, None], self.window[None, None], padding=n - 1)[0, 0]
-        phase = 2 * math.pi * self.freqs[:, None] * lags / n
-        spread = (torch.cos(phase) * (own / own.max()) ** 2) @ torch.cos(phase).T
-        spread = spread.clamp_min(0)
-        return spread / spread.sum(1, keepdim=True)
 
 
 class LogPower(nn.Module):

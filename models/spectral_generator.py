@@ -12,17 +12,16 @@ from torch.nn import functional as F
 
 from de3dgan.base.errors import UserError
 from de3dgan.eeg.montage import DEAP_CHANNELS, Grid
+from de3dgan.eeg.sampling import SFREQ, WINDOW
 from models.blocks import ElectrodeGrid, UNet3d, float32
-from models.coherence import Coherence, correlation_root, half_log
-from models.constraint import DEConstraint
+from models.constraint import SharedConstraint
+from models.recordings import Recordings, interpolation, mean_power
 from models.spectra import STFT
 
 #: Hz between which log amplitudes are interpolated: dense around the alpha peak, and where power
 #: lines and low-pass filters are.
 _AMPLITUDE_KNOTS = (*range(1, 15), 16, 18, 20, 23, 26, 30, 35, 40, 44, 46, 48, 50, 52, 56, 60)
-#: Hz between which correlations of electrodes are interpolated.
-_COHERENCE_KNOTS = (2, 5, 7, 9, 10, 11, 13, 16, 20, 26, 32, 38, 44, 50)
-#: Deviation, of DE in nats and of Fisher's z, below which there is but rounding, not to be scaled.
+#: Deviation of DE in nats below which there is but rounding, not to be scaled.
 _CONSTANT = 1e-3
 #: DE windows over which DE is smoothed: 4.5 s.
 _SMOOTH = 9
@@ -33,14 +32,17 @@ _START_BATCH = 8
 class SpectralGenerator(nn.Module):
     """A generator that draws EEG from a Gaussian process which depends on DE.
 
-    The DE itself is imposed at the end (`models.constraint.DEConstraint`), so that only what DE
-    does not determine has to be learnt. In each DE window the short-time spectrum of the electrodes
-    is modelled as ``x(f) = g(f) · R(f) n`` with complex white noise n:
+    Two things make the process:
 
-    - g are amplitudes per electrode and window, linear in DE plus a correction by the U-Net.
-    - R Rᴴ is the coherency between electrodes, one matrix per frequency and trial. Its real part is
-      predicted from the correlations of DE over time (`models.coherence.Coherence`). Its imaginary
-      part, which says which electrode leads, is that of the mean over training trials.
+    - A U-Net predicts the power spectra of the electrodes in each DE window, linear in DE plus a
+      correction. It is trained by their likelihood.
+    - What DE does not tell comes from a training recording, drawn by chance
+      (`models.recordings.Recordings`): how its spectra differ from those predicted for it, the
+      coherency of its electrodes, and the directions between them that it lacks.
+
+    White noise is given these cross-spectra over the whole trial, so that waves go on for as long
+    as theirs. Then it is changed until EEG has the DE that is wanted, and the cross-spectra still
+    (`models.constraint.SharedConstraint`).
 
     Parameters
     ----------
@@ -53,6 +55,8 @@ class SpectralGenerator(nn.Module):
     n_positions : int
         Maps that the U-Net is given beside DE: a vector learnt for each electrode, so that the
         network knows where it is.
+    n_recordings : int
+        Training recordings that EEG takes after, one at a time.
     grid : Grid or dict, optional
         Where the electrodes are, see `de3dgan.eeg.montage`; by default, on the paper's 8x9 grid.
 
@@ -68,6 +72,7 @@ class SpectralGenerator(nn.Module):
         n_bands: int = 4,
         widths: Sequence[int] = (16, 32, 64, 128),
         n_positions: int = 4,
+        n_recordings: int = 40,
         grid: Grid | Mapping[str, Any] | None = None,
     ):
         super().__init__()
@@ -77,6 +82,7 @@ class SpectralGenerator(nn.Module):
             "n_bands": n_bands,
             "widths": list(widths),
             "n_positions": n_positions,
+            "n_recordings": n_recordings,
             "grid": grid.content(),
         }
         n_chans, n_knots = len(ch_names), len(_AMPLITUDE_KNOTS)
@@ -87,11 +93,13 @@ class SpectralGenerator(nn.Module):
             )
         self.grid = ElectrodeGrid(grid)
         self.stft = STFT()
-        self.constraint = DEConstraint()
-        freqs = self.stft.freqs
-        for name, knots in (("amplitude", _AMPLITUDE_KNOTS), ("coherence", _COHERENCE_KNOTS)):
-            matrix = interpolation(torch.tensor(knots, dtype=torch.float32), freqs)
-            self.register_buffer(f"from_{name}_knots", matrix, persistent=False)
+        self.constraint = SharedConstraint()
+        self.recordings = Recordings(n_recordings, n_chans)
+        knots = torch.tensor(_AMPLITUDE_KNOTS, dtype=torch.float32)
+        matrix = interpolation(knots, self.stft.freqs)
+        self.register_buffer("from_knots", matrix, persistent=False)
+        matrix = interpolation(self.stft.freqs, torch.tensor(self.recordings.freqs))
+        self.register_buffer("to_finer", matrix, persistent=False)
         # No batch normalisation: a batch is a few trials, and its statistics those of a few people.
         self.n_maps = 3 * n_bands + n_positions
         self.unet = UNet3d(
@@ -101,8 +109,6 @@ class SpectralGenerator(nn.Module):
         self.residual = nn.Linear(widths[0], n_knots)
         self.linear = nn.Linear(3 * n_bands, n_knots, bias=False)
         self.intercept = nn.Parameter(torch.zeros(n_chans, n_knots))
-        self.coherence = Coherence(n_chans, n_bands, len(_COHERENCE_KNOTS))
-        self.register_buffer("lags", torch.zeros(len(_COHERENCE_KNOTS), n_chans, n_chans))
         self.register_buffer("mean", torch.zeros(n_bands))
         self.register_buffer("std", torch.ones(n_bands))
         for parameter in (self.residual.weight, self.residual.bias, self.linear.weight):
@@ -110,7 +116,7 @@ class SpectralGenerator(nn.Module):
         self.to(memory_format=torch.channels_last_3d)
 
     def log_amplitudes(self, de: Tensor) -> Tensor:
-        """Return the log amplitudes of the spectra that are drawn.
+        """Return the expected log amplitudes of short-time spectra, see `STFT.analyse`.
 
         Parameters
         ----------
@@ -130,7 +136,7 @@ class SpectralGenerator(nn.Module):
     def _amplitudes_from(self, maps: Tensor, x: Tensor) -> Tensor:
         learnt = self.residual(maps.permute(0, 3, 2, 1))
         knots = learnt + self.linear(x.permute(0, 3, 2, 1)) + self.intercept[:, None]
-        return knots @ self.from_amplitude_knots.T
+        return knots @ self.from_knots.T
 
     def time_scales(self, de: Tensor) -> Tensor:
         """Split normalised DE by time scale: windows, seconds, and the trial's mean.
@@ -153,26 +159,11 @@ class SpectralGenerator(nn.Module):
         smooth = F.avg_pool2d(smooth, (_SMOOTH, 1), 1)
         return torch.cat([x - smooth, smooth - trial, trial], dim=1)
 
-    @float32
-    def correlation_roots(self, de: Tensor) -> Tensor:
-        """Return R of each frequency without the imaginary part, (B, n_freqs, n_chans, n_chans)."""
-        return correlation_root(self._exponents(de))
-
-    @float32
-    def coherency_roots(self, de: Tensor) -> Tensor:
-        """Return R of each frequency, complex (B, n_freqs, n_chans, n_chans)."""
-        exponents = self._exponents(de)
-        lags = torch.einsum("kcd,fk->fcd", self.lags, self.from_coherence_knots)
-        return correlation_root(torch.complex(exponents, lags.expand_as(exponents)))
-
-    def _exponents(self, de: Tensor) -> Tensor:
-        return torch.einsum("bkcd,fk->bfcd", self.coherence(de), self.from_coherence_knots)
-
     def noise_shape(self, n_windows: int) -> tuple[int, ...]:
         """Return the shape of the noise that EEG of `n_windows` DE windows is drawn from."""
-        return (len(self.grid.cells), n_windows + 2, len(self.stft.freqs), 2)
+        return (len(self.grid.cells) + 1, n_windows * WINDOW // 2 + 1, 2)
 
-    def forward(self, de: Tensor, noise: Tensor, n_passes: int = 5) -> Tensor:
+    def forward(self, de: Tensor, noise: Tensor, n_passes: int = 24) -> Tensor:
         """Return EEG with the DE that is given.
 
         Parameters
@@ -180,37 +171,44 @@ class SpectralGenerator(nn.Module):
         de : Tensor, (B, n_bands, n_windows, n_chans)
             Absolute DE in nats; n_windows a multiple of 8.
         noise : Tensor, (B, *noise_shape(n_windows))
-            Standard normal; another one gives other EEG with the same DE.
+            Standard normal; another one gives other EEG with the same DE. The last row chooses the
+            recording that EEG takes after.
         n_passes : int
-            Passes of the DE constraint.
+            Steps towards the DE.
 
         Returns
         -------
         Tensor, (B, n_chans, n_windows · 64)
             In µV.
         """
-        return self._draw(self.log_amplitudes(de), self.coherency_roots(de), noise, de, n_passes)
+        return self._draw(self._levels(self.log_amplitudes(de)), noise, de, n_passes)
 
     @float32
-    def _draw(
-        self, log_amplitudes: Tensor, roots: Tensor, noise: Tensor, de: Tensor, n_passes: int
-    ) -> Tensor:
-        # Noise windows are independent of each other, so that half of their power is lost in
-        # overlap-add; and the power of complex noise is the sum of those of its two parts.
-        mixed = torch.einsum("bfcd,bdwf->bcwf", roots, torch.view_as_complex(noise))
-        # One window more at each end, as loud as the outermost.
-        amplitude = log_amplitudes.exp()
-        amplitude = torch.cat([amplitude[:, :, :1], amplitude, amplitude[:, :, -1:]], dim=2)
-        return self.constraint(self.stft.synthesise(mixed * amplitude), de, n_passes)
+    def _levels(self, log_amplitudes: Tensor) -> Tensor:
+        """Return the log amplitudes of trials at the frequencies of recordings."""
+        n_windows = log_amplitudes.shape[2]
+        levels = 0.5 * (torch.logsumexp(2 * log_amplitudes, dim=2) - math.log(n_windows))
+        return levels @ self.to_finer.T
 
-    def log_likelihood(self, de: Tensor, eeg: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the two parts of the composite likelihood of EEG, given its DE.
+    @float32
+    def _draw(self, levels: Tensor, noise: Tensor, de: Tensor, n_passes: int) -> Tensor:
+        chance, noise = noise[:, -1], torch.view_as_complex(noise[:, :-1].contiguous())
+        n_times = 2 * (noise.shape[-1] - 1)
+        recording, coherency, ranges = self.recordings.draw(chance[:, 0])
+        levels = self.recordings.fitted(levels + recording, coherency, ranges, mean_power(de))
+        mixing = self.recordings.mixing(levels, coherency, ranges, chance[..., 1])
+        spectrum = (mixing @ noise.mT[..., None])[..., 0]
+        # Of complex noise the power is the sum of those of its two parts.
+        eeg = torch.fft.irfft((SFREQ / 4 * n_times) ** 0.5 * spectrum.mT, n=n_times)
+        return self.constraint(eeg, de, mixing @ mixing.mH, n_passes)
 
-        The Whittle likelihood takes the Fourier coefficients of short windows for independent and
-        Gaussian. Cleaned EEG has fewer independent sources than electrodes, and the likelihood of
-        all electrodes at once is then decided by directions without signal. The composite one
-        (Varin, Reid & Firth, Statistica Sinica 2011) multiplies those of single electrodes and of
-        pairs instead.
+    def log_likelihood(self, de: Tensor, eeg: Tensor) -> Tensor:
+        """Return the Whittle likelihood of the spectra of EEG, given its DE.
+
+        It takes the Fourier coefficients of short windows for independent and Gaussian. Electrodes
+        are taken one by one (a composite likelihood; Varin, Reid & Firth, Statistica Sinica 2011):
+        cleaned EEG has fewer sources than electrodes, and the likelihood of all electrodes at once
+        is then decided by directions without signal.
 
         Parameters
         ----------
@@ -221,52 +219,15 @@ class SpectralGenerator(nn.Module):
 
         Returns
         -------
-        amplitude : Tensor, scalar
+        Tensor, scalar
             Mean log likelihood of a coefficient.
-        coherence : Tensor, scalar
-            Mean gain in log likelihood of a pair of coefficients by their correlation.
         """
-        return (
-            self._amplitude_likelihood(self.log_amplitudes(de), eeg),
-            self._coherence_likelihood(self.correlation_roots(de), eeg),
-        )
+        return self._likelihood(self.log_amplitudes(de), eeg)
 
     @float32
-    def _amplitude_likelihood(self, log_amplitudes: Tensor, eeg: Tensor) -> Tensor:
-        power = self._power(eeg)
-        expected = (2 * log_amplitudes).exp() @ self.stft.leakage.T
+    def _likelihood(self, log_amplitudes: Tensor, eeg: Tensor) -> Tensor:
+        expected, power = (2 * log_amplitudes).exp(), self._power(eeg)
         return -(expected.log() + power / expected).mean()
-
-    @float32
-    def _coherence_likelihood(self, roots: Tensor, eeg: Tensor) -> Tensor:
-        row, column = self.coherence.pairs
-        # Short of ±1, where electrodes would have to be the same.
-        predicted = 0.99 * (roots @ roots.mT)[..., row, column]
-        found = self.correlations(eeg)[..., row, column]
-        loss = (1 - predicted**2).log() + 2 * (1 - predicted * found) / (1 - predicted**2) - 2
-        # Only where DE has bands does it tell of correlations.
-        lowest = self.stft.lowest
-        return -loss[:, 4 - lowest : 46 - lowest + 1].mean()
-
-    def correlations(self, eeg: Tensor) -> Tensor:
-        """Return the correlations between electrodes at each frequency, over a trial's windows.
-
-        Parameters
-        ----------
-        eeg : Tensor, (B, n_chans, n_times)
-
-        Returns
-        -------
-        Tensor, (B, n_freqs, n_chans, n_chans)
-            Real parts of the coherency.
-        """
-        return self._coherency(eeg).real
-
-    def _coherency(self, eeg: Tensor) -> Tensor:
-        x = self.stft.analyse(eeg)
-        power = torch.view_as_real(x).square().sum((2, 4))[:, :, None]
-        x = (x * power.clamp_min(1e-24).rsqrt()).permute(0, 3, 1, 2)
-        return x @ x.mH
 
     @torch.no_grad()
     def init_closed_form(self, de: Tensor, eeg: Tensor) -> None:
@@ -292,18 +253,13 @@ class SpectralGenerator(nn.Module):
         self.mean.copy_(de.mean((0, 2, 3)))
         std = de.std((0, 2, 3))
         self.std.copy_(torch.where(std > _CONSTANT, std, 1))
-        features = self.coherence.features(de)
-        self.coherence.mean.copy_(features.mean((0, 1)))
-        std = features.std((0, 1))
-        self.coherence.std.copy_(torch.where(std > _CONSTANT, std + 1e-6, 1))
 
         # The logarithm of the power of one window lies 0.577 below that of the expected power.
-        to_knots = torch.linalg.pinv(self.from_amplitude_knots)
-        y, coherency = [], 0
+        to_knots = torch.linalg.pinv(self.from_knots)
+        y = []
         for some in eeg.split(_START_BATCH):
             level = 0.5 * (self._power(some).log() + 0.5772)
             y.append((level @ to_knots.T).permute(1, 0, 2, 3).flatten(1, 2))
-            coherency = coherency + self._coherency(some).sum(0) / len(eeg)
         y = torch.cat(y, dim=1)  # (n_chans, n, n_knots)
         x = self.time_scales(de).permute(3, 0, 2, 1).flatten(1, 2)  # (n_chans, n, n_features)
         x_mean, y_mean = x.mean(1, keepdim=True), y.mean(1, keepdim=True)
@@ -313,30 +269,26 @@ class SpectralGenerator(nn.Module):
         self.linear.weight.copy_(weight.T)
         self.intercept.copy_((y_mean - x_mean @ weight)[:, 0])
 
-        to_knots = torch.linalg.pinv(self.from_coherence_knots)
-        self.coherence.intercept.copy_(
-            torch.einsum("kf,fcd->kcd", to_knots, half_log(coherency.real))
-        )
-        lags = torch.einsum("kf,fcd->kcd", to_knots, half_log(coherency).imag)
-        self.lags.copy_((lags - lags.mT) / 2)
-
     @torch.no_grad()
-    def make_softer(self, by: Tensor) -> None:
-        """Lower the log amplitudes by (n_freqs,) nats, the same for all electrodes."""
-        self.intercept -= torch.linalg.pinv(self.from_amplitude_knots) @ by
+    def remember(self, de: Tensor, eeg: Tensor) -> None:
+        """Keep what trials show beyond what is predicted for them, to be drawn from.
+
+        To be called once the generator is trained.
+
+        Parameters
+        ----------
+        de : Tensor, (B, n_bands, n_windows, n_chans)
+            Absolute DE in nats.
+        eeg : Tensor, (B, n_chans, n_times)
+            In µV.
+        """
+        self.recordings.keep(eeg)
+        for row in range(len(self.recordings)):
+            own = row % len(de)
+            levels = self._levels(self.log_amplitudes(de[own : own + 1]))
+            self.recordings.levels[row] -= levels[0]
 
     def _power(self, eeg: Tensor) -> Tensor:
         """Return the power spectra of windows, (B, n_chans, n_windows, n_freqs), never 0."""
         power = self.stft.power(eeg)
         return 0.99 * power + 0.01 * power.mean(2, keepdim=True) + 1e-12
-
-
-def interpolation(knots: Tensor, freqs: Tensor) -> Tensor:
-    """Return the matrix (n_freqs, n_knots) of linear interpolation, constant beyond the knots."""
-    after = torch.searchsorted(knots, freqs).clamp(1, len(knots) - 1)
-    share = ((freqs - knots[after - 1]) / (knots[after] - knots[after - 1])).clamp(0, 1)
-    rows = torch.arange(len(freqs))
-    matrix = torch.zeros(len(freqs), len(knots))
-    matrix[rows, after - 1] = 1 - share
-    matrix[rows, after] = share
-    return matrix

@@ -80,7 +80,7 @@ FOLDERS = {
 METHODS = ("spectral", "published")
 #: Flags that make each stage's networks tiny, and its batches large; of the default method.
 TINY = {
-    "gan": "--widths 8 8 8 8 --calibration-steps 1".split(),
+    "gan": "--widths 8 8 8 8".split(),
     "classifier": "--widths 8 8 8 8 8 --n-features 8 --batch-size 256".split(),
     "finetune": "--batch-size 256".split(),
 }
@@ -106,7 +106,7 @@ _TINY_FINETUNE = {"batch_size": 32, "lr": 1e-3, "epochs": 3}
 #: The same for `main(Config(...))` and `main(Published(...))`, on the little store.
 TINY_CONFIG = {
     "spectral": {
-        "gan": {"widths": (8, 8, 8, 8), "calibration_steps": 1, "epochs": 3},
+        "gan": {"widths": (8, 8, 8, 8), "epochs": 3},
         "classifier": _TINY_CLASSIFIER,
         "finetune": _TINY_FINETUNE,
     },

@@ -126,7 +126,6 @@ def test_flags_that_cannot_be_meant(stage, flags, said, little_store, runs):
         ("spectral", "gan", "--ema-decay 1"),
         ("spectral", "gan", "--ema-decay -0.1"),
         ("spectral", "gan", "--gain-sd -1"),
-        ("spectral", "gan", "--calibration-steps -1"),
         ("spectral", "gan", "--critic-every 5"),  # which is of the other method
         ("spectral", "classifier", "--noise -1"),
         ("spectral", "classifier", "--dropout 1.5"),

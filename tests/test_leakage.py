@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import shutil
 from collections.abc import Callable
@@ -32,8 +33,8 @@ from de3dgan.stages import (
     spectral_generator,
 )
 from de3dgan.stages import trials as trials_module
-from de3dgan.stages.trials import Trials
 from de3dgan.training import checkpoints, loop
+from models import SpectralGenerator
 from tests.conftest import METHODS, STAGES, run_stage, write_store
 from tests.helpers import fake_store, split_by_trial
 
@@ -178,6 +179,10 @@ def leaky_fit(fit):
     return fitted
 
 
+#: Recordings that a generator keeps, unless told otherwise.
+N_RECORDINGS = inspect.signature(SpectralGenerator).parameters["n_recordings"].default
+
+
 def also_spread(n_wanted: int, more: np.ndarray):
     """Return a `spread` that adds trials to those of which at most `n_wanted` are wanted."""
     spread = trials_module.spread
@@ -201,18 +206,9 @@ def plant(patch: pytest.MonkeyPatch, stage: str, artefact: str, split) -> None:
     elif artefact == "generator's start":
         spread = also_spread(spectral_generator._N_START_TRIALS, trial)
         patch.setattr(spectral_generator, "spread", spread)
-    elif artefact == "generator's calibration":
-        whole = Trials.whole
-
-        def peek_whole(data, trials):
-            return whole(data, also(trials, trial))
-
-        def calibrate(run, data, generator, n_steps, own=spectral_generator.calibrate):
-            patch.setattr(Trials, "whole", peek_whole)
-            own(run, data, generator, n_steps)
-            patch.setattr(Trials, "whole", whole)
-
-        patch.setattr(spectral_generator, "calibrate", calibrate)
+    elif artefact == "generator's recordings":
+        spread = also_spread(N_RECORDINGS, trial)
+        patch.setattr(spectral_generator, "spread", spread)
     elif artefact == PAIRED:
         own_eeg = augmentation._made
 
@@ -240,7 +236,7 @@ LEAKS = [
     for method in METHODS
     for stage in STAGES
     for artefact in sorted(OWN[method][stage] - {"critic"})
-] + [("spectral", "gan", "generator's start"), ("spectral", "gan", "generator's calibration")]
+] + [("spectral", "gan", "generator's start"), ("spectral", "gan", "generator's recordings")]
 
 
 @pytest.mark.parametrize(("method", "stage", "artefact"), LEAKS, indirect=["method"])

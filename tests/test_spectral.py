@@ -1,4 +1,4 @@
-"""The DE constraint, spectra, coherence and our generator, against the plain computation."""
+"""DE constraints, spectra, recordings and our generator, against the plain computation."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import signal
 
-from de3dgan.eeg.de import BANDS, band_signals, differential_entropy
+from de3dgan.eeg.de import BANDS, band_signals, differential_entropy, power_responses
 from de3dgan.eeg.montage import DEAP_CHANNELS
 from de3dgan.evaluation.measures import Found, de_round_trip, seam_ratio
 from models import SpectralGenerator, SpectralSASTNet
-from models.coherence import Coherence, correlation_root, matrix_exponential
-from models.constraint import DEConstraint, band_correlations, between_windows
-from models.spectra import STFT, LogPower
-from models.spectral_generator import interpolation
+from models.constraint import DEConstraint, SharedConstraint, between_windows
+from models.recordings import Recordings, cross_spectra, interpolation, projection
+from models.spectra import LogPower
 from tests.helpers import EEGMAT_CHANNELS
 
 N_WINDOWS = 24
@@ -119,47 +118,38 @@ def test_gradients_of_the_constraint_are_those_of_differences():
         torch.testing.assert_close((gradient * direction).sum(), slope, rtol=1e-5, atol=1e-5)
 
 
+def noise_of(spectra: torch.Tensor, n_times: int, seed: int = 0) -> torch.Tensor:
+    """Return white noise that was given cross-spectra, (1, n_chans, n_times)."""
+    generator = torch.Generator().manual_seed(seed)
+    values, vectors = torch.linalg.eigh(spectra)
+    root = vectors * values.clamp_min(0).sqrt()[..., None, :]
+    noise = torch.randn(*root.shape[:-1], dtype=torch.complex64, generator=generator)
+    return torch.fft.irfft((root @ noise[..., None])[..., 0].mT * n_times**0.5, n=n_times)
+
+
+def test_the_shared_constraint_reaches_the_de_and_leaves_lacking_directions_lacking():
+    n_times, mixing = 2560, np.random.default_rng(3).standard_normal((6, 4))
+    real = tensor(mixing @ pink(1, 4, n_times, seed=3))
+    freqs = torch.fft.rfftfreq(n_times, 1 / 128)
+    shape = tensor(mixing @ mixing.T).to(torch.complex64)
+    spectra = (60 / freqs.clamp_min(1) * (freqs < 60))[None, :, None, None] * shape
+    drawn, de = noise_of(spectra, n_times), differential_entropy_of(real)
+    eeg = SharedConstraint()(drawn, de, spectra)
+    error = (differential_entropy_of(eeg) - de).abs().mean()
+    assert error < 0.05
+    assert error < 0.2 * (differential_entropy_of(drawn) - de).abs().mean()
+    kept = torch.linalg.eigvalsh(torch.cov(eeg[0].double()))
+    assert kept[1] < 1e-5 * kept[2]
+    # Gains of single electrodes do not leave them.
+    gains = DEConstraint()(drawn, de)
+    assert torch.linalg.eigvalsh(torch.cov(gains[0].double()))[1] > 1e-3 * kept[2]
+
+
 def test_gains_between_windows_are_interpolated_linearly():
     values = np.random.default_rng(0).standard_normal((2, 3, 7))
     centres = 64 * np.arange(7) + 31.5
     expected = [[np.interp(np.arange(448), centres, row) for row in rows] for rows in values]
     np.testing.assert_allclose(between_windows(tensor(values)).numpy(), expected, atol=1e-5)
-
-
-# --- Short-time spectra ------------------------------------------------------------------------
-
-
-def test_overlap_add_joins_what_was_analysed():
-    stft = STFT(0, 64)
-    eeg = tensor(pink(2, 3, 1536))
-    windows = torch.nn.functional.pad(stft.analyse(eeg), (0, 0, 1, 1))
-    joined = stft.synthesise(windows)
-    assert joined.shape == eeg.shape
-    # The outermost half-windows want the neighbours that were padded with zeros.
-    torch.testing.assert_close(joined[..., 64:-64], eeg[..., 64:-64], rtol=0, atol=1e-4)
-
-
-def test_joined_windows_have_no_seams_and_do_not_fade_at_the_ends():
-    stft = STFT()
-    torch.manual_seed(0)
-    windows = torch.randn(4, 3, 122, 60, dtype=torch.complex64)
-    eeg = stft.synthesise(windows).numpy()
-    assert 0.97 < np.mean([seam_ratio(trial) for trial in eeg]) < 1.03
-    ends = np.concatenate([eeg[..., :32], eeg[..., -32:]], axis=-1)
-    assert 0.8 < ends.std() / eeg.std() < 1.2
-
-
-def test_the_spread_of_power_is_what_analysing_drawn_windows_finds():
-    stft = STFT()
-    torch.manual_seed(0)
-    amplitude = torch.full((60,), 0.1)
-    amplitude[9] = 3.0  # a sharp peak at 10 Hz
-    amplitude[39] = 2.0
-    # Twice the power, as in `SpectralGenerator`: overlap-add of independent windows halves it.
-    drawn = math.sqrt(2) * amplitude * torch.randn(64, 4, 122, 60, dtype=torch.complex64)
-    power = stft.analyse(stft.synthesise(drawn)).abs().square().mean((0, 1, 2))
-    expected = stft.leakage @ amplitude.square()
-    torch.testing.assert_close(power, expected, rtol=0.05, atol=0.05)
 
 
 # --- Log power ---------------------------------------------------------------------------------
@@ -222,38 +212,7 @@ def test_the_classifier_learns_from_noisy_maps_and_predicts_without_noise():
     assert torch.equal(net(frame, level)[0], net(frame, level)[0])
 
 
-# --- Coherence ---------------------------------------------------------------------------------
-
-
-def test_roots_are_those_of_correlation_matrices():
-    torch.manual_seed(0)
-    exponent = torch.randn(3, 5, 6, 6)
-    root = correlation_root(exponent + exponent.mT)
-    correlation = root @ root.mT
-    torch.testing.assert_close(
-        correlation.diagonal(dim1=-2, dim2=-1), torch.ones(3, 5, 6), rtol=0, atol=1e-5
-    )
-    assert torch.linalg.eigvalsh(correlation.double()).min() > -1e-5
-
-
-def test_coherence_is_told_by_de_that_rises_and_falls_together():
-    # Two electrodes in step, two on their own; then the same for other electrodes.
-    rng = np.random.default_rng(0)
-    common, own = rng.standard_normal((1, 4, 400, 1)), rng.standard_normal((1, 4, 400, 4))
-    de = own.copy()
-    de[..., :2] = common + 0.1 * own[..., :2]
-    coherence = Coherence(4, 4, 1)
-    z = coherence.features(tensor(de))[0, :, :8].mean(1)
-    first, others = z[0], z[1:]
-    assert first > 2
-    assert others.abs().max() < 0.3
-
-
-def test_band_correlations_are_those_of_quality():
-    eeg = pink(1, 5, 7680) + pink(1, 1, 7680, seed=1)
-    both_halves = Found.of(eeg).correlations[0].mean(0)
-    found = band_correlations(DEConstraint().bands(tensor(eeg)))[0].numpy()
-    np.testing.assert_allclose(found, both_halves, atol=1e-4)
+# --- Recordings --------------------------------------------------------------------------------
 
 
 def test_interpolation_is_that_of_numpy():
@@ -261,6 +220,43 @@ def test_interpolation_is_that_of_numpy():
     values = torch.tensor([1.0, -2.0, 0.5, 3.0])
     expected = np.interp(freqs.numpy(), knots.numpy(), values.numpy())
     np.testing.assert_allclose((interpolation(knots, freqs) @ values).numpy(), expected, atol=1e-6)
+
+
+def test_cross_spectra_are_those_of_scipy():
+    eeg = pink(3, 2560)
+    found = cross_spectra(tensor(eeg)).numpy()
+    for a, b in ((0, 0), (0, 2), (1, 2)):
+        _, expected = signal.csd(eeg[b], eeg[a], 128, "hann", 256, detrend="constant")
+        expected[[0, -1]] *= 2  # which are not doubled there, and not used here
+        np.testing.assert_allclose(found[:, a, b], expected, rtol=1e-3, atol=1e-3)
+
+
+def test_a_drawn_recording_has_the_power_and_the_directions_it_is_to_have():
+    eeg = np.einsum(
+        "cs,nst->nct", np.random.default_rng(1).standard_normal((5, 4)), pink(2, 4, 3840)
+    )
+    recordings = Recordings(2, 5)
+    recordings.keep(tensor(eeg))
+    torch.testing.assert_close(recordings.ranges[1], projection(tensor(eeg[1])))
+    assert torch.linalg.matrix_rank(recordings.ranges[0]) == 4
+    levels, coherency, ranges = recordings.draw(torch.randn(4, 2))
+    power = torch.exp(0.2 * torch.randn(4, 4, 5))
+    levels = recordings.fitted(levels, coherency, ranges, power)
+    mixing = recordings.mixing(levels, coherency, ranges, torch.randn(4, 1921))
+    spectra = mixing @ mixing.mH
+    response = tensor(np.stack(list(power_responses(3840))))
+    density = spectra.diagonal(dim1=-2, dim2=-1).real
+    found = response.square() @ density * 128 / 3840
+    # Directions that are lacking may not allow for it.
+    assert (0.5 * (found / power).log()).abs().mean() < 0.1
+    assert torch.linalg.eigvalsh(spectra[0, 300])[0].abs() < 1e-4 * density[0, 300].max()
+
+
+def test_recordings_are_kept_twice_if_there_are_too_few():
+    recordings = Recordings(5, 3)
+    recordings.keep(tensor(pink(2, 3, 1536)))
+    assert torch.equal(recordings.levels[0], recordings.levels[4])
+    assert not torch.equal(recordings.levels[0], recordings.levels[1])
 
 
 # --- Generator ---------------------------------------------------------------------------------
@@ -272,6 +268,7 @@ def trained_on(eeg: np.ndarray, ch_names=EEGMAT_CHANNELS) -> tuple[SpectralGener
     net = SpectralGenerator(ch_names, widths=(8, 8, 8, 8))
     de = differential_entropy_of(tensor(eeg))
     net.init_closed_form(de, tensor(eeg))
+    net.remember(de, tensor(eeg))
     return net.eval(), de
 
 
@@ -326,15 +323,15 @@ def test_learning_raises_the_likelihood_of_unseen_eeg():
     eeg, test, test_de = tensor(eeg), tensor(test), differential_entropy_of(tensor(test))
     with torch.no_grad():
         net.intercept += 0.3 * torch.randn(net.intercept.shape)
-        before = sum(net.log_likelihood(test_de, test))
+        before = float(net.log_likelihood(test_de, test))
     optimiser = torch.optim.AdamW(net.parameters(), 1e-3)
     for _ in range(15):
-        loss = -sum(net.log_likelihood(de, eeg))
+        loss = -net.log_likelihood(de, eeg)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
     with torch.no_grad():
-        after = sum(net.log_likelihood(test_de, test))
+        after = float(net.log_likelihood(test_de, test))
     assert after > before + 0.02
 
 
@@ -345,51 +342,6 @@ def test_the_amplitude_likelihood_is_highest_at_the_power_that_is_there():
     with torch.no_grad():
         for shift in (-0.3, 0.0, 0.3):
             net.intercept += shift
-            values.append(float(net.log_likelihood(de, eeg)[0]))
+            values.append(float(net.log_likelihood(de, eeg)))
             net.intercept -= shift
     assert values[1] > max(values[0], values[2])
-
-
-def test_the_coherence_likelihood_is_that_of_pairs_of_gaussians():
-    net, de = trained_on(mixed(2))
-    eeg = tensor(mixed(2))
-    with torch.no_grad():
-        _, found = net.log_likelihood(de, eeg)
-        root = net.correlation_roots(de)
-    expected = []
-    x = net.stft.analyse(eeg).numpy()
-    x = x / np.sqrt((np.abs(x) ** 2).mean(2, keepdims=True))
-    correlation = (0.99 * root @ root.mT).numpy()
-    row, column = np.triu_indices(19, 1)
-    for trial in range(2):
-        for freq in range(3, 46, 6):  # 4 to 46 Hz
-            gains = []
-            for a, b in zip(row, column, strict=True):
-                pair = x[trial, [a, b], :, freq]
-                rho = correlation[trial, freq, a, b]
-                sigma = np.array([[1, rho], [rho, 1]])
-                joint = -np.log(np.linalg.det(sigma)) - np.real(
-                    np.einsum("ct,cd,dt->t", pair.conj(), np.linalg.inv(sigma), pair)
-                )
-                apart = -(np.abs(pair) ** 2).sum(0)
-                gains.append((joint - apart).mean())
-            expected.append(np.mean(gains))
-    assert float(found) == pytest.approx(np.mean(expected), abs=0.03)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.complex64])
-@pytest.mark.parametrize("norm", [0.1, 1.0, 4.0])
-def test_matrix_exponentials_and_their_gradients_are_pytorchs(norm, dtype):
-    torch.manual_seed(0)
-    x = torch.randn(5, 12, 12, dtype=dtype)
-    x = x + x.mH
-    x = norm * x / torch.linalg.matrix_norm(x, 2)[:, None, None]
-    weights, gradients = torch.randn(5, 12, 12, dtype=dtype), []
-    for function in (matrix_exponential, torch.matrix_exp):
-        argument = x.clone().requires_grad_()
-        result = function(argument)
-        (result * weights).sum().abs().backward()
-        gradients.append(argument.grad)
-        scale = torch.linalg.matrix_norm(torch.matrix_exp(x), 2).max()
-        assert (result - torch.matrix_exp(x)).abs().max() < 3e-6 * scale
-    assert (gradients[0] - gradients[1]).abs().max() < 1e-5 * gradients[1].abs().max()

@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,14 +22,12 @@ from de3dgan.base.errors import UserError
 from de3dgan.eeg.de import trial_de
 from de3dgan.eeg.montage import Grid
 from de3dgan.stages import classifier, published_generator
-from de3dgan.stages.spectral_generator import augment, calibrate
+from de3dgan.stages.spectral_generator import augment
 from de3dgan.training import checkpoints, curves, loop
-from de3dgan.training.device import Compute
 from de3dgan.training.ema import EMA
 from de3dgan.training.run import Run
 from de3dgan.training.state import TrainingState
 from models import Discriminator, SpectralGenerator
-from models.constraint import band_correlations
 from tests.conftest import (
     METHODS,
     STAGES,
@@ -202,22 +199,6 @@ def test_every_step_can_be_the_last_of_a_process(
         assert load(folder / "state.pt")["n_steps"] == n % (n_steps // 3) + 1
     run_stage(stage, little_store, tmp_path / "runs", method)
     assert_same_run(folder, finished / FOLD / stage)
-
-
-def test_a_run_interrupted_in_its_calibration_ends_as_an_uninterrupted_one(
-    little_store, tmp_path, monkeypatch
-):
-    settings = {"epochs": 2, "calibration_steps": 3}
-    whole = run_stage("gan", little_store, tmp_path / "whole", **settings)
-    with monkeypatch.context() as patch:
-        interrupt(patch, loop, "step", 2 * 3 + 1, press_ctrl_c)
-        with pytest.raises(KeyboardInterrupt):
-            run_stage("gan", little_store, tmp_path / "stopped", **settings)
-    stopped = tmp_path / "stopped" / whole.relative_to(tmp_path / "whole")
-    assert len(read_lines(stopped / "metrics.jsonl")) == 2
-    assert not (stopped / "model.pt").exists()
-    run_stage("gan", little_store, tmp_path / "stopped", **settings)
-    assert_same_run(stopped, whole)
 
 
 def test_tensorboard_of_a_resumed_run_has_every_epoch_once(little_store, tmp_path, monkeypatch):
@@ -439,29 +420,29 @@ def averaged_weights(state: dict) -> dict:
     return {k.removeprefix("module."): v for k, v in state.items() if k != "n_averaged"}
 
 
-@pytest.mark.parametrize("n_calibration_steps", [0, 2])
 def test_the_generator_of_the_highest_likelihood_is_handed_over(
-    n_calibration_steps, little_store, tmp_path, states, monkeypatch
+    little_store, tmp_path, states, monkeypatch
 ):
-    """As averaged over steps; after it is chosen, calibration changes two parameters."""
+    """As averaged over steps; after it is chosen, only recordings are added to it."""
     original, in_validation = SpectralGenerator.log_likelihood, iter([-3.0, -1.0, -2.0])
 
     def log_likelihood(*args):
         if torch.is_inference_mode_enabled():
-            return torch.tensor(next(in_validation, 0.0)), torch.tensor(0.5)
+            return torch.tensor(next(in_validation, 0.0))
         return original(*args)
 
     monkeypatch.setattr(SpectralGenerator, "log_likelihood", log_likelihood)
-    folder = run_stage("gan", little_store, tmp_path, calibration_steps=n_calibration_steps)
+    folder = run_stage("gan", little_store, tmp_path)
     likelihoods = [line["val_log_likelihood"] for line in read_lines(folder / "metrics.jsonl")]
-    assert likelihoods == [-2.5, -0.5, -1.5]
+    assert likelihoods == [-3.0, -1.0, -2.0]
     model = load(folder / "model.pt")
     result = json.loads((folder / "result.json").read_text())
     assert model["best_epoch"] == result["best_epoch"] == 1
     wanted = averaged_weights(states[1]["nets"]["generator EMA"])
     assert list(model["weights"]) == list(wanted)
     changed = {k for k, v in wanted.items() if not torch.equal(v, model["weights"][k])}
-    assert changed == ({"intercept", "coherence.strength"} if n_calibration_steps else set())
+    kept = ("levels", "coherency", "ranges")
+    assert changed == {f"recordings.{name}" for name in kept}
     assert not same(dict(states[1]["nets"]["generator"]), wanted)
 
 
@@ -691,43 +672,3 @@ def test_loudness_varies_as_much_as_told():
     assert gains.mean(1).var().item() == pytest.approx(0.25**2 * (1 + 1 / 3), rel=0.15)
     assert gains.var(1).mean().item() == pytest.approx(0.25**2, rel=0.15)
     assert torch.equal(augment(de, eeg, torch.arange(3), 0.0)[1], eeg)
-
-
-def test_calibration_brings_correlations_and_spectra_back_to_those_of_real_eeg():
-    rng = np.random.default_rng(0)
-    sources, mixing = rng.normal(0, 10, (6, 4, 16 * 128)), rng.normal(size=(6, 4))
-    eeg = np.einsum("cs,nst->nct", mixing, sources) + rng.normal(0, 2, (6, 6, 16 * 128))
-    de, eeg = trial_de(eeg).astype(np.float32), eeg.astype(np.float32)
-    de, eeg = torch.from_numpy(de), torch.from_numpy(eeg)
-    torch.manual_seed(0)
-    generator = SpectralGenerator(["F3", "FZ", "F4", "C3", "PZ", "O2"], widths=(8, 8, 8, 8))
-    generator.init_closed_form(de, eeg)
-    with torch.no_grad():
-        generator.coherence.strength.mul_(0.5)
-        generator.intercept += torch.linspace(-0.5, 0.5, generator.intercept.shape[1])
-    before = {k: v.clone() for k, v in generator.state_dict().items()}
-    noise = torch.randn(6, *generator.noise_shape(32))
-
-    def errors() -> np.ndarray:
-        """Return the mean errors of correlations, and of spectra in nats."""
-        with torch.inference_mode():
-            both = generator(de, noise), eeg
-            correlations = [band_correlations(generator.constraint.bands(x)) for x in both]
-            powers = [generator.stft.analyse(x).abs().square().mean(2) for x in both]
-        levels = [0.5 * power.log().mean((0, 1)) for power in powers]
-        return np.array([float((a - b).abs().mean()) for a, b in (correlations, levels)])
-
-    run = SimpleNamespace(
-        config=SimpleNamespace(seed=1),
-        split=SimpleNamespace(trials={"train": np.arange(6)}.__getitem__),
-        device=torch.device("cpu"),
-        compute=Compute(torch.device("cpu")),
-    )
-    errors_before = errors()
-    data = SimpleNamespace(whole=lambda trials: (de[trials], eeg[trials]))
-    calibrate(run, data, generator, 30)
-    assert (errors() < 0.8 * errors_before).all()
-    after = generator.state_dict()
-    changed = {k for k, v in before.items() if not torch.equal(v, after[k])}
-    assert changed == {"intercept", "coherence.strength"}
-    assert all(weights.requires_grad for weights in generator.parameters())

@@ -28,13 +28,9 @@ GENERATOR_PANELS = {
         "DE round trip (mean absolute error, nats)": [("val_de_mae", "validation")],
     },
     "spectral": {
-        "Log likelihood of amplitudes (nats per coefficient)": [
-            ("amplitude", "training"),
-            ("val_amplitude", "validation"),
-        ],
-        "Log likelihood gained by coherence (nats per pair of coefficients)": [
-            ("coherence", "training"),
-            ("val_coherence", "validation"),
+        "Log likelihood of spectra (nats per coefficient)": [
+            ("log_likelihood", "training"),
+            ("val_log_likelihood", "validation"),
         ],
     },
 }

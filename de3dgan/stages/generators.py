@@ -120,8 +120,8 @@ def fit_of(trained: TrainedGenerator, store: Store) -> Fit:
         with torch.inference_mode():
             for trial in trials[:, None]:
                 pair = (store.absolute_de(trial), store.eeg[trial])
-                values = trained.module.log_likelihood(*map(trained.compute.to_device, pair))
-                found.append([float(value) for value in values])
-        return dict(zip(("amplitude", "coherence"), np.array(found).T, strict=True))
+                likelihood = trained.module.log_likelihood(*map(trained.compute.to_device, pair))
+                found.append(float(likelihood))
+        return {"log_likelihood": np.array(found)}
 
     return fit

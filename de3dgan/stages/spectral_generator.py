@@ -8,7 +8,6 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from de3dgan.base import draws
-from de3dgan.base.seeds import derived_rng, seed_torch
 from de3dgan.data.frames import chunks
 from de3dgan.eeg.sampling import FRAME, WINDOW
 from de3dgan.stages.generation import SpectralSampler
@@ -18,14 +17,9 @@ from de3dgan.training.ema import EMA
 from de3dgan.training.means import Means
 from de3dgan.training.run import Run
 from models import SpectralGenerator
-from models.constraint import band_correlations
 
 #: Training trials that the closed-form start is computed from, at most.
 _N_START_TRIALS = 64
-#: Training trials per step of the calibration.
-_N_CALIBRATION_TRIALS = 4
-#: Times that the calibration compares spectra; each comes closer.
-_SPECTRAL_ROUNDS = 2
 
 
 def train(
@@ -34,7 +28,6 @@ def train(
     generator: SpectralGenerator,
     optimiser: Optimizer,
     gain_sd: float,
-    calibration_steps: int,
 ) -> tuple[SpectralSampler, list[dict[str, float]], int]:
     """Train the generator by the likelihood of real EEG, given its DE.
 
@@ -62,19 +55,18 @@ def train(
     def train_step(_: int, trials: np.ndarray) -> dict[str, Tensor]:
         de, eeg = augment(*data.whole(trials), mirror, gain_sd)
         with run.compute.autocast():
-            amplitude, coherence = generator.log_likelihood(de, eeg)
-        loop.step(optimiser, -amplitude - coherence, len(trials), max_norm=1.0)
+            likelihood = generator.log_likelihood(de, eeg)
+        loop.step(optimiser, -likelihood, len(trials), max_norm=1.0)
         ema.update(generator)
-        return {"amplitude": amplitude, "coherence": coherence}
+        return {"log_likelihood": likelihood}
 
     def validate() -> dict[str, float]:
         values = Means()
         for trials in chunks(val_trials, config.batch_size):
             with run.compute.autocast():
-                amplitude, coherence = ema.module.log_likelihood(*data.whole(trials))
-            values.add(len(trials), val_amplitude=amplitude, val_coherence=coherence)
-        parts = values.get()
-        return {**parts, "val_log_likelihood": sum(parts.values())}
+                likelihood = ema.module.log_likelihood(*data.whole(trials))
+            values.add(len(trials), val_log_likelihood=likelihood)
+        return values.get()
 
     history, best_epoch = loop.fit(
         run,
@@ -90,7 +82,8 @@ def train(
         higher_is_better=True,
     )
     with run.ledger.reading_for("generator"):
-        calibrate(run, data, ema.module, calibration_steps)
+        kept = spread(train_trials, len(ema.module.recordings))
+        ema.module.remember(*data.whole(kept))
     return SpectralSampler(ema.module, run.compute), history, best_epoch
 
 
@@ -123,50 +116,3 @@ def augment(de: Tensor, eeg: Tensor, mirror: Tensor, gain_sd: float) -> tuple[Te
     if reverse:
         de, eeg = de.flip(2), eeg.flip(2)
     return de, eeg
-
-
-def calibrate(run: Run, data: Trials, generator: SpectralGenerator, n_steps: int) -> None:
-    """Make up for what the DE constraint does to correlations and spectra, on training trials.
-
-    It gives each electrode gains of its own, which pull apart what was drawn together, and which
-    spread what is loud over its neighbours in frequency. Correlations are strengthened, per knot of
-    frequency, and amplitudes lowered, per frequency, until generated EEG has those of real EEG.
-    """
-    train_trials = run.split.trials("train")
-    strength = generator.coherence.strength
-    optimiser = torch.optim.Adam([strength], 0.02)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(n_steps, 1))
-    row, column = generator.coherence.pairs
-    seed_torch(run.config.seed, 0, "gan: calibration")
-
-    def generate(de: Tensor) -> Tensor:
-        noise = torch.randn(len(de), *generator.noise_shape(de.shape[2]), device=run.device)
-        with run.compute.autocast():
-            return generator(de, noise)
-
-    generator.requires_grad_(False)
-    strength.requires_grad_(True)
-    for step in range(n_steps):
-        rng = derived_rng(run.config.seed, step, "calibration batch")
-        n_trials = min(len(train_trials), _N_CALIBRATION_TRIALS)
-        de, real = data.whole(rng.choice(train_trials, n_trials, replace=False))
-        generated, real = (
-            band_correlations(generator.constraint.bands(x)) for x in (generate(de), real)
-        )
-        loop.step(optimiser, (generated - real)[..., row, column].abs().mean(), n_trials)
-        schedule.step()
-    generator.requires_grad_(True)
-
-    def level(eeg: Tensor) -> Tensor:
-        power = generator.stft.power(eeg).mean(2)
-        return 0.5 * power.log().mean(1).sum(0)
-
-    if n_steps:
-        trials = spread(train_trials, _N_START_TRIALS)
-        with torch.inference_mode():
-            for _ in range(_SPECTRAL_ROUNDS):
-                too_loud = 0
-                for some in chunks(trials, _N_CALIBRATION_TRIALS):
-                    de, real = data.whole(some)
-                    too_loud = too_loud + level(generate(de)) - level(real)
-                generator.make_softer(too_loud / len(trials))
