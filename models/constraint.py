@@ -110,14 +110,19 @@ class SharedConstraint(DEConstraint):
         n_times = eeg.shape[-1]
         response = _responses(n_times, eeg.dtype, eeg.device)
         inverse, weights = _curvature(spectra, response)
-        step = torch.zeros_like(eeg)
+        step, rate = torch.zeros_like(eeg), eeg.new_ones(len(eeg), 1, 1)
+        least = eeg.new_full((len(eeg), 1, 1), math.inf)
         for _ in range(n_passes):
             bands = self.bands(eeg)
-            wanted = (de - windowed_de(bands)) @ inverse.mT
+            missing = de - windowed_de(bands)
+            error = missing.detach().abs().mean((1, 2, 3))[:, None, None]
+            rate = torch.where(error > least, 0.5 * rate, rate)  # it has gone too far
+            least = torch.minimum(least, error)
+            wanted = missing @ inverse.mT
             gain = between_windows(wanted.clamp(-_LONGEST, _LONGEST).mT)
             change = (weights * torch.fft.rfft(gain * bands).mT).sum(1)
             change = torch.fft.irfft((spectra @ change[..., None])[..., 0].mT, n=n_times)
-            step = _MOMENTUM * step + change
+            step = rate * (_MOMENTUM * step + change)
             eeg = eeg + step
         return eeg
 

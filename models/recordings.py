@@ -12,6 +12,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from de3dgan.eeg.de import power_responses
 from de3dgan.eeg.sampling import SFREQ
@@ -20,6 +21,9 @@ from de3dgan.eeg.sampling import SFREQ
 _LENGTH = 2 * SFREQ
 #: First and last of these steps that are kept: 1 and 60 Hz.
 LOWEST, HIGHEST = 2, 120
+#: By how much peaks are made sharper, as a share of what they rise by above 4.5 Hz around. Windows
+#: of 2 s smear them, and so does giving EEG its DE: waves would not go on for as long as real ones.
+_SHARPER, _AROUND = 0.4, 9
 #: Hz at which coherency is kept; elsewhere it is that of a neighbour.
 _KNOTS = (2, 4, 5.5, 7, 8.5, 10, 11.5, 13, 15, 18, 21, 25, 30, 35, 41, 47, 55)
 #: Hz at which gains of the four bands are set; between them they change evenly in log frequency.
@@ -65,9 +69,9 @@ class Recordings(nn.Module):
         self.register_buffer("levels", torch.zeros(n_recordings, n_chans, n_freqs))
         self.register_buffer("coherency", coherency.clone())
         self.register_buffer("ranges", one.expand(n_recordings, -1, -1).clone())
-        freqs = torch.arange(LOWEST, HIGHEST + 1) * SFREQ / _LENGTH
         #: Frequencies of `levels` in Hz.
-        self.freqs = freqs.tolist()
+        self.freqs = [k * SFREQ / _LENGTH for k in range(LOWEST, HIGHEST + 1)]
+        freqs = torch.tensor(self.freqs)
         responses = torch.from_numpy(power_responses(_LENGTH)[:, LOWEST : HIGHEST + 1])
         # Of a band-passed signal the power is that of EEG times the square of a power response.
         weights = responses.square() * SFREQ / _LENGTH
@@ -93,7 +97,11 @@ class Recordings(nn.Module):
         for row in range(len(self)):
             spectra = cross_spectra(eeg[row % len(eeg)])[LOWEST : HIGHEST + 1]
             density = spectra.diagonal(dim1=-2, dim2=-1).real.clamp_min(_SILENCE)
-            self.levels[row] = 0.5 * density.log().T
+            levels = 0.5 * density.log().T
+            margin = _AROUND // 2
+            around = F.pad(levels[None], (margin, margin), mode="replicate")
+            around = F.avg_pool1d(around, _AROUND, 1)[0]
+            self.levels[row] = levels + _SHARPER * (levels - around)
             amplitude = density.sqrt()
             coherency = spectra / (amplitude[:, :, None] * amplitude[:, None])
             hats = self.from_knots / self.from_knots.sum(0)
