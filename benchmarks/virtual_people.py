@@ -18,7 +18,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -47,7 +47,7 @@ from de3dgan.eeg.noise import matched_noise
 from de3dgan.evaluation.features import frame_maps
 from de3dgan.evaluation.worth import Worth, people_worth
 from de3dgan.stages.generation import SpectralSampler
-from de3dgan.stages.virtual import Person, Population, Sampler
+from de3dgan.stages.virtual import Person, Population, Sampler, virtual_weight
 from de3dgan.training.device import Compute
 from models import SpectralGenerator
 from models.classifier import PowerMaps
@@ -70,6 +70,7 @@ ARMS = {
     "noise": "noise of the same virtual DE",
     "mixed": "means of two people mixed, residuals of any trial",
     "mirrored": "the same real EEG, left and right exchanged",
+    "both": "EEG of virtual people, and the same real EEG with left and right exchanged",
 }
 UNITS = ("frame", "trial")
 #: Virtual people, each with a trial of every class and a baseline of so many seconds.
@@ -95,7 +96,7 @@ class Config:
     data_dir: Path = Path("eeg_dataset/EEGMAT-36")  # folder of all of EEGMAT
     work_dir: Path = Path("runs/virtual_people")  # stores and what has been computed, kept
     materials: tuple[str, ...] = tuple(MATERIALS)  # what is trained and tested on
-    measured: tuple[int, ...] = (4, 8)  # people of the curve where virtual ones are added
+    measured: tuple[int, ...] = (4, 8)  # people of EEGMAT's curve where virtual ones are added
     n_draws: int = 24  # draws of people
     first_draw: int = 800  # the number of the first; those below 800 were for choosing
     n_large: int = 8  # draws in which 28 people of EEGMAT are trained on
@@ -110,11 +111,12 @@ def main(config: Config) -> None:
     lines: list[str] = []
     for material in config.materials:
         data = Data.of(config, material)
+        measured = config.measured if material == "EEGMAT" else config.measured[:1]
         for draw in range(config.first_draw, config.first_draw + config.n_draws):
-            counted(config, data, draw, SIZES, config.measured)
+            counted(config, data, draw, SIZES, measured)
         found = Found(config, material, SIZES)
         lines += [*curve_lines(found), ""]
-        for n in config.measured:
+        for n in measured:
             lines += [*arm_lines(found, n), ""]
         if material == "EEGMAT" and config.n_large:
             for draw in range(config.first_draw, config.first_draw + config.n_large):
@@ -233,10 +235,13 @@ def counted(
         known = data.trials(order[:n])
         real = (data.maps[known], data.labels[known])
         counts[f"real {n}"] = right(data, tested, learnt(*real))
+        more: dict[str, Extra] = {}
         if n in measured:
             for arm in ARMS:
-                more = EXTRA[arm](data, known, draw)
-                counts[f"{arm} {n}"] = right(data, tested, learnt(*real, *more))
+                if arm != "both":
+                    more[arm] = Extra(*EXTRA[arm](data, known, draw), weight_of(arm, n))
+                some = [more[one] for one in (("virtual", "mirrored") if arm == "both" else (arm,))]
+                counts[f"{arm} {n}"] = right(data, tested, learnt(*real, *some))
     make_folder(path.parent)
     np.savez(path, tested=total(data, tested), **counts)
     print(f"{data.material}, {sizes}, draw {draw} is done.", flush=True)
@@ -273,8 +278,8 @@ def calibrated(config: Config, data: Data, draw: int, n_known: int) -> None:
         learners = {
             "alone": learnt(*real),
             "known": learnt(data.maps[both], data.labels[both]),
-            "weighted": learnt(*real, *theirs),
-            "virtual": learnt(*real, *of_person(data, population, known, sampler, draw)),
+            "weighted": learnt(*real, Extra(*theirs)),
+            "virtual": learnt(*real, Extra(*of_person(data, population, known, sampler, draw))),
         }
         for name, decide in learners.items():
             counts[name] = counts[name] + right(data, asked, decide)
@@ -306,29 +311,41 @@ def of_person(
     return maps, np.concatenate([person.labels, data.labels[known]])
 
 
-def learnt(
-    maps: np.ndarray,
-    labels: np.ndarray,
-    more: np.ndarray | None = None,
-    more_labels: np.ndarray | None = None,
-) -> Callable[[np.ndarray], np.ndarray]:
-    """Return the decision function of a support vector machine on real EEG, and some more.
+class Extra(NamedTuple):
+    """What is set beside real EEG.
 
-    All that is more has together the weight of the real EEG.
+    Attributes
+    ----------
+    maps : array, (n_trials, n_frames, n_features)
+    labels : array of int, (n_trials,)
+    weight : float
+        Of all of it together, where real EEG has 1.
     """
+
+    maps: np.ndarray
+    labels: np.ndarray
+    weight: float = 1.0
+
+
+def weight_of(arm: str, n: int) -> float:
+    """Return the weight of an arm: virtual people count as few, as in stage 3."""
+    return 1.0 if arm == "mirrored" else virtual_weight(n)
+
+
+def learnt(
+    maps: np.ndarray, labels: np.ndarray, *more: Extra
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Return the decision function of a support vector machine on real EEG, and some more."""
 
     def rows(maps: np.ndarray) -> np.ndarray:
         return maps.reshape(-1, maps.shape[-1]).astype(np.float64)
 
-    x, y = rows(maps), np.repeat(labels, maps.shape[1])
-    weights = np.ones(len(x))
-    if more is not None:
-        extra = rows(more)
-        weights = np.concatenate([weights, np.full(len(extra), len(x) / len(extra))])
-        x, y = (
-            np.concatenate([x, extra]),
-            np.concatenate([y, np.repeat(more_labels, more.shape[1])]),
-        )
+    parts = [Extra(maps, labels), *more]
+    x = np.concatenate([rows(part.maps) for part in parts])
+    y = np.concatenate([np.repeat(part.labels, part.maps.shape[1]) for part in parts])
+    sizes = [part.maps.shape[0] * part.maps.shape[1] for part in parts]
+    each = [part.weight * sizes[0] / size for part, size in zip(parts, sizes, strict=True)]
+    weights = np.repeat(each, sizes)
     scaler = StandardScaler().fit(x, sample_weight=weights)
     model = SVC(kernel=lambda a, b: rbf_kernel(a, b, gamma=1 / a.shape[1]))
     model.fit(scaler.transform(x), y, sample_weight=weights)

@@ -302,9 +302,9 @@ def test_stage_3_pairs_frames_with_virtual_people_of_their_class(
     found = []
     original = augmentation.PairedEEG
 
-    def spied(frames, partners):
-        found.append((frames, partners))
-        return original(frames, partners)
+    def spied(frames, partners, weight):
+        found.append((frames, partners, weight))
+        return original(frames, partners, weight=weight)
 
     monkeypatch.setattr(augmentation, "PairedEEG", spied)
     few = {"protocol": "subject", "epochs": 2, "virtual_people": 3}
@@ -316,7 +316,9 @@ def test_stage_3_pairs_frames_with_virtual_people_of_their_class(
         content = checkpoints.load(folder / "model.pt", "")
         train = np.flatnonzero(content["seen"]["paired EEG"])
         assert set(train // 12) == set(content["trials"]["train"])
-        frames, partners = found.pop()
+        frames, partners, weight = found.pop()
+        n_people = len(content["trials"]["train"]) // 4  # who have four trials each
+        assert weight == pytest.approx(4 / n_people)
         store = open_store(little_store)
         labels = class_labels(store, ("valence",), "middle")
         numbers = partners(0, train)

@@ -42,7 +42,7 @@ from de3dgan.data.opening import open_store
 from de3dgan.data.splits import group_names, labels_and_split
 from de3dgan.eeg.noise import matched_noise
 from de3dgan.stages.generation import TrainedGenerator
-from de3dgan.stages.virtual import Population, Sampler, write_store
+from de3dgan.stages.virtual import Population, Sampler, virtual_weight, write_store
 from de3dgan.training import distributed
 from de3dgan.training.run import Run
 
@@ -67,11 +67,14 @@ class PairedEEG:
         them. They are of the same classes, and their baselines are those of these numbers.
     jitter : float
         Standard deviation of noise to add to them once they are normalised.
+    weight : float
+        Factor to the weight of their cross entropy.
     """
 
     frames: Frames
     partners: Partners = lambda epoch, numbers: numbers
     jitter: float = 0.0
+    weight: float = 1.0
 
 
 def upstream(kind: str) -> tuple[str, ...]:
@@ -110,7 +113,9 @@ def paired_eeg(run: Run, frames: Frames) -> Iterator[PairedEEG | None]:
         yield PairedEEG(frames, additional_frames(run))
     elif kind in ("virtual", "virtual_noise"):
         with _virtual_people(run) as eeg:
-            yield PairedEEG(eeg, _of_class(run, eeg))
+            people = np.array(run.store.columns["subject"])[run.split.trials("train")]
+            weight = virtual_weight(len(set(people.tolist())))
+            yield PairedEEG(eeg, _of_class(run, eeg), weight=weight)
     else:
         with _in_file(run, _made(run, frames)) as eeg:
             yield PairedEEG(eeg, _shuffled(run)) if kind == "shuffled" else PairedEEG(eeg)

@@ -339,9 +339,10 @@ def paired_loss(
         entropy, distance = consistency_loss(logits, features, labels)
         terms = {"cross_entropy": entropy, "feature_distance": distance}
         if label_weight:
+            weight = label_weight * paired.weight
             paired_entropy = F.cross_entropy(logits[len(labels) :].float(), labels)
             terms["paired_cross_entropy"] = paired_entropy
-            entropy = (entropy + label_weight * paired_entropy) / (1 + label_weight)
+            entropy = (entropy + weight * paired_entropy) / (1 + weight)
         return {"loss": entropy + consistency_weight * distance, **terms}
 
     return batch_loss

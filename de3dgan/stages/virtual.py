@@ -35,6 +35,9 @@ _MULTIPLE, _FEWEST = 8, 24
 #: What a virtual person is called, and the source in the manifest of a store of them.
 NAME, SOURCE = "virtual{:04d}", "virtual"
 
+#: Virtual people count as so many who were recorded, at most.
+_WORTH = 4.0
+
 #: From DE (n_trials, n_bands, n_windows, n_chans) and numbers of trials to EEG in µV; a trained
 #: generator is one.
 Sampler = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -200,6 +203,15 @@ class Population:
             low, high = (parting - 2, parting + 2) if low is None else (low, high)
             found[name] = (parting + (high if label >> bit & 1 else low)) / 2
         return found
+
+
+def virtual_weight(n_people: int) -> float:
+    """Return the weight of virtual people beside `n_people` who were recorded, who have 1.
+
+    However many are drawn, they know no more than the prior does, which is worth a few people
+    (`benchmarks/VIRTUAL_PEOPLE.md`): of many who were recorded, they must not drown the voice.
+    """
+    return min(1.0, _WORTH / n_people)
 
 
 def population_of(origin: Mapping[str, Any], store: Store) -> Population:
