@@ -14,7 +14,7 @@ from de3dgan.data.synthetic import write_store
 from de3dgan.reporting.report import write_report
 from de3dgan.stages import generators
 from de3dgan.training import checkpoints
-from tests.conftest import ROOT, TINY, nothing_is_drawn, read_lines, run_here, script_of
+from tests.conftest import ROOT, TINY, contents, nothing_is_drawn, read_lines, run_here, script_of
 from tests.helpers import smallest_png
 
 TASKS = ("Valence", "Arousal", "Four_Class")
@@ -151,11 +151,12 @@ def test_one_that_is_not_finished_is_not_waited_for(again, little_store, no_figu
     assert same(weights(folder(again, "Arousal")), weights(donor))
 
 
-def test_one_that_is_damaged_is_not_taken(again, little_store, no_figures):
-    path = folder(again, "Valence") / "model.pt"
+@pytest.mark.parametrize("name", ["model.pt", "result.json"])
+def test_one_that_is_damaged_is_not_taken(name, again, little_store, no_figures):
+    path = folder(again, "Valence") / name
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
-    path.write_bytes(content)
+    path.write_bytes(content if name == "model.pt" else b"{}")
     said = run_task("gan", "Arousal", little_store, again)
     assert "and is damaged: this run trains its own." in said
 
@@ -172,6 +173,7 @@ def test_stage_3_still_refuses_the_generator_of_another_split(
 ):
     runs = tmp_path / "runs"
     run_task("classifier", "Arousal", little_store, runs, "--fold-seed", 1)
+    before = contents(folder(runs, "Arousal", "classifier"))
     shutil.copytree(folder(shared[0], "Arousal"), folder(runs, "Arousal"))
     flags = ["--data-dir", little_store, "--runs-dir", runs, "--fold-seed", 1, *TINY["finetune"]]
     done = run_here(script_of("finetune", "Arousal"), *flags)
@@ -184,3 +186,4 @@ def test_stage_3_still_refuses_the_generator_of_another_split(
     )
     assert f'split_fingerprint ("{theirs}" there, "{ours}" now)' in done.stderr
     assert "3D-UNet_GAN_Arousal.py" in done.stderr and "--restart" in done.stderr
+    assert contents(folder(runs, "Arousal", "classifier")) == before

@@ -15,12 +15,15 @@ from typing import Any
 from de3dgan.base.errors import UserError
 from de3dgan.base.files import read_object, sha256, write_bytes, write_json
 from de3dgan.base.paths import display_path
+from de3dgan.base.schema import OBJECT, check
 from de3dgan.training import checkpoints, directory
 
 #: Settings that name a task and its classes. The generator knows nothing of them.
 OF_TASK = ("task", "ratings", "threshold", "class_names")
 #: What is taken as it is, besides figures.
 _FILES = ("metrics.jsonl", "leakage.json")
+#: What is read of a result.
+_RESULT = {"quality": OBJECT, "quality.*": OBJECT}
 #: The figure of generated EEG that depends on classes: how well they are learnt from it.
 _OF_CLASSES = "tstr"
 _REMEDY = "begin anew with --restart."
@@ -61,7 +64,8 @@ def finished_elsewhere(
                 continue
             why_not += "damaged"
             directory.read_model(donor / "model.pt", "gan", _REMEDY)
-            read_object(donor / "result.json", _REMEDY)
+            result = read_object(donor / "result.json", _REMEDY)
+            check(result, _RESULT, donor / "result.json", _REMEDY)
             return donor, ""
     return None, why_not and f"{why_not}: this run trains its own."
 
