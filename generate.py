@@ -142,12 +142,9 @@ def of_people(config: Config, generator: TrainedGenerator, store: Store) -> None
     (n_trials,) = (1,) if config.trials is None else config.trials
     labels = [label for label in classes for _ in range(n_trials)]
     n_frames = config.seconds or store.n_frames
-
-    def sample(de: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-        return generator(de, numbers, config.draw)
-
+    sampler = virtual.sampler_of(generator, config.draw)
     people = (
-        population.person(sample, labels, n_frames, config.draw, number)
+        population.person(sampler, labels, n_frames, config.draw, number)
         for number in range(config.people)
     )
     if config.out.suffix:

@@ -47,7 +47,7 @@ from de3dgan.eeg.noise import matched_noise
 from de3dgan.evaluation.features import frame_maps
 from de3dgan.evaluation.worth import Worth, people_worth
 from de3dgan.stages.generation import SpectralSampler
-from de3dgan.stages.virtual import Person, Population, Sampler, virtual_weight
+from de3dgan.stages.virtual import Person, Population, Sampler, sampler_of, virtual_weight
 from de3dgan.training.device import Compute
 from models import SpectralGenerator
 from models.classifier import PowerMaps
@@ -386,14 +386,17 @@ def closed_form(data: Data, known: np.ndarray, draw: int) -> Sampler:
     """Return the generator that stage 1 starts from, on some trials."""
     seed_torch(draw, 0, "generator of a draw")
     generator = SpectralGenerator(data.store.ch_names, grid=data.store.grid)
-    eeg = torch.from_numpy(np.array(data.store.eeg[known]))
-    generator.init_closed_form(torch.from_numpy(data.store.absolute_de(known)), eeg)
-    return SpectralSampler(generator, Compute(torch.device("cpu")))
+    de, eeg = map(
+        torch.from_numpy, (data.store.absolute_de(known), np.array(data.store.eeg[known]))
+    )
+    generator.init_closed_form(de, eeg)
+    generator.remember(de, eeg)
+    return sampler_of(SpectralSampler(generator, Compute(torch.device("cpu"))), draw)
 
 
 def of_noise(data: Data, known: np.ndarray, draw: int) -> tuple[np.ndarray, np.ndarray]:
     """Return noise of the same virtual DE."""
-    return _people(data, known, draw, lambda de, n: matched_noise(de, n, draw, "virtual noise"))
+    return _people(data, known, draw, lambda de, n, _: matched_noise(de, n, draw, "virtual noise"))
 
 
 def _people(

@@ -167,7 +167,7 @@ TASK = {"ratings": ("valence",), "threshold": "middle", "class_names": ("low", "
 TRAINED = np.arange(16)
 
 
-def noise(de: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+def noise(de: np.ndarray, numbers: np.ndarray, people: np.ndarray) -> np.ndarray:
     return matched_noise(de, numbers, 0, "test")
 
 

@@ -42,7 +42,13 @@ from de3dgan.data.opening import open_store
 from de3dgan.data.splits import group_names, labels_and_split
 from de3dgan.eeg.noise import matched_noise
 from de3dgan.stages.generation import TrainedGenerator
-from de3dgan.stages.virtual import Population, Sampler, virtual_weight, write_store
+from de3dgan.stages.virtual import (
+    Population,
+    Sampler,
+    sampler_of,
+    virtual_weight,
+    write_store,
+)
 from de3dgan.training import distributed
 from de3dgan.training.run import Run
 
@@ -191,9 +197,10 @@ def _virtual_people(run: Run) -> Iterator[Frames]:
                 run.ledger.note(run.frames().numbers(trials))
                 population = Population.of(run.store, trials, run.labels, vars(config))
             remove_folder(path)  # left by a process that was killed
+            sampler = _sampler(run)
             everyone = (
                 population.person(
-                    _sampler(run), range(config.n_classes), run.store.n_frames, config.seed, number
+                    sampler, range(config.n_classes), run.store.n_frames, config.seed, number
                 )
                 for number in range(config.virtual_people)
             )
@@ -208,8 +215,8 @@ def _virtual_people(run: Run) -> Iterator[Frames]:
 def _sampler(run: Run) -> Sampler:
     """Return what makes EEG of the DE of virtual people."""
     if run.config.augmentation == "virtual":
-        return TrainedGenerator.from_content(run.upstream["gan"], run.compute)
-    return lambda de, numbers: matched_noise(de, numbers, run.config.seed, "virtual noise")
+        return sampler_of(TrainedGenerator.from_content(run.upstream["gan"], run.compute))
+    return lambda de, numbers, _: matched_noise(de, numbers, run.config.seed, "virtual noise")
 
 
 def _of_class(run: Run, virtual: Frames) -> Partners:

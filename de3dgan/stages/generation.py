@@ -59,7 +59,9 @@ class TrainedGenerator(ABC):
         """Channel names of the EEG, length n_chans."""
         return self.module.arguments["ch_names"]
 
-    def __call__(self, de: np.ndarray, trials: np.ndarray, draw: int = 0) -> np.ndarray:
+    def __call__(
+        self, de: np.ndarray, trials: np.ndarray, draw: int = 0, people: np.ndarray | None = None
+    ) -> np.ndarray:
         """Generate EEG.
 
         Parameters
@@ -70,6 +72,9 @@ class TrainedGenerator(ABC):
             Whose DE it is; EEG is drawn for each trial on its own.
         draw : int
             Another number gives other EEG with the same DE; the published generator has one only.
+        people : array of int, (n_trials,), optional
+            Who each trial is of: those of one person take after one recording. By default, each
+            takes after one of its own.
 
         Returns
         -------
@@ -81,11 +86,14 @@ class TrainedGenerator(ABC):
         with torch.inference_mode(), self.compute.autocast():
             for rows in chunks(np.arange(len(de)), _BATCH[self.compute.device.type]):
                 x = self.compute.to_device(np.asarray(de[rows], np.float32))
-                out.append(self.sample(x, trials[rows], draw).cpu().numpy())
+                whose = None if people is None else people[rows]
+                out.append(self.sample(x, trials[rows], draw, whose).cpu().numpy())
         return np.concatenate(out)
 
     @abstractmethod
-    def sample(self, de: Tensor, trials: np.ndarray, draw: int) -> Tensor:
+    def sample(
+        self, de: Tensor, trials: np.ndarray, draw: int, people: np.ndarray | None = None
+    ) -> Tensor:
         """Return what calling it does, of a batch: DE in nats to EEG in µV, on the device."""
 
     def content(self) -> dict[str, Any]:
@@ -113,18 +121,25 @@ class TrainedGenerator(ABC):
 class SpectralSampler(TrainedGenerator):
     """Draws from our generator: as many EEGs of one DE as wanted."""
 
-    def sample(self, de: Tensor, trials: np.ndarray, draw: int) -> Tensor:
+    def sample(
+        self, de: Tensor, trials: np.ndarray, draw: int, people: np.ndarray | None = None
+    ) -> Tensor:
         """Return EEG with the DE `de`, drawn for each trial and number of the draw."""
         shape = self.module.noise_shape(de.shape[2])
         rngs = [derived_rng(draw, trial, "noise to generate from") for trial in trials.tolist()]
         noise = np.stack([rng.standard_normal(shape, np.float32) for rng in rngs])
+        for row, person in enumerate([] if people is None else people.tolist()):
+            chance = derived_rng(draw, person, "recording of a person")
+            noise[row, -1, 0] = chance.standard_normal(2, np.float32)
         return self.module(de, torch.from_numpy(noise).to(de.device))
 
 
 class PublishedSampler(TrainedGenerator):
     """Maps DE to the one EEG that the published generator has for it."""
 
-    def sample(self, de: Tensor, trials: np.ndarray, draw: int) -> Tensor:
+    def sample(
+        self, de: Tensor, trials: np.ndarray, draw: int, people: np.ndarray | None = None
+    ) -> Tensor:
         """Return the EEG of `de`, whichever trial and draw it is."""
         normalised = self.module.generate(self.scalers["de_scaler"].normalise(de)).float()
         return self.scalers["eeg_scaler"].denormalise(normalised)

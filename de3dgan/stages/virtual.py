@@ -29,6 +29,7 @@ from de3dgan.eeg.de import SILENCE, differential_entropy
 from de3dgan.eeg.montage import Grid
 from de3dgan.eeg.prior import DEPrior
 from de3dgan.eeg.sampling import FRAME, WINDOW
+from de3dgan.stages.generation import TrainedGenerator
 
 #: DE windows that generators take come in multiples of this, and are twice a filter's edge or more.
 _MULTIPLE, _FEWEST = 8, 24
@@ -38,9 +39,9 @@ NAME, SOURCE = "virtual{:04d}", "virtual"
 #: Virtual people count as so many who were recorded, at most.
 _WORTH = 4.0
 
-#: From DE (n_trials, n_bands, n_windows, n_chans) and numbers of trials to EEG in µV; a trained
-#: generator is one.
-Sampler = Callable[[np.ndarray, np.ndarray], np.ndarray]
+#: From DE (n_trials, n_bands, n_windows, n_chans), numbers of trials and of their people to EEG in
+#: µV.
+Sampler = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -176,7 +177,8 @@ class Population:
         )
         # Of a person, even numbers are trials and odd ones baselines: each has noise of its own.
         first = 2 * len(labels) * number
-        eeg, de = _made(sample, drawn.de, first + 2 * np.arange(len(labels)), n_frames * FRAME)
+        numbers = first + 2 * np.arange(len(labels))
+        eeg, de = _made(sample, drawn.de, numbers, number, n_frames * FRAME)
         if self.about["reference"] == "none":
             n_bands, n_chans = drawn.de.shape[1], drawn.de.shape[3]
             baseline = np.zeros((1, n_chans, n_times), np.float32)
@@ -184,7 +186,7 @@ class Population:
             index = np.zeros(len(labels), int)
         else:
             numbers = first + 1 + 2 * np.arange(len(drawn.baseline_de))
-            baseline, over_time = _made(sample, drawn.baseline_de, numbers, n_times)
+            baseline, over_time = _made(sample, drawn.baseline_de, numbers, number, n_times)
             baseline_de, index = over_time.mean(2), drawn.baselines
         return Person(
             eeg, baseline, de - baseline_de[index][:, :, None], baseline_de, drawn.labels, index
@@ -212,6 +214,11 @@ def virtual_weight(n_people: int) -> float:
     (`benchmarks/VIRTUAL_PEOPLE.md`): of many who were recorded, they must not drown the voice.
     """
     return min(1.0, _WORTH / n_people)
+
+
+def sampler_of(generator: TrainedGenerator, draw: int = 0) -> Sampler:
+    """Return what makes EEG of virtual people by a generator: each takes after one recording."""
+    return lambda de, numbers, people: generator(de, numbers, draw, people)
 
 
 def population_of(origin: Mapping[str, Any], store: Store) -> Population:
@@ -313,13 +320,13 @@ def _whole(n_windows: int) -> int:
 
 
 def _made(
-    sample: Sampler, de: np.ndarray, numbers: np.ndarray, n_times: int
+    sample: Sampler, de: np.ndarray, numbers: np.ndarray, person: int, n_times: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return EEG of DE, (n, n_chans, n_times) in µV, and the DE that it has.
+    """Return EEG of a person's DE, (n, n_chans, n_times) in µV, and the DE that it has.
 
     Filters run over all that is generated, as over a recording, of which a part is kept.
     """
-    eeg = sample(de, numbers)
+    eeg = sample(de, numbers, np.full(len(de), person))
     found = np.stack([differential_entropy(one) for one in eeg]).clip(SILENCE)
     n_windows = n_times // WINDOW
     return eeg[..., :n_times].astype(np.float32), found[:, :, :n_windows].astype(np.float32)
