@@ -10,6 +10,7 @@ from pathlib import Path
 import mne
 import numpy as np
 import pytest
+import torch
 
 from de3dgan.base.errors import UserError
 from de3dgan.data.labels import class_labels
@@ -18,8 +19,10 @@ from de3dgan.eeg.de import differential_entropy
 from de3dgan.eeg.noise import matched_noise
 from de3dgan.eeg.prior import DEPrior
 from de3dgan.stages import augmentation
+from de3dgan.stages.generation import SpectralSampler
 from de3dgan.stages.virtual import Population
 from de3dgan.training import checkpoints
+from de3dgan.training.device import Compute
 from tests.conftest import ROOT, TINY, contents, run_here, run_stage, script_of
 
 N_PEOPLE, N_TRIALS, N_WINDOWS = 8, 6, 48
@@ -214,6 +217,30 @@ def test_without_a_reference_de_is_absolute_and_the_baseline_silent(little_store
     assert not person.baseline.any() and not person.baseline_de.any()
     np.testing.assert_allclose(person.de[0], differential_entropy(person.eeg[0]), atol=1e-3)
     assert person.de.mean() == pytest.approx(population.prior.mean[1:].mean(), abs=0.3)
+
+
+def test_what_a_person_has_takes_after_one_recording():
+    """The noise that chooses it is the person's, and all other noise the trial's."""
+    given = []
+
+    class Module(torch.nn.Module):
+        def noise_shape(self, n_windows):
+            return (3, 5, 2)
+
+        def forward(self, de, noise):
+            given.append(noise.numpy().copy())
+            return de[:, 0, :, :].mT.repeat_interleave(64, -1)
+
+    sampler = SpectralSampler(Module(), Compute(torch.device("cpu")))
+    de = np.zeros((2, 4, 8, 2), np.float32)
+    sampler(de, np.array([4, 5]), people=np.array([7, 7]))
+    sampler(de, np.array([4, 5]), people=np.array([7, 8]))
+    sampler(de, np.array([4, 5]))
+    same, others, plain = given
+    np.testing.assert_array_equal(same[0, -1, 0], same[1, -1, 0])
+    assert (others[0, -1, 0] != others[1, -1, 0]).all()
+    np.testing.assert_array_equal(same[:, :-1], plain[:, :-1])
+    np.testing.assert_array_equal(same[:, -1, 1:], plain[:, -1, 1:])
 
 
 # --- generate.py

@@ -118,7 +118,7 @@ def paired_eeg(run: Run, frames: Frames) -> Iterator[PairedEEG | None]:
     elif kind == "people":
         yield PairedEEG(frames, additional_frames(run))
     elif kind in ("virtual", "virtual_noise"):
-        with _virtual_people(run) as eeg:
+        with _virtual_people(run, frames) as eeg:
             people = np.array(run.store.columns["subject"])[run.split.trials("train")]
             weight = virtual_weight(len(set(people.tolist())))
             yield PairedEEG(eeg, _of_class(run, eeg), weight=weight)
@@ -180,7 +180,7 @@ def _in_file(run: Run, make: Callable[[np.ndarray], np.ndarray]) -> Iterator[Fra
 
 
 @contextmanager
-def _virtual_people(run: Run) -> Iterator[Frames]:
+def _virtual_people(run: Run, frames: Frames) -> Iterator[Frames]:
     """Make virtual people, as many as the config says, and give their frames.
 
     Each has a trial of every class, as long as real ones. They lie in a temporary store.
@@ -194,7 +194,7 @@ def _virtual_people(run: Run) -> Iterator[Frames]:
                 f"{len(trials)} training trials."
             )
             with run.ledger.reading_for(PAIRED):
-                run.ledger.note(run.frames().numbers(trials))
+                run.ledger.note(frames.numbers(trials))
                 population = Population.of(run.store, trials, run.labels, vars(config))
             remove_folder(path)  # left by a process that was killed
             sampler = _sampler(run)
