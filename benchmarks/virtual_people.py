@@ -97,7 +97,8 @@ class Config:
     work_dir: Path = Path("runs/virtual_people")  # stores and what has been computed, kept
     materials: tuple[str, ...] = tuple(MATERIALS)  # what is trained and tested on
     measured: tuple[int, ...] = (4, 8)  # people of EEGMAT's curve where virtual ones are added
-    n_draws: int = 24  # draws of people
+    n_draws: tuple[int, ...] = (32, 8)  # draws of people for each of these
+    n_planted: int = 12  # draws of people of other materials, of which the fewest are measured
     first_draw: int = 800  # the number of the first; those below 800 were for choosing
     n_large: int = 8  # draws in which 28 people of EEGMAT are trained on
     n_calibrated: int = 8  # draws in which new people's first trials are known
@@ -111,13 +112,15 @@ def main(config: Config) -> None:
     lines: list[str] = []
     for material in config.materials:
         data = Data.of(config, material)
-        measured = config.measured if material == "EEGMAT" else config.measured[:1]
-        for draw in range(config.first_draw, config.first_draw + config.n_draws):
-            counted(config, data, draw, SIZES, measured)
-        found = Found(config, material, SIZES)
-        lines += [*curve_lines(found), ""]
-        for n in measured:
-            lines += [*arm_lines(found, n), ""]
+        wanted = dict(zip(config.measured, config.n_draws, strict=True))
+        if material != "EEGMAT":
+            wanted = {config.measured[0]: config.n_planted}
+        for draw in range(max(wanted.values())):
+            measured = tuple(n for n, n_draws in wanted.items() if draw < n_draws)
+            counted(config, data, config.first_draw + draw, SIZES, measured)
+        lines += [*curve_lines(Found(config, material, SIZES)), ""]
+        for n in wanted:
+            lines += [*arm_lines(Found(config, material, SIZES, needed=f"virtual {n}"), n), ""]
         if material == "EEGMAT" and config.n_large:
             for draw in range(config.first_draw, config.first_draw + config.n_large):
                 counted(config, data, draw, (28,), (28,))
@@ -451,19 +454,26 @@ class Found:
     Attributes
     ----------
     n_draws : int
+        Of these, those in which what is needed has been measured.
     sizes : tuple of int
     """
 
     def __init__(
-        self, config: Config, material: str, sizes: tuple[int, ...] = (), kind: object = None
+        self,
+        config: Config,
+        material: str,
+        sizes: tuple[int, ...] = (),
+        kind: object = None,
+        needed: str = "tested",
     ):
         self.material, self.sizes = material, sizes
         kind = kind or max(sizes)
         paths = sorted(place(config, material, kind, 0).parent.glob("*.npz"))
         paths = [path for path in paths if int(path.stem) >= config.first_draw]
-        files = [dict(np.load(path)) for path in paths]
+        files = [file for file in map(np.load, paths) if needed in file]
         self.n_draws, n_people = len(files), len(files[0]["tested"])
-        self._counts = {name: np.stack([file[name] for file in files]) for name in files[0]}
+        everywhere = set.intersection(*(set(file.files) for file in files))
+        self._counts = {name: np.stack([file[name] for file in files]) for name in everywhere}
         rng = np.random.default_rng(0)
         draws, people = (
             np.concatenate([np.ones((1, n)), rng.multinomial(n, [1 / n] * n, N_BOOTSTRAP)])
