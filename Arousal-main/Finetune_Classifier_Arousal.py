@@ -39,7 +39,8 @@ class Config(Recipe):
     data_dir: Path = Path("DE_feature/deap")  # store that preprocess_de.py made
 
     # --- the training
-    epochs: int = 4  # passes over the training frames
+    epochs: int = 4  # parts of `epoch_steps` steps, after each of which it is validated
+    epoch_steps: int = 64  # steps of an epoch, however many frames there are
     batch_size: int = 64  # one-second frames per step, real, and as many generated; published
     lr: float = 1e-4  # AdamW's learning rate
     weight_decay: float = 0.05  # of AdamW
@@ -63,6 +64,7 @@ class Published(Config):
 
     method: Literal["spectral", "published"] = "published"
     epochs: int = 300  # passes over the training frames
+    epoch_steps: int = 0  # steps of an epoch: one pass over the training frames
     lr: float = 1e-5  # Adam's
     weight_decay: float = 5e-4  # L2 penalty in Adam
     ema_decay: float = 0.0  # the weights of the last step
@@ -77,6 +79,7 @@ def main(config: Config) -> None:
 
     from de3dgan.figures.stages import draw_classifier
     from de3dgan.stages import augmentation, classifier
+    from de3dgan.stages.frame_classifiers import FrameClassifier
     from de3dgan.training.run import Run
 
     control = None if config.augmentation == "generated" else config.augmentation
@@ -84,23 +87,23 @@ def main(config: Config) -> None:
     with Run.open(config, "finetune", needs=needs, variant=control) as run:
         if run.finished:
             return
-        trained = classifier.FrameClassifier.from_content(
-            run.upstream["classifier"], run.store, run.compute
-        )
+        trained = FrameClassifier.from_content(run.upstream["classifier"], run.store, run.compute)
         optimiser_class = AdamW if config.method == "spectral" else Adam
         optimiser = optimiser_class(
             trained.net.parameters(), config.lr, weight_decay=config.weight_decay, fused=True
         )
         frames = run.frames()
         with augmentation.paired_eeg(run, frames) as paired:
+            begun = classifier.start(run, frames, trained, paired, config.label_weight)
             loss = classifier.paired_loss(
-                frames, paired, trained, config.label_weight, config.consistency_weight
+                frames, paired, trained, config.label_weight, config.consistency_weight, begun
             )
             trained, history, best_epoch = classifier.train(
-                run, frames, trained, optimiser, loss, config.choose_by
+                run, frames, trained, optimiser, loss, config.choose_by, begun
             )
-        result, probabilities = classifier.evaluate(run, frames, trained, best_epoch)
-        draw_classifier(run, probabilities, history, best_epoch)
+        tested = classifier.evaluate(run, frames, trained, best_epoch, begun.sharpness)
+        result, probabilities = tested
+        draw_classifier(run, probabilities, history, best_epoch, begun.sharpness)
         run.write_result(**result)
 
 

@@ -47,7 +47,8 @@ class Config(Recipe):
     noise: float = 1.0  # standard deviation of noise on normalised log powers in training
 
     # --- the training
-    epochs: int = 6  # passes over the training frames; more fits their people
+    epochs: int = 8  # parts of `epoch_steps` steps, after each of which it is validated
+    epoch_steps: int = 64  # steps of an epoch, however many frames there are
     batch_size: int = 64  # one-second frames per step; published
     lr: float = 3e-4  # AdamW's learning rate
     weight_decay: float = 0.05  # of AdamW
@@ -64,6 +65,7 @@ class Published(Config):
     n_features: int = 1024  # length of the feature before the classes
     dropout: float = 0.5  # share of the trunk's output dropped in training
     epochs: int = 300  # passes over the training frames
+    epoch_steps: int = 0  # steps of an epoch: one pass over the training frames
     lr: float = 1e-4  # Adam's
     weight_decay: float = 5e-4  # L2 penalty in Adam
     ema_decay: float = 0.0  # the weights of the last step
@@ -77,6 +79,7 @@ def main(config: Config) -> None:
     from de3dgan.data.scalers import fit_eeg_scaler
     from de3dgan.figures.stages import draw_classifier
     from de3dgan.stages import classifier
+    from de3dgan.stages.frame_classifiers import classifier_of
     from de3dgan.training.run import Run
     from models import BraindecodeNet, SASTNet, SpectralSASTNet
 
@@ -105,13 +108,15 @@ def main(config: Config) -> None:
         optimiser = optimiser_class(
             net.parameters(), config.lr, weight_decay=config.weight_decay, fused=True
         )
-        trained = classifier.classifier_of(net.to(run.device), run.store, run.compute, scaler)
-        loss = classifier.cross_entropy(frames, trained)
+        trained = classifier_of(net.to(run.device), run.store, run.compute, scaler)
+        begun = classifier.start(run, frames, trained)
+        loss = classifier.cross_entropy(frames, trained, begun)
         trained, history, best_epoch = classifier.train(
-            run, frames, trained, optimiser, loss, config.choose_by
+            run, frames, trained, optimiser, loss, config.choose_by, begun
         )
-        result, probabilities = classifier.evaluate(run, frames, trained, best_epoch)
-        draw_classifier(run, probabilities, history, best_epoch)
+        tested = classifier.evaluate(run, frames, trained, best_epoch, begun.sharpness)
+        result, probabilities = tested
+        draw_classifier(run, probabilities, history, best_epoch, begun.sharpness)
         run.write_result(**result)
 
 

@@ -50,6 +50,7 @@ from de3dgan.eeg.de import differential_entropy
 from de3dgan.evaluation.features import frame_de
 from de3dgan.evaluation.statistics import Clusters, estimate
 from de3dgan.stages import classifier
+from de3dgan.stages.frame_classifiers import PublishedClassifier
 from de3dgan.training import loop
 from de3dgan.training.device import Compute
 from models import SASTNet
@@ -183,7 +184,7 @@ def network(
     scaler = fit_eeg_scaler(frames, split)
     seed_torch(config.seed, split.fold, f"leakage ladder: {split.protocol}")
     net = SASTNet(store.ch_names)
-    trained = classifier.PublishedClassifier(net, store, COMPUTE, scaler)
+    trained = PublishedClassifier(net, store, COMPUTE, scaler)
     optimiser = torch.optim.Adam(net.parameters(), lr=1e-4, weight_decay=5e-4)
     # With no epoch to choose, the validation part is there to be trained on.
     known = np.concatenate([split.train, split.val])

@@ -7,7 +7,8 @@ networks without the rest.
 module                 holds
 =====================  =============================================================================
 blocks                 what networks are built from: electrode grid, U-Net, trunk, attention
-classifier             SA-ST-Net, as published and on log power
+classifier             SA-ST-Net, as published, and beside a linear head
+views                  what our classifier is given of a frame
 decoders               other networks for the same, those of braindecode, which is optional
 discriminator          the published critic
 generator              the published U-Net

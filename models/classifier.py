@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from de3dgan.base import draws
 from de3dgan.eeg.montage import DEAP_CHANNELS, Grid
 from models.blocks import Dropout, SpatioTemporalTrunk, float32
-from models.spectra import LogPower
+from models.views import Measured, Reference, Views
 
 
 class SASTNet(nn.Module):
@@ -81,71 +81,14 @@ class SASTNet(nn.Module):
         return self.head(feature), feature
 
 
-class PowerMaps(nn.Module):
-    """Maps of log power relative to the baseline, each with a value per electrode.
-
-    There are three of each narrow band:
-
-    - the change: the log power of a frame minus that of the trial's baseline,
-    - its magnitude, since away from the baseline some people's power rises and others' falls,
-    - how far apart an electrode is from the others: the magnitude of the change minus its mean over
-      electrodes.
-
-    Parameters
-    ----------
-    n_filters : int
-        Bands of `models.spectra.LogPower`.
-    kinds : sequence of str
-        Which of `KINDS` there are.
-    highest : float
-        Hz above which no band has its centre.
-    relative : bool
-        With the baseline subtracted; without, the change is the log power itself.
-    """
-
-    KINDS = ("change", "magnitude", "apart")
-
-    def __init__(
-        self,
-        n_filters: int = 16,
-        kinds: Sequence[str] = KINDS,
-        highest: float = 45.0,
-        relative: bool = True,
-    ):
-        super().__init__()
-        self.log_power = LogPower(n_filters)
-        self.kinds, self.relative = tuple(kinds), relative
-        self.n_bands = sum(centre <= highest for centre in self.log_power.centres)
-        self.n_maps = len(self.kinds) * self.n_bands
-
-    def level(self, eeg: Tensor) -> Tensor:
-        """Return the mean log power of EEG, (..., n_chans, n_times) to (..., n_chans, n_bands)."""
-        return self.log_power(eeg).mean(-2)[..., : self.n_bands]
-
-    @float32
-    def forward(self, level: Tensor, baseline: Tensor) -> Tensor:
-        """Return the maps of frames, given `level` of each and of its baseline.
-
-        Parameters
-        ----------
-        level, baseline : Tensor, (N, n_chans, n_bands)
-            In nats.
-
-        Returns
-        -------
-        Tensor, (N, n_chans, n_maps)
-        """
-        change = level - baseline if self.relative else level
-        apart = (change - change.mean(1, keepdim=True)).abs()
-        maps = {"change": change, "magnitude": change.abs(), "apart": apart}
-        return torch.cat([maps[kind] for kind in self.kinds], dim=-1)
-
-
 class SpectralSASTNet(nn.Module):
-    """The paper's network on `PowerMaps` instead of on samples.
+    """A linear head on `models.views.Views`, and the paper's network on maps of power beside it.
 
     With samples as input maps, a 2-D convolution cannot compute a power, which does not depend on
-    phase.
+    phase. So both are given what does not.
+
+    The head has a closed form (`de3dgan.stages.closed_form`), and the paper's network, which is
+    trained, adds to its scores. Its last layer starts at zero: it is a residual.
 
     Parameters
     ----------
@@ -155,8 +98,6 @@ class SpectralSASTNet(nn.Module):
         Number of classes.
     n_filters : int
         Bands of `models.spectra.LogPower`.
-    maps : dict, optional
-        Further arguments of `PowerMaps`.
     widths : sequence of int, length 5
         Feature maps of the trunk.
     n_features : int
@@ -174,7 +115,6 @@ class SpectralSASTNet(nn.Module):
         ch_names: Sequence[str] = DEAP_CHANNELS,
         n_classes: int = 2,
         n_filters: int = 16,
-        maps: Mapping[str, Any] | None = None,
         widths: Sequence[int] = (32, 32, 32, 32, 16),
         n_features: int = 128,
         dropout: float = 0.7,
@@ -187,7 +127,6 @@ class SpectralSASTNet(nn.Module):
             "ch_names": list(ch_names),
             "n_classes": n_classes,
             "n_filters": n_filters,
-            "maps": dict(maps or {}),
             "widths": list(widths),
             "n_features": n_features,
             "dropout": dropout,
@@ -195,37 +134,67 @@ class SpectralSASTNet(nn.Module):
             "grid": grid.content(),
         }
         self.noise = noise
-        self.maps = PowerMaps(n_filters, **self.arguments["maps"])
-        self.norm = nn.BatchNorm1d(self.maps.n_maps, affine=False, momentum=0.05)
-        self.net = SASTNet(ch_names, n_classes, self.maps.n_maps, widths, n_features, dropout, grid)
+        self.views = Views(grid.mirrored(), n_filters)
+        n_seen, n_maps = sum(self.views.sizes), self.views.maps.n_maps
+        for name, shape in (("mean", n_seen), ("weight", (n_seen, n_classes)), ("bias", n_classes)):
+            self.register_buffer(f"head_{name}", torch.zeros(shape))
+        #: Of each map over frames and electrodes of training: fixed, where batch norm would follow
+        #: the people of a batch.
+        self.register_buffer("map_mean", torch.zeros(n_maps))
+        self.register_buffer("map_std", torch.ones(n_maps))
+        self.net = SASTNet(ch_names, n_classes, n_maps, widths, n_features, dropout, grid)
+        nn.init.zeros_(self.net.head.weight)
+        nn.init.zeros_(self.net.head.bias)
 
-    def level(self, eeg: Tensor) -> Tensor:
-        """Return `PowerMaps.level` of EEG; `forward` takes that of the baseline."""
-        return self.maps.level(eeg)
+    def measure(self, eeg: Tensor) -> Measured:
+        """Return `Views.measure` of EEG in µV."""
+        return self.views.measure(eeg)
 
-    def forward(self, x: Tensor, baseline: Tensor, jitter: float = 0.0) -> tuple[Tensor, Tensor]:
-        """Return class scores and the feature they are computed from.
+    def forward(
+        self, measured: Measured, reference: Reference, jitter: float = 0.0
+    ) -> tuple[Tensor, Tensor]:
+        """Return class scores and the trunk's feature.
 
         Parameters
         ----------
-        x : Tensor, (N, n_chans, n_times)
-            EEG in µV, of one second or more.
-        baseline : Tensor, (N, n_chans, n_bands)
-            `level` of the baseline that belongs to each frame.
+        measured : Measured
+            `measure` of frames.
+        reference : Reference
+            `Views.reference` of the baseline that belongs to each.
         jitter : float
-            Standard deviation of noise that is added, in training, beside the network's own.
+            Standard deviation of noise that is added to maps, in training, beside the network's.
 
         Returns
         -------
         logits : Tensor, (N, n_classes)
         feature : Tensor, (N, n_features)
         """
-        return self.net(self._normalised(self.maps(self.level(x), baseline), jitter))
+        residual, feature = self.residual(measured.level, reference.level, jitter)
+        return self.head(self.views(measured, reference)) + residual, feature
+
+    @float32
+    def head(self, seen: Tensor) -> Tensor:
+        """Return the scores of the head, given the features of all views, (N, n_features)."""
+        return (seen - self.head_mean) @ self.head_weight + self.head_bias
+
+    def residual(
+        self, level: Tensor, baseline: Tensor, jitter: float = 0.0
+    ) -> tuple[Tensor, Tensor]:
+        """Return what the paper's network adds to the scores, and its feature.
+
+        Parameters
+        ----------
+        level, baseline : Tensor, (N, n_chans, n_filters)
+            `Measured.level` of frames, and of the baseline that belongs to each.
+        jitter : float
+            See `forward`.
+        """
+        return self.net(self._normalised(self.views.maps(level, baseline), jitter))
 
     @float32
     def _normalised(self, maps: Tensor, jitter: float) -> Tensor:
-        """Return maps normalised by batch norm and, in training, with noise."""
-        maps = self.norm(maps.flatten(0, 1)).view_as(maps)
+        """Return maps z-scored and, in training, with noise."""
+        maps = (maps - self.map_mean) / self.map_std
         if self.training:
             # Two independent noises are one, with the sum of their variances.
             maps = maps + math.hypot(self.noise, jitter) * draws.normal_like(maps)

@@ -105,6 +105,16 @@ class LogPower(nn.Module):
 
         EEG of more than one second is cut into frames that overlap by half.
         """
-        frames = eeg.unfold(-1, FRAME, WINDOW)
-        power = torch.fft.rfft(frames[..., None, :] * self.tapers).abs().square().sum(-2)
+        return self.of(self.spectra(eeg.unfold(-1, FRAME, WINDOW)))
+
+    def spectra(self, frames: Tensor) -> Tensor:
+        """Return the spectra of frames, (..., FRAME) to complex (..., n_tapers, FRAME // 2 + 1).
+
+        The sum of their squared magnitudes is the power in µV².
+        """
+        return torch.fft.rfft(frames[..., None, :] * self.tapers)
+
+    def of(self, spectra: Tensor) -> Tensor:
+        """Return log power in nats, given `spectra`: (..., n_filters)."""
+        power = torch.view_as_real(spectra).square().sum((-3, -1))
         return 0.5 * (power @ self.bands.T + _QUIET).log()

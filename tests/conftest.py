@@ -81,8 +81,8 @@ METHODS = ("spectral", "published")
 #: Flags that make each stage's networks tiny, and its batches large; of the default method.
 TINY = {
     "gan": "--widths 8 8 8 8".split(),
-    "classifier": "--widths 8 8 8 8 8 --n-features 8 --batch-size 256".split(),
-    "finetune": "--batch-size 256".split(),
+    "classifier": "--widths 8 8 8 8 8 --n-features 8 --batch-size 256 --epoch-steps 0".split(),
+    "finetune": "--batch-size 256 --epoch-steps 0".split(),
 }
 #: The same for each method.
 TINY_OF = {
@@ -101,8 +101,9 @@ _TINY_CLASSIFIER = {
     "batch_size": 32,
     "lr": 1e-3,
     "epochs": 3,
+    "epoch_steps": 0,
 }
-_TINY_FINETUNE = {"batch_size": 32, "lr": 1e-3, "epochs": 3}
+_TINY_FINETUNE = {"batch_size": 32, "lr": 1e-3, "epochs": 3, "epoch_steps": 0}
 #: The same for `main(Config(...))` and `main(Published(...))`, on the little store.
 TINY_CONFIG = {
     "spectral": {

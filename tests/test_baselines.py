@@ -18,10 +18,11 @@ from de3dgan.data.store import Store
 from de3dgan.eeg.subspace import lacking
 from de3dgan.evaluation import artefacts, baselines, metrics, tangent, tuning
 from de3dgan.evaluation.features import frame_de, frame_maps, of_baselines
-from de3dgan.stages.classifier import SpectralClassifier, _verdict
+from de3dgan.stages.classifier import _verdict
+from de3dgan.stages.frame_classifiers import SpectralClassifier
 from de3dgan.training.device import Compute
 from models import SpectralSASTNet
-from models.classifier import PowerMaps
+from models.views import PowerMaps
 from tests.helpers import fake_store
 
 CPU = torch.device("cpu")
@@ -58,34 +59,23 @@ def test_frame_de_is_the_mean_of_the_two_half_seconds():
         np.testing.assert_allclose(row.reshape(4, 3), halves.mean(1), atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    "maps", [{}, {"kinds": ("change",)}, {"highest": 28.0}, {"relative": False}], ids=str
-)
-def test_baselines_are_given_the_maps_that_the_network_normalises(maps):
+def test_baselines_are_given_the_maps_that_the_network_normalises(monkeypatch):
     store = fake_store(n_trials=6, n_frames=4, baseline=[2, 0, 1, 1, 2, 0])
     frames, numbers = frames_of(store), np.array([0, 7, 9, 14, 19, 23])
-    net = SpectralSASTNet(store.ch_names, maps=maps, widths=(8,) * 5, n_features=8).eval()
+    net = SpectralSASTNet(store.ch_names, widths=(8,) * 5, n_features=8).eval()
     given_ = []
-    net.norm.register_forward_pre_hook(lambda _, args: given_.append(args[0]))
+    monkeypatch.setattr(net, "_normalised", lambda maps, _: given_.append(maps) or maps)
     SpectralClassifier(net, store, Compute(CPU))(frames[numbers], numbers)
-    found = frame_maps(frames, numbers, net.maps)
+    found = frame_maps(frames, numbers, PowerMaps())
     np.testing.assert_allclose(found.reshape(given_[0].shape), given_[0].numpy(), atol=1e-5)
 
 
-def test_maps_leave_out_what_they_are_told_to():
+def test_maps_are_a_change_and_its_magnitudes():
     level, baseline = torch.randn(5, 3, 16), torch.randn(5, 3, 16)
     change, magnitude, apart = PowerMaps()(level, baseline).chunk(3, dim=-1)
     torch.testing.assert_close(change, level - baseline)
     torch.testing.assert_close(magnitude, change.abs())
     torch.testing.assert_close(apart, (change - change.mean(1, keepdim=True)).abs())
-    few = PowerMaps(kinds=("apart", "change"))(level, baseline)
-    torch.testing.assert_close(few, torch.cat([apart, change], -1))
-    torch.testing.assert_close(PowerMaps(relative=False)(level, baseline)[..., :16], level)
-    below = PowerMaps(highest=28.0)
-    n = int((np.geomspace(5, 42, 16) < 28).sum())
-    assert below.n_maps == 3 * n < 48
-    eeg = 10 * torch.randn(2, 3, 128)
-    torch.testing.assert_close(below.level(eeg), PowerMaps().level(eeg)[..., :n])
 
 
 def noise(rng: np.random.Generator, n_seconds: int, scale: np.ndarray, mixing: np.ndarray):

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from unittest import mock
 
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
-from benchmarks import ablation
 from de3dgan.data.frames import Frames, batches
+from de3dgan.data.labels import class_labels
+from de3dgan.data.ledger import Ledger
+from de3dgan.data.opening import open_store
 from de3dgan.data.scalers import fit_eeg_scaler
+from de3dgan.data.splits import make_split
 from de3dgan.stages import classifier
 from de3dgan.stages.augmentation import PairedEEG
-from de3dgan.stages.classifier import FrameClassifier, paired_loss
+from de3dgan.stages.classifier import Start, paired_loss
+from de3dgan.stages.frame_classifiers import FrameClassifier
+from de3dgan.stages.frame_classifiers import classifier_of as of_network
 from de3dgan.training.device import Compute
 from models import SASTNet, SpectralSASTNet
 from tests.conftest import METHODS, write_store
@@ -23,6 +27,8 @@ from tests.helpers import fake_store, split_by_trial
 
 CPU = torch.device("cpu")
 SMALL = {"widths": (8, 8, 8, 8, 8), "n_features": 8}
+#: Of a network without a head.
+NOTHING = Start(torch.zeros(24, 2))
 #: Trials 0 to 5, of three recordings: each has its own baseline, or one with others.
 BASELINES = [2, 0, 1, 1, 2, 0]
 
@@ -43,7 +49,12 @@ def classifier_of(method: str, store) -> FrameClassifier:
             fit_eeg_scaler(frames, split_by_trial(store, val=1, test=4)),
         )
     net.eval()
-    return classifier.classifier_of(net, store, Compute(CPU), scaler)
+    own = of_network(net, store, Compute(CPU), scaler)
+    if method == "spectral":  # as if it had been trained: head and residual both say something
+        with torch.no_grad():
+            net.head_weight.normal_(0, 0.05)
+            net.net.head.weight.normal_(0, 0.5)
+    return own
 
 
 def test_each_frame_is_seen_against_the_baseline_of_its_own_trial(store):
@@ -52,9 +63,9 @@ def test_each_frame_is_seen_against_the_baseline_of_its_own_trial(store):
     numbers = np.array([0, 7, 9, 14, 19, 23])  # a frame of each trial
     logits, features = ours(frames[numbers], numbers)
     for row, number in enumerate(numbers):
-        recording = store.baseline[BASELINES[number // 4]]
-        level = ours.net.level(torch.from_numpy(recording))[None]
-        alone = ours.net(frames[numbers[row : row + 1]], level)
+        recording = torch.from_numpy(store.baseline[BASELINES[number // 4]])[None]
+        reference = ours.net.views.reference(ours.net.measure(recording))
+        alone = ours.net(ours.net.measure(frames[numbers[row : row + 1]]), reference)
         torch.testing.assert_close(logits[row], alone[0][0], atol=1e-5, rtol=1e-4)
         torch.testing.assert_close(features[row], alone[1][0], atol=1e-5, rtol=1e-4)
     other, _ = ours(frames[numbers], numbers[::-1].copy())
@@ -90,7 +101,7 @@ def test_the_same_with_another_network_leaves_the_first_alone(store):
     other = first.with_net(other_net.net)
     assert other.net is other_net.net
     assert first.net is not other_net.net
-    assert other.baseline is first.baseline
+    assert other.reference is first.reference
 
 
 class Linear:
@@ -100,6 +111,10 @@ class Linear:
         self.numbers, self.jitters = [], []
 
     net = torch.nn.BatchNorm1d(3)
+    compute = Compute(CPU)
+
+    def trained_part(self, eeg, numbers, jitter=0.0):
+        return self(eeg, numbers, jitter)
 
     def of_store(self, store):
         return self
@@ -120,7 +135,7 @@ def test_stage_3_minimises_what_its_weights_say(weights, store):
     numbers, labels = np.array([3, 20, 8]), torch.tensor([0, 1, 1])
     net, partners = Linear(), np.array([7, 16, 9])
     pairs = PairedEEG(paired, lambda epoch, given: partners if epoch == 2 else given, jitter=0.5)
-    terms = paired_loss(real, pairs, net, *weights)(2, numbers, labels)
+    terms = paired_loss(real, pairs, net, *weights, NOTHING)(2, numbers, labels)
     assert [n.tolist() for n in net.numbers] == [[3, 20, 8], [7, 16, 9]]
     assert net.jitters == [0, 0.5]  # real frames are left alone
 
@@ -137,24 +152,31 @@ def test_stage_3_minimises_what_its_weights_say(weights, store):
     torch.testing.assert_close(terms["feature_distance"], distance)
 
 
-@pytest.mark.parametrize("scale", [1.0, 100.0])
-def test_paired_eeg_does_not_change_what_real_frames_are_normalised_by(scale, store):
-    """However unlike real EEG it is, the network ends with the statistics of real frames."""
+def test_paired_eeg_does_not_change_what_real_frames_are_normalised_by(store):
+    """However unlike real EEG it is, a network with batch norms keeps statistics of real frames."""
     frames = Frames(store, CPU, waveform_baseline=False)
-    other = Frames(store, CPU, False, eeg=scale * store.eeg[::-1].copy())
+    other = Frames(store, CPU, False, eeg=100 * store.eeg[::-1].copy())
     numbers, labels = np.array([3, 20, 8]), torch.tensor([0, 1, 1])
-    statistics, entropies = [], []
+    statistics = []
     for pairs in (None, PairedEEG(other)):
-        own = classifier_of("spectral", store)
-        own.net.train()
-        torch.manual_seed(0)
-        terms = paired_loss(frames, pairs, own, 1.0, 0.0)(0, numbers, labels)
-        entropies.append(terms["loss" if pairs is None else "cross_entropy"])
-        statistics.append((own.net.norm.running_mean, own.net.norm.running_var))
-        assert own.net.norm.momentum == 0.05
+        own = Linear()
+        own.net = torch.nn.BatchNorm1d(3)
+        paired_loss(frames, pairs, own, 1.0, 0.0, NOTHING)(0, numbers, labels)
+        statistics.append(own.net.running_mean)
+        assert own.net.momentum == 0.1
     torch.testing.assert_close(*statistics, rtol=0, atol=0)
-    torch.testing.assert_close(*entropies, rtol=0, atol=0)
-    assert statistics[0][0].abs().max() > 0
+    assert statistics[0].abs().max() > 0
+
+
+def test_real_frames_are_learnt_from_beside_what_a_head_says_that_has_not_seen_them(store):
+    frames, own = Frames(store, CPU, waveform_baseline=False), classifier_of("spectral", store)
+    numbers, labels = np.array([3, 20, 8]), torch.tensor([0, 1, 1])
+    begun = Start(torch.randn(24, 2), torch.tensor([0.5, 2.0]))
+    (loss,) = classifier.cross_entropy(frames, own, begun)(0, numbers, labels).values()
+    measured, reference = own._seen(frames[numbers], numbers)
+    added, _ = own.net.residual(measured.level, reference.level)
+    wanted = F.cross_entropy(begun.held_out[numbers] + added, labels, begun.class_weight)
+    torch.testing.assert_close(loss, wanted)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -181,7 +203,7 @@ def test_without_paired_eeg_stage_3_goes_on_as_stage_2():
     store = fake_store()
     real = Frames(store, CPU, waveform_baseline=False)
     numbers, labels = np.array([3, 20, 8]), torch.tensor([0, 1, 1])
-    terms = paired_loss(real, None, Linear(), 1.0, 0.5)(0, numbers, labels)
+    terms = paired_loss(real, None, Linear(), 1.0, 0.5, NOTHING)(0, numbers, labels)
     assert set(terms) == {"loss"}
     wanted = F.cross_entropy(Linear()(real[numbers], None)[0], labels)
     torch.testing.assert_close(terms["loss"], wanted)
@@ -199,6 +221,7 @@ def test_validation_and_what_is_handed_over_are_of_the_averaged_weights(decay, s
         device=CPU,
         compute=Compute(CPU),
         log=print,
+        ledger=Ledger(24),
     )
     seen = {}
 
@@ -210,24 +233,43 @@ def test_validation_and_what_is_handed_over_are_of_the_averaged_weights(decay, s
 
     monkeypatch.setattr(classifier.loop, "fit", fit)
     optimiser = torch.optim.SGD(own.net.parameters(), 1.0)
-    loss = classifier.cross_entropy(frames, own)
-    trained, history, _ = classifier.train(run, frames, own, optimiser, loss, "val_loss")
+    nothing = Start(torch.zeros(24, 2))
+    loss = classifier.cross_entropy(frames, own, nothing)
+    begun = own.net.net.head.weight.clone()
+    trained, history, _ = classifier.train(run, frames, own, optimiser, loss, "val_loss", nothing)
     averages, weights = trained.net.state_dict(), own.net.state_dict()
     assert seen[seen["options"]["handed_over"]].module is trained.net
-    assert all(torch.equal(averages[k], weights[k]) for k in weights) == (decay == 0)
-    wanted = classifier.predict(trained, frames, run.split.val)[:, 1]
-    assert history[0]["val_loss"] == pytest.approx(-np.log(wanted).mean(), abs=1e-6)
+    same = {k: torch.equal(averages[k], weights[k]) for k in weights if "feature" in k}
+    assert all(same.values()) == (decay == 0)
+    assert not torch.equal(own.net.net.head.weight, begun)
+    # What is handed over has as much of the residual as validation says, and no head here.
+    val = run.split.val
+    added, _ = trained.trained_part(frames[val], val)
+    classes = torch.from_numpy(np.repeat(run.labels, 4)[val])
+    assert history[0]["val_loss"] == pytest.approx(F.cross_entropy(added, classes).item(), abs=1e-5)
 
 
-def test_the_ablation_trains_on_the_maps_that_it_names(tmp_path):
-    for name, n_maps in {"below 28 Hz only": 39, "change only, no magnitudes": 16}.items():
-        maps = ablation.VARIANTS[name]
-        with mock.patch.object(SpectralSASTNet, "__init__", ablation.given(maps)):
-            assert SpectralSASTNet(("F3", "FZ"), 2, **SMALL).maps.n_maps == n_maps
-    store = write_store(tmp_path / "eegmat", 10, ("rest", "arithmetic"), ["arithmetic"])
-    document = tmp_path / "ABLATION.md"
-    document.write_text("<!-- table: benchmarks/ablation.py -->\n<!-- end of table -->\n")
-    variants = ("below 28 Hz only",)
-    ablation.main(ablation.Config(store, folds=(0,), variants=variants, out=document))
-    rows = [line.split(" | ") for line in document.read_text().splitlines() if line[0] == "|"]
-    assert [row[1] for row in rows[2:]] == list(ablation.MODELS.values())
+def test_the_head_knows_validation_trials_and_no_test_trials(tmp_path):
+    """Stage 2's certificate says so of a run, and its scores do not change with test labels."""
+    store = open_store(write_store(tmp_path / "eegmat", 10, ("rest", "arithmetic"), ["arithmetic"]))
+    frames = Frames(store, CPU, waveform_baseline=False)
+    labels = class_labels(store, ("arithmetic",), "middle")
+    split = make_split(store, labels, "subject", 0, 520)
+    heads = []
+    for test_labels in (labels[split.trials("test")], 1 - labels[split.trials("test")]):
+        labels[split.trials("test")] = test_labels
+        own = classifier_of("spectral", store)
+        ledger = Ledger(store.n_trials * store.n_frames)
+        frames = Frames(store, CPU, waveform_baseline=False, ledger=ledger)
+        run = SimpleNamespace(
+            config=SimpleNamespace(n_classes=2), split=split, store=store, labels=labels,
+            device=CPU, compute=Compute(CPU), log=print, stage="classifier", ledger=ledger,
+        )  # fmt: skip
+        begun = classifier.start(run, frames, own)
+        heads.append(own.net.head_weight.clone())
+        seen = np.flatnonzero(ledger.content()["classifier"])
+        assert set(seen) == set(split.train) | set(split.val)
+        assert not begun.held_out[split.test].any()
+        assert begun.held_out[split.train].any()
+        torch.testing.assert_close(own.net.map_std.min() > 0, torch.tensor(True))
+    assert torch.equal(*heads)

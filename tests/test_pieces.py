@@ -17,7 +17,7 @@ from de3dgan.data.sources import Recordings, Segment, Subject, Trial
 from de3dgan.eeg.de import differential_entropy
 from de3dgan.eeg.sampling import n_resampled, resampled, resampled_in_parts
 from de3dgan.evaluation.features import baseline_levels
-from models.classifier import PowerMaps
+from models.views import PowerMaps
 from tests.helpers import fake_store, one_line
 
 SECOND = 128

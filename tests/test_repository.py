@@ -98,10 +98,10 @@ def test_the_copies_of_a_stage_differ_in_values_only(stage):
 @pytest.mark.parametrize(
     ("old", "new", "alike"),
     [
-        ("epochs: int = 6", "epochs: int = 7", True),
+        ("epochs: int = 8", "epochs: int = 9", True),
         ('ratings: tuple[str, ...] = ("valence",)', 'ratings: tuple[str, ...] = ("a", "b")', True),
-        ("epochs: int = 6", "epochs: float = 6", False),
-        ("epochs: int = 6", "n_epochs: int = 6", False),
+        ("epochs: int = 8", "epochs: float = 8", False),
+        ("epochs: int = 8", "n_epochs: int = 8", False),
         ('"val_loss", "val_balanced_accuracy"]', '"val_loss"]', False),
         ("class Config(Recipe):", "class Config:", False),
         ("if run.finished:", "if not run.finished:", False),

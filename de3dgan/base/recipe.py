@@ -81,7 +81,8 @@ class Recipe:
     method: Literal["spectral", "published"] = "spectral"  # ours, or the paper's
 
     # --- the training
-    epochs: int  # passes over the training data
+    epochs: int  # passes over the training data, or parts of `epoch_steps` steps
+    epoch_steps: int = 0  # steps of an epoch; 0: what one pass over the training data takes
     batch_size: int  # items per step
     ema_decay: float  # the weights handed over are an EMA of those of all steps; 0: the last
 

@@ -159,10 +159,15 @@ def to_device(x: Tensor, device: torch.device) -> Tensor:
 
 
 def batches(
-    items: np.ndarray, batch_size: int, seed: int, epoch: int, purpose: str
+    items: np.ndarray, batch_size: int, seed: int, epoch: int, purpose: str, n_batches: int = 0
 ) -> Iterator[np.ndarray]:
-    """Yield `items` in random batches, in the same order whenever (seed, epoch, purpose) are."""
-    yield from chunks(derived_rng(seed, epoch, purpose).permutation(items), batch_size)
+    """Yield `items` in random batches, in the same order whenever (seed, epoch, purpose) are.
+
+    They are gone through once, or as often as it takes to yield `n_batches`.
+    """
+    rng, n_wanted = derived_rng(seed, epoch, purpose), n_batches * batch_size or len(items)
+    rounds = [rng.permutation(items) for _ in range(-(-n_wanted // len(items)))]
+    yield from chunks(np.concatenate(rounds)[:n_wanted], batch_size)
 
 
 def chunks(items: np.ndarray, size: int) -> Iterator[np.ndarray]:

@@ -35,7 +35,7 @@ from de3dgan.evaluation.metrics import balanced_accuracy
 from de3dgan.evaluation.names import CHOSEN, NAMES
 from de3dgan.evaluation.tangent import tangent_space
 from de3dgan.evaluation.tuning import LOGISTIC, SVM, Family, trained, tuned
-from models.classifier import PowerMaps
+from models.views import PowerMaps
 
 #: Frames whose features are computed, and that are predicted, at a time.
 _BATCH = 256
@@ -58,15 +58,12 @@ class Data:
         Class of each trial.
     asked : array of int
         Frames to predict.
-    maps : PowerMaps
-        Of the network that is compared.
     """
 
     frames: Frames
     split: Split
     labels: np.ndarray
     asked: np.ndarray
-    maps: PowerMaps
 
     def classes(self, numbers: np.ndarray) -> np.ndarray:
         """Return the class of frames by number."""
@@ -91,7 +88,6 @@ def predictions(
     split: Split,
     labels: np.ndarray,
     asked: np.ndarray,
-    maps: PowerMaps | None = None,
     names: Iterable[str] = tuple(NAMES),
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Return what baselines predict, and which were chosen on validation.
@@ -106,8 +102,6 @@ def predictions(
         Class of each trial.
     asked : array of int
         Frames to predict.
-    maps : PowerMaps, optional
-        Of the network that is compared, if not those of our network as it is.
     names : iterable of str
         Which of `NAMES`.
 
@@ -118,7 +112,7 @@ def predictions(
     chosen : dict of str to str
         For each name of `CHOSEN` that is asked for, which baseline it is in this fold.
     """
-    data = Data(frames, split, labels, asked, maps or PowerMaps())
+    data = Data(frames, split, labels, asked)
     names, models = list(names), _models(data)
     wanted = {model for name in names for model in CHOSEN.get(name, (name,))}
     found = {name: models[name](data) for name in NAMES if name in wanted}
@@ -148,7 +142,7 @@ class Found:
 
 def _models(data: Data) -> Mapping[str, Callable[[Data], Found]]:
     """Return what makes each baseline's predictions."""
-    frames, store = data.frames, data.frames.store
+    frames, store, maps = data.frames, data.frames.store, PowerMaps()
 
     def from_de(numbers: np.ndarray) -> np.ndarray:
         return frame_de(store, numbers)
@@ -157,7 +151,7 @@ def _models(data: Data) -> Mapping[str, Callable[[Data], Found]]:
         return frame_de(store, numbers, absolute=True)
 
     def from_maps(numbers: np.ndarray) -> np.ndarray:
-        return frame_maps(frames, numbers, data.maps)
+        return frame_maps(frames, numbers, maps)
 
     def in_tangent_space(data: Data) -> Found:
         return _learnt(data, tangent_space(frames, data.split.trials("train")), LOGISTIC)

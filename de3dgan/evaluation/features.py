@@ -12,8 +12,8 @@ from torch import Tensor
 from de3dgan.data.memory_maps import reopened
 from de3dgan.eeg.de import add_baseline
 from de3dgan.eeg.sampling import FRAME
-from models.classifier import PowerMaps
 from models.spectra import LogPower
+from models.views import PowerMaps
 
 if TYPE_CHECKING:
     from de3dgan.data.frames import Frames

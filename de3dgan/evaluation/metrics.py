@@ -294,21 +294,39 @@ def reliability(
     return *means, counts
 
 
-def by_trial(trials: np.ndarray, labels: np.ndarray, probabilities: np.ndarray) -> tuple:
+def by_trial(
+    trials: np.ndarray,
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    sharpness: float | np.ndarray = 1.0,
+) -> tuple:
     """Average the predictions of each trial's frames.
+
+    Parameters
+    ----------
+    trials, labels : array, (n,)
+        Trial and class of each frame.
+    probabilities : array, (n, n_classes)
+        Of each frame.
+    sharpness : float or array, (n,)
+        Exponent of a trial's probabilities. The mean of frames that agree is less sure than it may
+        be; which class is the most probable does not change.
 
     Returns
     -------
     labels : array of int, (n_trials,)
     probabilities : array, (n_trials, n_classes)
-        Mean over the trial's frames.
+        Mean over the trial's frames, to the power of `sharpness`, and scaled to add up to 1.
     """
     _, first, inverse, counts = np.unique(
         trials, return_index=True, return_inverse=True, return_counts=True
     )
     sums = np.zeros((len(first), probabilities.shape[1]))
     np.add.at(sums, inverse, probabilities)
-    return labels[first], sums / counts[:, None]
+    means = sums / counts[:, None]
+    exponents = np.broadcast_to(sharpness, len(trials))[first][:, None]
+    sharp = np.where(exponents == 1, means, means**exponents)
+    return labels[first], np.where(exponents == 1, means, sharp / sharp.sum(1, keepdims=True))
 
 
 def frame_and_trial(
@@ -316,6 +334,7 @@ def frame_and_trial(
     labels: np.ndarray,
     probabilities: np.ndarray,
     persons: np.ndarray | None = None,
+    sharpness: float | np.ndarray = 1.0,
 ) -> dict[str, dict[str, float | None]]:
     """Return ``{"frame": scores per frame, "trial": scores per trial}``.
 
@@ -327,11 +346,13 @@ def frame_and_trial(
         Of each frame.
     persons : array, (n,), optional
         Person of each frame.
+    sharpness : float or array, (n,)
+        See `by_trial`.
     """
     of_trials = None if persons is None else persons[np.unique(trials, return_index=True)[1]]
     return {
         "frame": scores(labels, probabilities, persons),
-        "trial": scores(*by_trial(trials, labels, probabilities), of_trials),
+        "trial": scores(*by_trial(trials, labels, probabilities, sharpness), of_trials),
     }
 
 

@@ -80,7 +80,7 @@ SVM = Family(
 )
 
 
-def grouped_folds(classes: np.ndarray, groups: np.ndarray | None) -> Folds:
+def grouped_folds(classes: np.ndarray, groups: np.ndarray | None, n_folds: int = _N_FOLDS) -> Folds:
     """Return folds that keep groups together, each of which trains on every class.
 
     Parameters
@@ -89,6 +89,8 @@ def grouped_folds(classes: np.ndarray, groups: np.ndarray | None) -> Folds:
         The class of each example.
     groups : array, (n,), optional
         Its group; without, each example is one.
+    n_folds : int
+        As many folds, or fewer where a class is in fewer groups.
 
     Returns
     -------
@@ -97,7 +99,7 @@ def grouped_folds(classes: np.ndarray, groups: np.ndarray | None) -> Folds:
     """
     members = np.arange(len(classes)) if groups is None else groups
     per_class = [len(set(members[classes == c].tolist())) for c in np.unique(classes)]
-    n = min(_N_FOLDS, *per_class) if len(per_class) > 1 else 0
+    n = min(n_folds, *per_class) if len(per_class) > 1 else 0
     if n < 2:
         return []
     kind = StratifiedKFold if groups is None else StratifiedGroupKFold

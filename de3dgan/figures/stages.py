@@ -51,7 +51,11 @@ def draw_generator(
 
 
 def draw_classifier(
-    run: Run, probabilities: np.ndarray, history: list[dict[str, float]], best_epoch: int
+    run: Run,
+    probabilities: np.ndarray,
+    history: list[dict[str, float]],
+    best_epoch: int,
+    sharpness: float,
 ) -> None:
     """Draw confusion matrices and reliability of the test split, and the learning curves.
 
@@ -66,7 +70,7 @@ def draw_classifier(
     labels = run.labels[trials]
     predictions = {
         "per one-second frame": (labels, probabilities),
-        "per trial": metrics.by_trial(trials, labels, probabilities),
+        "per trial": metrics.by_trial(trials, labels, probabilities, sharpness),
     }
     confusions = {unit: metrics.confusion(*pair) for unit, pair in predictions.items()}
     reliabilities = {unit: metrics.reliability(*pair) for unit, pair in predictions.items()}

@@ -6,7 +6,7 @@ A fold is the folder runs/<task>/<protocol>/fold<k> with the folders of its stag
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -150,7 +150,10 @@ _GENERATOR_FIELDS = {
 }
 #: What the classifiers' files have as well.
 _CLASSIFIER_FIELDS = {
-    "result.json": {f"{name}_baseline": one_of(*few) for name, few in CHOSEN.items()}
+    "result.json": {
+        "trial_sharpness": number(0),
+        **{f"{name}_baseline": one_of(*few) for name, few in CHOSEN.items()},
+    }
 }
 #: How far the probabilities of a row, which are rounded, may be from adding up to 1.
 _ROUNDING = 1e-4
@@ -168,6 +171,8 @@ class Predictions:
         Predicted probabilities.
     groups, persons : array of str, (n,)
         Group and person of each frame.
+    sharpness : array, (n,)
+        Of the trial that each frame is of, see `metrics.by_trial`.
     """
 
     trials: np.ndarray
@@ -176,6 +181,7 @@ class Predictions:
     probabilities: np.ndarray
     groups: np.ndarray
     persons: np.ndarray
+    sharpness: np.ndarray
 
     @classmethod
     def pooled(cls, parts: list[Predictions]) -> Predictions:
@@ -206,14 +212,16 @@ class Predictions:
 
     def scores(self) -> dict[str, dict[str, float | None]]:
         """Return `metrics.frame_and_trial`."""
-        return frame_and_trial(self.trials, self.labels, self.probabilities, self.persons)
+        return frame_and_trial(
+            self.trials, self.labels, self.probabilities, self.persons, self.sharpness
+        )
 
     def in_unit(self, unit: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Return groups, labels, probabilities and persons per "frame" or per "trial"."""
         if unit == "frame":
             return self.groups, self.labels, self.probabilities, self.persons
         _, first = np.unique(self.trials, return_index=True)
-        of_trials = by_trial(self.trials, self.labels, self.probabilities)
+        of_trials = by_trial(self.trials, self.labels, self.probabilities, self.sharpness)
         return self.groups[first], *of_trials, self.persons[first]
 
 
@@ -272,7 +280,8 @@ def read_fold(fold_dir: Path) -> Fold:
         if stage == "classifier":
             predictions |= _read_predictions(folder / "baselines.csv", groups, n_classes)
         table = _read_predictions(folder / "predictions.csv", groups, n_classes)
-        predictions[stage] = table[""]
+        sharpness = np.full(len(table[""].trials), results[stage]["trial_sharpness"])
+        predictions[stage] = replace(table[""], sharpness=sharpness)
     first = next(iter(predictions), None)
     for model in predictions:
         if not np.array_equal(predictions[model].tested(), predictions[first].tested()):
@@ -345,7 +354,9 @@ def _read_predictions(
     wanted = list(NAMES) if path.name == "baselines.csv" else [""]
     models = np.array(table.get("model", [""] * len(p)))
     found = {
-        model: Predictions(*(of[rows] for of in (trials, frames, labels, p, group, persons)))
+        model: Predictions(
+            *(of[rows] for of in (trials, frames, labels, p, group, persons, np.ones(len(p))))
+        )
         for model in dict.fromkeys(models.tolist())
         for rows in [np.flatnonzero(models == model)]
     }

@@ -1,12 +1,11 @@
-"""Stages 2 and 3: a classifier of one-second frames, trained and fine-tuned."""
+"""Stages 2 and 3: a classifier of one-second frames is fitted, trained, fine-tuned, evaluated."""
 
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from copy import copy
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,27 +15,27 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
-from de3dgan.base import draws
-from de3dgan.base.errors import UserError
 from de3dgan.base.files import read_json, write_csv
 from de3dgan.base.schema import OBJECT, check, number, one_of
 from de3dgan.data.frames import Frames, chunks
-from de3dgan.data.ledger import Ledger
-from de3dgan.data.store import Store
-from de3dgan.eeg.scaling import RobustScaler
+from de3dgan.data.splits import group_names
 from de3dgan.evaluation import baselines, metrics
-from de3dgan.evaluation.features import levels_of
 from de3dgan.evaluation.leakage import certify
 from de3dgan.evaluation.names import CHOSEN, NAMES
+from de3dgan.evaluation.tangent import common_basis
+from de3dgan.stages import closed_form
 from de3dgan.stages.augmentation import PairedEEG
-from de3dgan.training import checkpoints, distributed, loop
+from de3dgan.stages.frame_classifiers import FrameClassifier, SpectralClassifier
+from de3dgan.training import distributed, loop
 from de3dgan.training.device import Compute
 from de3dgan.training.ema import EMA
 from de3dgan.training.losses import consistency_loss
 from de3dgan.training.run import Run
-from models import BraindecodeNet, SASTNet, SpectralSASTNet
+from models.views import MAX_RANK
 
 _EVALUATION_BATCH = 512
+#: Shares of the residual that validation chooses from.
+_RESIDUAL_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 #: What ``result.json`` holds of baselines, see `evaluate`.
 _OF_BASELINES = {
@@ -54,162 +53,108 @@ _SCORE = {
 BatchLoss = Callable[[int, np.ndarray, Tensor], dict[str, Tensor]]
 
 
-class FrameClassifier(ABC):
-    """A network with what else it is given of a frame.
-
-    Parameters
-    ----------
-    net : SASTNet, SpectralSASTNet or BraindecodeNet
-        The network.
-    store : Store
-        Where the frames' baselines are.
-    compute : Compute
-        How it computes.
-    scaler : RobustScaler, optional
-        The normalisation of the published network; ours takes µV.
+@dataclass(frozen=True)
+class Start:
+    """What training goes on from: our network has a head in closed form, others have nothing.
 
     Attributes
     ----------
-    ledger : Ledger
-        Where reading baselines is noted: in training, that of the frames.
+    held_out : Tensor, (n_frames, n_classes)
+        What the head says of training and validation frames without having seen their group; 0 of
+        others, and without a head.
+    class_weight : Tensor, (n_classes,), optional
+        What a frame of each class weighs in our losses: all classes the same in total.
+    sharpness : float
+        See `metrics.by_trial`.
     """
 
-    def __init__(
-        self,
-        net: SASTNet | SpectralSASTNet,
-        store: Store,
-        compute: Compute,
-        scaler: RobustScaler | None = None,
-    ):
-        self.net, self.store, self.compute, self.scaler = net, store, compute, scaler
-        self.ledger = Ledger(store.n_trials * store.n_frames)
-
-    @abstractmethod
-    def __call__(
-        self, eeg: Tensor, numbers: np.ndarray, jitter: float = 0.0
-    ) -> tuple[Tensor, Tensor]:
-        """Return the scores and features of frames.
-
-        Parameters
-        ----------
-        eeg : Tensor, (N, n_chans, FRAME)
-            In µV.
-        numbers : array of int, (N,)
-            Their numbers in the store, or those of the frames that they stand for.
-        jitter : float
-            Standard deviation of noise that is added, in training, to what the network is given,
-            once that is normalised.
-
-        Returns
-        -------
-        logits : Tensor, (N, n_classes)
-        feature : Tensor, (N, n_features)
-        """
-
-    @property
-    @abstractmethod
-    def published_net(self) -> SASTNet:
-        """The paper's network, which is all of it, or what comes after our maps."""
-
-    def of_store(self, store: Store) -> FrameClassifier:
-        """Return the same network with the baselines of a store, this one's or another."""
-        if store is self.store:
-            return self
-        return type(self)(self.net, store, self.compute, self.scaler)
-
-    def with_net(self, net: SASTNet | SpectralSASTNet) -> FrameClassifier:
-        """Return the same with another network."""
-        other = copy(self)
-        other.net = net
-        return other
-
-    def compile(self, log: Callable[[str], None]) -> None:
-        """Have the network's trunk run compiled from now on, see `Compute.compiled`."""
-        net = self.published_net
-        shape = (1, len(net.arguments["ch_names"]), net.arguments["frame"])
-        self.compute.compiled(net.trunk, torch.zeros(shape, device=self.compute.device), log)
-
-    def content(self) -> dict[str, Any]:
-        """Return what a checkpoint holds of it; `from_content` is the way back."""
-        scaler = {"eeg_scaler": vars(self.scaler)} if self.scaler else {}
-        return {**checkpoints.module_content(self.net), **scaler}
-
-    @staticmethod
-    def from_content(content: Mapping[str, Any], store: Store, compute: Compute) -> FrameClassifier:
-        """Rebuild it from a checkpoint's content."""
-        scaler = RobustScaler(**content["eeg_scaler"]) if "eeg_scaler" in content else None
-        net = checkpoints.rebuild(content, compute.device)
-        return classifier_of(net, store, compute, scaler)
+    held_out: Tensor
+    class_weight: Tensor | None = None
+    sharpness: float = 1.0
 
 
-class SpectralClassifier(FrameClassifier):
-    """Our network: it is given frames in µV, and the log power of their trial's baseline."""
+def start(
+    run: Run,
+    frames: Frames,
+    classifier: FrameClassifier,
+    paired: PairedEEG | None = None,
+    paired_weight: float = 0.0,
+) -> Start:
+    """Fit the head of our network to training and validation frames, and set it.
 
-    def __init__(self, net: SpectralSASTNet, *args: Any, **kwargs: Any):
-        super().__init__(net, *args, **kwargs)
-        self.baseline_index = torch.from_numpy(self.store.baseline_index).to(self.compute.device)
-        every = np.arange(len(self.store.baseline))
-        with torch.inference_mode():
-            levels = levels_of(self.store, every, net.level, self.compute.device)
-        self.baseline = levels.clone()
+    Validation frames may be learnt from, as baselines do: what is chosen on them, strengths and
+    shares of views and later the residual, is chosen by what a head says that has not seen them.
 
-    def __call__(
-        self, eeg: Tensor, numbers: np.ndarray, jitter: float = 0.0
-    ) -> tuple[Tensor, Tensor]:
-        """Return scores and features of frames and their baselines."""
-        self.ledger.note(numbers)  # of baselines, which are read past the frames
-        trials = self.compute.to_device(numbers // self.store.n_frames)
-        return self.net(eeg, self.baseline[self.baseline_index[trials]], jitter)
+    Parameters
+    ----------
+    run : Run
+        The stage's run.
+    frames : Frames
+        Real EEG.
+    classifier : FrameClassifier
+        Whose head is fitted. The published network and those of braindecode have none.
+    paired : PairedEEG, optional
+        EEG that it is fitted to as well.
+    paired_weight : float
+        What all of it weighs, where real EEG weighs 1.
+    """
+    split, config = run.split, run.config
+    held_out = torch.zeros(run.store.n_trials * split.n_frames, config.n_classes, device=run.device)
+    if not isinstance(classifier, SpectralClassifier):
+        return Start(held_out)
+    classifier.ledger = frames.ledger
+    known = np.sort(np.concatenate([split.train, split.val]))
+    trials = known // split.n_frames
+    with run.ledger.reading_for("classifier"):
+        # Of whole trials, which the random-frame protocol tests on as well.
+        if run.stage == "classifier" and split.protocol != "random-frame":
+            basis = common_basis(frames, np.unique(trials))[:, -MAX_RANK:]
+            basis = torch.from_numpy(basis.astype(np.float32))
+            classifier.in_directions(basis.to(run.device))
 
-    @property
-    def published_net(self) -> SASTNet:
-        """What comes after the maps."""
-        return self.net.net
+        def seen(rows: np.ndarray) -> Tensor:
+            return classifier.features(frames[known[rows]], known[rows])
 
+        more = None
+        if paired is not None and paired_weight:
+            other = classifier.of_store(paired.frames.store)
+            partners = paired.partners(0, split.train)
 
-class PublishedClassifier(FrameClassifier):
-    """The paper's network: it is given normalised samples."""
+            def seen_paired(rows: np.ndarray) -> Tensor:
+                return other.features(paired.frames[partners[rows]], partners[rows])
 
-    def __call__(
-        self, eeg: Tensor, numbers: np.ndarray, jitter: float = 0.0
-    ) -> tuple[Tensor, Tensor]:
-        """Return scores and features of normalised frames."""
-        samples = self.scaler.normalise(eeg)
-        if jitter and self.net.training:
-            samples = samples + jitter * draws.normal_like(samples)
-        return self.net(samples)
-
-    @property
-    def published_net(self) -> SASTNet:
-        """All of it."""
-        return self.net
-
-
-class BraindecodeClassifier(PublishedClassifier):
-    """A network of braindecode's: it is given normalised samples, too."""
-
-    def __init__(self, *args: Any, **kwargs: Any):
-        super().__init__(*args, **kwargs)
-        if distributed.world_size() > 1:  # what it drops, and its batch norms, are of a whole batch
-            raise UserError(
-                "Networks of braindecode are trained by one process: start the script with python, "
-                "not with torchrun."
-            )
-
-    def compile(self, log: Callable[[str], None]) -> None:
-        """Say that it is not compiled, if that is asked for."""
-        if self.compute.compile == "on":
-            log("Networks of braindecode are not compiled: training goes on without.")
-
-
-def classifier_of(net: nn.Module, *args: Any) -> FrameClassifier:
-    """Return the classifier of frames that a network belongs to; see `FrameClassifier`."""
-    classes = {
-        SpectralSASTNet: SpectralClassifier,
-        SASTNet: PublishedClassifier,
-        BraindecodeNet: BraindecodeClassifier,
-    }
-    return classes[type(net)](net, *args)
+            weight = paired_weight * paired.weight
+            more = seen_paired, run.labels[split.train // split.n_frames], weight
+        groups = None
+        if split.protocol != "random-frame":
+            groups = group_names(run.store, split.protocol)[1][trials]
+        classes = run.labels[trials]
+        head = closed_form.fit(
+            seen, classifier.net.views.sizes, classes, groups, config.n_classes, more
+        )
+    classifier.set_head(head)
+    net, as_float = classifier.net, {"dtype": torch.float32, "device": run.device}
+    if run.stage == "classifier":
+        n_power = net.views.sizes[0]
+        by_map = (
+            part[:n_power].reshape(-1, net.views.maps.n_maps) for part in (head.mean, head.std)
+        )
+        mean, std = by_map
+        net.map_mean.copy_(torch.tensor(mean.mean(0), **as_float))
+        variance = (std**2).mean(0) + mean.var(0)
+        net.map_std.copy_(torch.tensor(np.sqrt(variance).clip(1e-3), **as_float))
+    held_out[run.compute.to_device(known)] = torch.tensor(head.held_out, **as_float)
+    counts = np.bincount(run.labels[split.train // split.n_frames], minlength=config.n_classes)
+    weight = counts.sum() / (config.n_classes * counts.clip(1))
+    shares = zip(net.views.NAMES, head.shares * head.spread, strict=True)
+    run.log(
+        "The head is fitted to "
+        f"{len(known):,} frames. Spread of the scores of its views: "
+        + ", ".join(f"{name} {share:.2f}" for name, share in shares)
+        + "."
+    )
+    sharpness = closed_form.sharpness(trials, classes, head.held_out)
+    return Start(held_out, torch.tensor(weight, **as_float), sharpness)
 
 
 def train(
@@ -219,6 +164,7 @@ def train(
     optimiser: Optimizer,
     batch_loss: BatchLoss,
     choose_by: str,
+    begun: Start,
 ) -> tuple[FrameClassifier, list[dict[str, float]], int]:
     """Train a classifier on frames of the training split; the epoch is chosen on validation frames.
 
@@ -233,12 +179,16 @@ def train(
     batch_loss : callable
         `cross_entropy` or `paired_loss`.
     choose_by : str
-        The validation figure that chooses the epoch: "val_loss" or "val_balanced_accuracy".
+        The validation figure that chooses the epoch: "val_loss" (all classes weigh the same) or
+        "val_balanced_accuracy".
+    begun : Start
+        What `start` returned.
 
     Returns
     -------
     classifier : FrameClassifier
-        With the weights, averaged over steps, of the chosen epoch.
+        With the weights, averaged over steps, of the chosen epoch. Of a residual, as much as is
+        best on validation.
     history : list of dict
     best_epoch : int
     """
@@ -249,6 +199,9 @@ def train(
     ema = EMA(classifier.net, run.config.ema_decay)
     averaged = classifier.with_net(ema.module)
     classifier.compile(run.log)
+    of_val = begun.held_out[run.compute.to_device(split.val)].double().cpu().numpy()
+    val_labels = labels[split.val]
+    val_weight = 1 / np.bincount(val_labels)[val_labels]
 
     def train_step(epoch: int, numbers: np.ndarray) -> dict[str, Tensor]:
         with run.compute.autocast():
@@ -257,18 +210,30 @@ def train(
         ema.update(classifier.net)
         return terms
 
-    def validate() -> dict[str, float]:
+    def trained_part() -> np.ndarray:
         # Each process predicts a part.
         part = np.array_split(split.val, distributed.world_size())[distributed.rank()]
-        parts = distributed.all_gather(predict(averaged, frames, part))
-        probabilities, val_labels = np.concatenate(parts), labels[split.val]
-        if not np.isfinite(probabilities).all():
+        found = _scores(averaged.trained_part, averaged.net, run.compute, frames, part)
+        return np.concatenate(distributed.all_gather(found))
+
+    def best_share(added: np.ndarray) -> float:
+        # Of a network that is trained as a whole, nothing else is there.
+        if not isinstance(averaged, SpectralClassifier):
+            return 1.0
+        losses = [
+            closed_form.cross_entropy(of_val + share * added, val_labels, val_weight)
+            for share in _RESIDUAL_SHARES
+        ]
+        return _RESIDUAL_SHARES[int(np.argmin(losses))]
+
+    def validate() -> dict[str, float]:
+        added = trained_part()
+        if not np.isfinite(added).all():
             return {"val_loss": math.nan}  # which stops the run
-        scores = metrics.scores(val_labels, probabilities)
-        chosen = probabilities[np.arange(len(val_labels)), val_labels]
+        scores = of_val + best_share(added) * added
         return {
-            "val_loss": float(-np.log(chosen.clip(1e-12)).mean()),
-            "val_balanced_accuracy": scores["balanced_accuracy"],
+            "val_loss": closed_form.cross_entropy(scores, val_labels, val_weight),
+            "val_balanced_accuracy": metrics.balanced_accuracy(val_labels, scores.argmax(1)),
         }
 
     history, best_epoch = loop.fit(
@@ -284,17 +249,35 @@ def train(
         monitor=choose_by,
         higher_is_better=choose_by != "val_loss",
     )
+    if isinstance(averaged, SpectralClassifier):
+        with run.ledger.reading_for("chosen epoch"):
+            share = best_share(trained_part())
+        run.log(f"Of what the trunk adds to the head, {share:.0%} is best on validation.")
+        with torch.no_grad():
+            for parameter in averaged.net.net.head.parameters():
+                parameter *= share
     return averaged, history, best_epoch
 
 
-def cross_entropy(frames: Frames, classifier: FrameClassifier) -> BatchLoss:
+def cross_entropy(frames: Frames, classifier: FrameClassifier, begun: Start) -> BatchLoss:
     """Return stage 2's loss: cross entropy of real frames."""
 
     def batch_loss(_: int, numbers: np.ndarray, labels: Tensor) -> dict[str, Tensor]:
-        logits, _ = classifier(frames[numbers], numbers)
-        return {"loss": F.cross_entropy(logits.float(), labels)}
+        logits, _ = _of_real(frames, classifier, begun, numbers)
+        return {"loss": F.cross_entropy(logits, labels, begun.class_weight)}
 
     return batch_loss
+
+
+def _of_real(
+    frames: Frames, classifier: FrameClassifier, begun: Start, numbers: np.ndarray
+) -> tuple[Tensor, Tensor]:
+    """Return scores and features of training frames, with what a head says that has not seen them.
+
+    With what the fitted head says itself, there would be too little left to learn.
+    """
+    logits, feature = classifier.trained_part(frames[numbers], numbers)
+    return logits.float() + begun.held_out[classifier.compute.to_device(numbers)], feature
 
 
 def paired_loss(
@@ -303,6 +286,7 @@ def paired_loss(
     classifier: FrameClassifier,
     label_weight: float,
     consistency_weight: float,
+    begun: Start,
 ) -> BatchLoss:
     """Return stage 3's loss: cross entropy of real frames, and terms of the EEG paired with them.
 
@@ -318,31 +302,34 @@ def paired_loss(
         Weight of the cross entropy of paired frames, where that of real frames has 1.
     consistency_weight : float
         Weight of the distance between the features of real and paired frames.
+    begun : Start
+        What `start` returned.
 
     Notes
     -----
-    Batch norms normalise the paired half of a batch apart, by its own statistics; the running ones,
-    which are used on new people, are of the real half alone (the auxiliary batch norm of Xie et al.
-    2020, Adversarial Examples Improve Image Recognition, CVPR, with the statistics of the moment).
-    So no paired EEG, white noise least of all, changes what real frames look like to the network.
+    Batch norms, which some networks of braindecode have, normalise the paired half of a batch
+    apart, by its own statistics; the running ones, which are used on new people, are of the real
+    half alone (the auxiliary batch norm of Xie et al. 2020, Adversarial Examples Improve Image
+    Recognition, CVPR, with the statistics of the moment).
     """
     if paired is None:
-        return cross_entropy(frames, classifier)
+        return cross_entropy(frames, classifier, begun)
     of_paired = classifier.of_store(paired.frames.store)
 
     def batch_loss(epoch: int, numbers: np.ndarray, labels: Tensor) -> dict[str, Tensor]:
         partners = paired.partners(epoch, numbers)
-        real = classifier(frames[numbers], numbers)
+        real = _of_real(frames, classifier, begun, numbers)
         with _running_statistics_kept(classifier.net):
             other = of_paired(paired.frames[partners], partners, paired.jitter)
         logits, features = (torch.cat(both) for both in zip(real, other, strict=True))
-        entropy, distance = consistency_loss(logits, features, labels)
+        weight = begun.class_weight
+        entropy, distance = consistency_loss(logits, features, labels, weight)
         terms = {"cross_entropy": entropy, "feature_distance": distance}
         if label_weight:
-            weight = label_weight * paired.weight
-            paired_entropy = F.cross_entropy(logits[len(labels) :].float(), labels)
+            share = label_weight * paired.weight
+            paired_entropy = F.cross_entropy(logits[len(labels) :].float(), labels, weight)
             terms["paired_cross_entropy"] = paired_entropy
-            entropy = (entropy + weight * paired_entropy) / (1 + weight)
+            entropy = (entropy + share * paired_entropy) / (1 + share)
         return {"loss": entropy + consistency_weight * distance, **terms}
 
     return batch_loss
@@ -364,31 +351,47 @@ def _running_statistics_kept(net: nn.Module) -> Iterator[None]:
 
 def predict(classifier: FrameClassifier, frames: Frames, numbers: np.ndarray) -> np.ndarray:
     """Return class probabilities of frames by number, float64 (len(numbers), n_classes)."""
-    classifier.net.eval()
-    out = []
-    with torch.inference_mode(), classifier.compute.autocast():
-        for some in chunks(numbers, _EVALUATION_BATCH):
-            logits, _ = classifier(frames[some], some)
-            out.append(logits.double().softmax(1).cpu().numpy())
-    probabilities = np.concatenate(out)
-    if not np.isfinite(probabilities).all():  # because of the EEG? Else `metrics.scores` says so
+    scores = _scores(classifier, classifier.net, classifier.compute, frames, numbers)
+    if not np.isfinite(scores).all():  # because of the EEG? Else `metrics.scores` says so
         frames.store.refuse_non_finite_eeg(np.unique(numbers // frames.n_frames).tolist())
-    return probabilities
+    return torch.from_numpy(scores).softmax(1).numpy()
+
+
+def _scores(
+    scored: Callable[..., tuple[Tensor, Tensor]],
+    net: nn.Module,
+    compute: Compute,
+    frames: Frames,
+    numbers: np.ndarray,
+) -> np.ndarray:
+    """Return the scores of frames by number, float64 (len(numbers), n_classes)."""
+    net.eval()
+    out = []
+    with torch.inference_mode(), compute.autocast():
+        for some in chunks(numbers, _EVALUATION_BATCH):
+            logits, _ = scored(frames[some], some)
+            out.append(logits.double().cpu().numpy())
+    return np.concatenate(out)
 
 
 def evaluate(
-    run: Run, frames: Frames, classifier: FrameClassifier, best_epoch: int
+    run: Run,
+    frames: Frames,
+    classifier: FrameClassifier,
+    best_epoch: int,
+    sharpness: float = 1.0,
 ) -> tuple[dict[str, Any], np.ndarray]:
     """Hand the classifier over, certify it, and predict the test split, once.
 
-    Of several processes, the main one does.
+    Of several processes, the main one does. `sharpness` is that of `metrics.by_trial`.
 
     Returns
     -------
     result : dict
-        What ``result.json`` holds of it: ``best_epoch``, and per frame and per trial the scores of
-        the network (``test``), of the majority class (``majority``), and of the best baseline and
-        the strongest artefact as chosen on validation (``best``, ``artefact``), with the names of
+        What ``result.json`` holds of it: ``best_epoch``, ``trial_sharpness``, and per frame and per
+        trial the scores of the network (``test``), of the majority class (``majority``), and of the
+        best baseline and the strongest artefact as chosen on validation (``best``, ``artefact``),
+        with the names of
         these two (``best_baseline``, ``artefact_baseline``).
     probabilities : array, (n_test_frames, n_classes)
         What was predicted.
@@ -402,7 +405,7 @@ def evaluate(
     labels = run.labels[trials]
     probabilities = predict(classifier, frames, numbers)
     # This refuses what is no probability.
-    test = metrics.frame_and_trial(trials, labels, probabilities, _persons(run, trials))
+    test = metrics.frame_and_trial(trials, labels, probabilities, _persons(run, trials), sharpness)
     write_csv(run.dir / "predictions.csv", _rows(run, probabilities))
     simple = _baselines(run, frames, classifier)
     run.log(
@@ -411,7 +414,8 @@ def evaluate(
         f"know no emotion, {NAMES[simple['artefact_baseline']]} has "
         f"{_brief(simple['artefact'])}.{_verdict(test, simple)}"
     )
-    return {"best_epoch": best_epoch, "test": test, **simple}, probabilities
+    result = {"best_epoch": best_epoch, "trial_sharpness": sharpness, "test": test, **simple}
+    return result, probabilities
 
 
 def _baselines(run: Run, frames: Frames, classifier: FrameClassifier) -> dict[str, Any]:
@@ -427,8 +431,7 @@ def _baselines(run: Run, frames: Frames, classifier: FrameClassifier) -> dict[st
         check(result, _OF_BASELINES | _SCORE, done, remedy)
         return {name: result[name] for name in _OF_BASELINES}
     tested = run.split.test
-    maps = classifier.net.maps if isinstance(classifier.net, SpectralSASTNet) else None
-    found, chosen = baselines.predictions(frames, run.split, run.labels, tested, maps)
+    found, chosen = baselines.predictions(frames, run.split, run.labels, tested)
     if run.stage == "classifier":
         rows = ({"model": model, **row} for model, p in found.items() for row in _rows(run, p))
         write_csv(run.dir / "baselines.csv", rows)

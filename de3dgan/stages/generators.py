@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
-from torch.nn import functional as F
-from torch.optim import AdamW
 
-from de3dgan.base.seeds import derived_seed
-from de3dgan.data.frames import batches
+from de3dgan.data.frames import chunks
 from de3dgan.data.store import Store
-from de3dgan.evaluation.features import baseline_levels
 from de3dgan.evaluation.leakage import certify
 from de3dgan.evaluation.quality import Fit, matched_noise, quality
 from de3dgan.evaluation.transfer import Learner, Lesson
+from de3dgan.stages.closed_form import fit
+from de3dgan.stages.frame_classifiers import SpectralClassifier
 from de3dgan.stages.generation import SpectralSampler, TrainedGenerator
 from de3dgan.stages.trials import Trials
 from de3dgan.training.device import Compute
@@ -23,8 +22,8 @@ from de3dgan.training.distributed import is_main_process
 from de3dgan.training.run import Run
 from models import SpectralSASTNet
 
-#: Training of the network that learns classes from generated EEG: as in stage 2, but shorter.
-_EPOCHS, _BATCH, _LR, _WEIGHT_DECAY = 4, 64, 1e-3, 0.05
+#: Frames that the network is asked about at a time.
+_BATCH = 256
 
 
 def evaluate(run: Run, data: Trials, trained: TrainedGenerator, best_epoch: int) -> dict[str, Any]:
@@ -52,7 +51,7 @@ def evaluate(run: Run, data: Trials, trained: TrainedGenerator, best_epoch: int)
         run.labels,
         data.frames.continuous,
         samplers,
-        learners={"network": network(store, run.compute, run.config.n_classes, run.config.seed)},
+        learners={"network": network(store, run.compute, run.config.n_classes)},
         fits={"generated": fit_of(trained, store)},
         log=run.log,
     )
@@ -71,8 +70,8 @@ def evaluate(run: Run, data: Trials, trained: TrainedGenerator, best_epoch: int)
     return {"best_epoch": best_epoch, **measured}
 
 
-def network(store: Store, compute: Compute, n_classes: int, seed: int) -> Learner:
-    """Return what learns classes with our network of stage 2.
+def network(store: Store, compute: Compute, n_classes: int) -> Learner:
+    """Return what learns classes with the head of our network of stage 2.
 
     Parameters
     ----------
@@ -82,30 +81,26 @@ def network(store: Store, compute: Compute, n_classes: int, seed: int) -> Learne
         How it computes.
     n_classes : int
         Number of classes.
-    seed : int
-        For its initial weights and batches. PyTorch's generators stay as they are.
     """
 
     def learn(train: Lesson, test: Lesson) -> np.ndarray:
-        device = compute.device
-        eeg, classes = (torch.tensor(x, device=device) for x in (train.frames, train.classes))
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            torch.manual_seed(derived_seed(seed, 0, "network that learns from generated EEG"))
-            net = SpectralSASTNet(store.ch_names, n_classes, grid=store.grid).to(device)
-            baseline = baseline_levels(store, train.numbers, net.level, device).clone()
-            optimiser = AdamW(net.parameters(), _LR, weight_decay=_WEIGHT_DECAY)
-            for epoch in range(_EPOCHS):
-                for batch in batches(np.arange(len(eeg)), _BATCH, seed, epoch, "lesson batches"):
-                    logits, _ = net(eeg[batch], baseline[batch])
-                    loss = F.cross_entropy(logits, classes[batch])
-                    optimiser.zero_grad()
-                    loss.backward()
-                    optimiser.step()
-        net.eval()
+        if len(np.unique(train.classes)) < 2:
+            return np.full(len(test.classes), train.classes[0])
+        net = SpectralSASTNet(store.ch_names, n_classes, grid=store.grid).to(compute.device)
+        learner = SpectralClassifier(net.eval(), store, compute)
+
+        def seen(lesson: Lesson) -> Callable[[np.ndarray], torch.Tensor]:
+            eeg, numbers = lesson.frames, lesson.numbers
+            return lambda rows: learner.features(
+                compute.to_device(np.asarray(eeg[rows], np.float32)), numbers[rows]
+            )
+
+        trials = train.numbers // store.n_frames
+        learner.set_head(fit(seen(train), net.views.sizes, train.classes, trials, n_classes))
+        asked = chunks(np.arange(len(test.classes)), _BATCH)
         with torch.inference_mode():
-            frames = torch.tensor(test.frames, device=device)
-            logits, _ = net(frames, baseline_levels(store, test.numbers, net.level, device))
-        return logits.argmax(1).cpu().numpy()
+            scores = [net.head(seen(test)(rows)) for rows in asked]
+        return torch.cat(scores).argmax(1).cpu().numpy()
 
     return learn
 

@@ -53,7 +53,7 @@ def fit(
     nets, optimisers : dict
         Everything that training changes.
     items : array of int
-        What an epoch goes through once, in random batches: trials or frames.
+        What an epoch goes through, in random batches: trials or frames.
     purpose : str
         What the order of batches is drawn for, see `seeds`.
     train_step : callable
@@ -84,7 +84,7 @@ def fit(
         step.
     """
     config = run.config
-    n_steps = -(-len(items) // config.batch_size)
+    n_steps = config.epoch_steps or -(-len(items) // config.batch_size)
     state = TrainingState(run, nets, optimisers, handed_over)
     state.restore()
     for net in nets.values():
@@ -161,7 +161,8 @@ def _train_epoch(
         seed_torch(config.seed, epoch, f"{run.stage}: training")
     for net in state.nets.values():
         net.train()
-    every_batch = batches(items, config.batch_size, config.seed, epoch, purpose)
+    drawn = config.batch_size, config.seed, epoch, purpose, config.epoch_steps
+    every_batch = batches(items, *drawn)
     for batch in itertools.islice(every_batch, state.n_steps, None):
         with (
             signals_deferred(),

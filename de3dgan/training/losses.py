@@ -64,7 +64,9 @@ def critic_loss(
     return penalty_weight * gradient_penalty(critic, real, generated, ratio) - gap, gap
 
 
-def consistency_loss(logits: Tensor, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+def consistency_loss(
+    logits: Tensor, features: Tensor, labels: Tensor, class_weight: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Return the two terms of fine-tuning's loss.
 
     Parameters
@@ -75,6 +77,8 @@ def consistency_loss(logits: Tensor, features: Tensor, labels: Tensor) -> tuple[
         Their features.
     labels : Tensor of int, (N,)
         Classes of both.
+    class_weight : Tensor, (n_classes,), optional
+        What a frame of each class weighs.
 
     Returns
     -------
@@ -84,4 +88,5 @@ def consistency_loss(logits: Tensor, features: Tensor, labels: Tensor) -> tuple[
         Mean squared difference between the features of real and paired frames.
     """
     real, paired = features.float().chunk(2)
-    return F.cross_entropy(logits[: len(labels)].float(), labels), F.mse_loss(real, paired)
+    entropy = F.cross_entropy(logits[: len(labels)].float(), labels, class_weight)
+    return entropy, F.mse_loss(real, paired)
