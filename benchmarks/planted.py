@@ -43,7 +43,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "30 % of people with the other sign": {"other_sign": 0.3},
 }
 STRENGTHS = (0.0, 0.05, 0.1, 0.2)
-PROTOCOLS = ("trial", "video", "subject")
+PROTOCOLS = ("trial", "subject")
 #: Other effects of 0.2 nats (of correlation: in Fisher's z), one sign.
 OTHERS: dict[str, dict[str, Any]] = {
     "as above": {},
@@ -149,6 +149,12 @@ def less_best(found: Mapping[str, Predictions]) -> str:
     )
 
 
+def ece(found: Mapping[str, Predictions]) -> str:
+    """Return the network's expected calibration error per frame and per trial."""
+    scores = found["classifier"].scores()
+    return " / ".join(f"{scores[unit]['ece']:.3f}" for unit in ("frame", "trial"))
+
+
 def nothing_table(config: Config) -> Iterator[str]:
     """Yield a table of all models where nothing is planted, and labels are coins."""
     yield from (
@@ -227,6 +233,7 @@ def grid_tables(config: Config) -> Iterator[str]:
                 if model in columns[0]
             ]
             rows.append(["*SA-ST-Net less best baseline, points*", *map(less_best, columns)])
+            rows.append(["*SA-ST-Net, calibration error per frame / trial*", *map(ece, columns)])
             yield from table(["model", *(f"{strength:g} nats" for strength in STRENGTHS)], rows)
 
 
@@ -263,10 +270,11 @@ def _by_effect(columns: Mapping[str, Mapping[str, Predictions]]) -> list[str]:
     """Return a table with a row per effect and a column per model."""
     shown = ("classifier", "best", "linear", "svm", "linear_maps", "svm_maps", "tangent")
     rows = [
-        [name, *(_cell(model, column) for model in shown), less_best(column)]
+        [name, *(_cell(model, column) for model in shown), less_best(column), ece(column)]
         for name, column in columns.items()
     ]
-    return table(["", *(MODELS[model] for model in shown), "network less best, points"], rows)
+    last = "network less best, points", "its calibration error, frame / trial"
+    return table(["", *(MODELS[model] for model in shown), *last], rows)
 
 
 def growth_table(config: Config) -> Iterator[str]:

@@ -155,7 +155,7 @@ def stages_alone() -> Iterator[None]:
         certify(run, content, data.frames, run.split.test)
         return {"best_epoch": best_epoch}
 
-    def of_classifier(run: Run, frames: Any, trained: Any, best_epoch: int) -> tuple:
+    def of_classifier(run: Run, frames: Any, trained: Any, best_epoch: int, _: float) -> tuple:
         content = run.hand_over(best_epoch, trained.content())
         tested = run.split.test
         certify(run, content, frames, tested)
