@@ -41,7 +41,7 @@ from de3dgan.evaluation.segments import LENGTHS, describe
 from de3dgan.stages.generation import TrainedGenerator
 from de3dgan.stages.generators import fit_of
 from de3dgan.training.run import Run
-from models import SpectralGenerator, recordings
+from models import SpectralGenerator
 from models.constraint import DEConstraint, SharedConstraint
 
 SCRIPT = ROOT / "Workload-main" / "3D-UNet_GAN_Workload.py"
@@ -148,7 +148,6 @@ def of_fold(config: Config, fold: int, parts: bool) -> dict[str, dict[str, Any]]
     if parts:
         generation |= {
             "gains of single electrodes": patch.object(SharedConstraint, "forward", _single),
-            "one recording, not two": patch.object(recordings, "_OTHER", 0.0),
         }
     train(config, fold, {}, lambda *args: measured(*args, generation))
     if parts:

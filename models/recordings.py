@@ -21,17 +21,14 @@ from de3dgan.eeg.sampling import SFREQ
 _LENGTH = 2 * SFREQ
 #: First and last of these steps that are kept: 1 and 60 Hz.
 LOWEST, HIGHEST = 2, 120
-#: By how much peaks are made sharper, as a share of what they rise by above 4.5 Hz around. Windows
-#: of 2 s smear them, and so does giving EEG its DE: waves would not go on for as long as real ones.
-_SHARPER, _AROUND = 0.4, 9
 #: Hz at which coherency is kept; elsewhere it is that of a neighbour.
 _KNOTS = (2, 4, 5.5, 7, 8.5, 10, 11.5, 13, 15, 18, 21, 25, 30, 35, 41, 47, 55)
 #: Hz at which gains of the four bands are set; between them they change evenly in log frequency.
 _CENTRES = (5.7, 10.6, 21.0, 37.5)
 #: Share of the median variance below which a direction between electrodes has only rounding.
 _LACKING = 1e-4
-#: Share of a drawn recording's coherency that is another recording's.
-_OTHER = 0.4
+#: Least eigenvalue of a coherency whose logarithm is taken; and of correlations, to compare them.
+_FLOOR, _FLOOR_OF_CORRELATIONS = 1e-3, 1e-2
 #: Times that gains are corrected for what their neighbours, and lacking directions, change.
 _ROUNDS = 4
 #: Power in µV² (or per Hz) that stands for silence.
@@ -55,19 +52,26 @@ class Recordings(nn.Module):
     levels : Tensor, (n_recordings, n_chans, n_freqs)
         Log amplitudes, in nats, at 1, 1.5, …, 60 Hz. Of spectral densities in µV²/Hz they are half
         the logarithm.
-    coherency : Tensor, (n_recordings, n_knots, n_chans, n_chans, 2)
-        Of the electrodes at each knot of frequency; real and imaginary part.
+    exponents : Tensor, (n_recordings, n_knots, n_chans, n_chans, 2)
+        Logarithm of the coherency of electrodes at each knot of frequency, a Hermitian matrix; real
+        and imaginary part.
     ranges : Tensor, (n_recordings, n_chans, n_chans)
         Orthogonal projections onto the directions between electrodes that a recording has.
+    louder : Tensor, (n_freqs,)
+        What is added to all levels, and
+    turn : Tensor, (n_bands, n_chans, n_chans)
+        to all exponents, so that generated EEG comes out as recordings are.
     """
 
     def __init__(self, n_recordings: int, n_chans: int):
         super().__init__()
         one = torch.eye(n_chans)
         n_knots, n_freqs = len(_KNOTS), HIGHEST - LOWEST + 1
-        coherency = torch.stack([one, 0 * one], dim=-1).expand(n_recordings, n_knots, -1, -1, -1)
         self.register_buffer("levels", torch.zeros(n_recordings, n_chans, n_freqs))
-        self.register_buffer("coherency", coherency.clone())
+        exponents = torch.zeros(n_recordings, n_knots, n_chans, n_chans, 2)
+        self.register_buffer("exponents", exponents)
+        self.register_buffer("louder", torch.zeros(n_freqs))
+        self.register_buffer("turn", torch.zeros(len(_CENTRES), n_chans, n_chans))
         self.register_buffer("ranges", one.expand(n_recordings, -1, -1).clone())
         #: Frequencies of `levels` in Hz.
         self.freqs = [k * SFREQ / _LENGTH for k in range(LOWEST, HIGHEST + 1)]
@@ -78,8 +82,9 @@ class Recordings(nn.Module):
         self.register_buffer("band_weights", weights.float(), persistent=False)
         hats = interpolation(torch.tensor(_KNOTS), freqs)
         self.register_buffer("from_knots", hats, persistent=False)
-        gains = interpolation(torch.tensor(_CENTRES).log(), freqs.log())
-        self.register_buffer("from_bands", gains, persistent=False)
+        centres, knots = torch.tensor(_CENTRES).log(), torch.tensor(_KNOTS).log()
+        for name, at in (("from_bands", freqs.log()), ("knots_from_bands", knots)):
+            self.register_buffer(name, interpolation(centres, at), persistent=False)
 
     def __len__(self) -> int:
         """Return how many recordings are kept."""
@@ -97,47 +102,44 @@ class Recordings(nn.Module):
         for row in range(len(self)):
             spectra = cross_spectra(eeg[row % len(eeg)])[LOWEST : HIGHEST + 1]
             density = spectra.diagonal(dim1=-2, dim2=-1).real.clamp_min(_SILENCE)
-            levels = 0.5 * density.log().T
-            margin = _AROUND // 2
-            around = F.pad(levels[None], (margin, margin), mode="replicate")
-            around = F.avg_pool1d(around, _AROUND, 1)[0]
-            self.levels[row] = levels + _SHARPER * (levels - around)
+            self.levels[row] = 0.5 * density.log().T
             amplitude = density.sqrt()
             coherency = spectra / (amplitude[:, :, None] * amplitude[:, None])
             hats = self.from_knots / self.from_knots.sum(0)
             at_knots = torch.einsum("fk,fcd->kcd", hats.to(coherency), coherency)
-            self.coherency[row] = torch.view_as_real(at_knots)
+            self.exponents[row] = torch.view_as_real(logarithm(at_knots, _FLOOR))
             self.ranges[row] = projection(eeg[row % len(eeg)])
 
     def draw(self, chance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Draw recordings like those that are kept, and yet like none of them.
-
-        Each takes after one of them, and its coherency is in part another one's.
+        """Draw recordings.
 
         Parameters
         ----------
-        chance : Tensor, (B, 2)
+        chance : Tensor, (B,)
             Standard normal.
 
         Returns
         -------
         levels : Tensor, (B, n_chans, n_freqs)
-            As the attribute.
-        coherency : Tensor, complex (B, n_knots, n_chans, n_chans)
+            As the attribute, corrected.
+        roots : Tensor, complex (B, n_knots, n_chans, n_chans)
+            R with R Rᴴ the coherency of the electrodes, corrected.
         ranges : Tensor, (B, n_chans, n_chans)
             As the attribute.
         """
         which = (torch.special.ndtr(chance) * len(self)).long().clamp(0, len(self) - 1)
-        one, other = (torch.complex(*self.coherency[rows].unbind(-1)) for rows in which.unbind(1))
-        coherency = (1 - _OTHER) * one + _OTHER * other
-        return self.levels[which[:, 0]], coherency, self.ranges[which[:, 0]]
+        exponents = torch.complex(*self.exponents[which].unbind(-1))
+        exponents = exponents + torch.einsum("kb,bcd->kcd", self.knots_from_bands, self.turn)
+        values, vectors = torch.linalg.eigh(exponents)
+        roots = F.normalize(vectors * (0.5 * values).exp()[..., None, :], dim=-1)
+        return self.levels[which] + self.louder, roots, self.ranges[which]
 
-    def fitted(self, levels: Tensor, coherency: Tensor, ranges: Tensor, power: Tensor) -> Tensor:
+    def fitted(self, levels: Tensor, roots: Tensor, ranges: Tensor, power: Tensor) -> Tensor:
         """Return log amplitudes that give EEG the band power that is wanted.
 
         Parameters
         ----------
-        levels, coherency, ranges
+        levels, roots, ranges
             See `draw`.
         power : Tensor, (B, n_bands, n_chans)
             Wanted mean power of band-passed EEG, in µV².
@@ -146,7 +148,7 @@ class Recordings(nn.Module):
         -------
         Tensor, (B, n_chans, n_freqs)
         """
-        coherency = torch.einsum("fk,bkcd->bfcd", self.from_knots, coherency.real)
+        coherency = torch.einsum("fk,bkcd->bfcd", self.from_knots, (roots @ roots.mH).real)
         ranges = ranges[:, None]
         for _ in range(_ROUNDS):
             amplitude = levels.exp().mT  # (B, n_freqs, n_chans)
@@ -157,12 +159,12 @@ class Recordings(nn.Module):
             levels = levels + (self.from_bands @ log_gain).mT
         return levels
 
-    def mixing(self, levels: Tensor, coherency: Tensor, ranges: Tensor, chance: Tensor) -> Tensor:
+    def mixing(self, levels: Tensor, roots: Tensor, ranges: Tensor, chance: Tensor) -> Tensor:
         """Return the matrices that give white noise the cross-spectra of a recording.
 
         Parameters
         ----------
-        levels, coherency, ranges
+        levels, roots, ranges
             See `draw`.
         chance : Tensor, (B, n_times // 2 + 1)
             Standard normal: at each frequency, from which of the neighbouring knots coherency is
@@ -183,8 +185,6 @@ class Recordings(nn.Module):
         after = torch.searchsorted(knots, freqs).clamp(1, len(knots) - 1)
         share = (freqs - knots[after - 1]) / (knots[after] - knots[after - 1])
         knot = after - 1 + (torch.special.ndtr(chance) < share).long()
-        values, vectors = torch.linalg.eigh(coherency)
-        roots = vectors * values.clamp_min(0).sqrt()[..., None, :]
         roots = roots[torch.arange(len(roots))[:, None], knot]
         return ranges.to(roots.dtype)[:, None] @ (amplitude.mT[..., None] * roots)
 
@@ -207,6 +207,36 @@ def cross_spectra(eeg: Tensor) -> Tensor:
     windows = (windows - windows.mean(-1, keepdim=True)) * window
     spectra = torch.fft.rfft(windows).permute(2, 0, 1)
     return spectra @ spectra.mH * (2 / (SFREQ * window.square().sum() * spectra.shape[-1]))
+
+
+def log_levels(eeg: Tensor) -> Tensor:
+    """Return the mean log amplitudes of trials, (B, n_chans, n_times) to (n_freqs,)."""
+    density = [cross_spectra(trial).diagonal(dim1=-2, dim2=-1).real for trial in eeg]
+    levels = 0.5 * torch.stack(density).clamp_min(_SILENCE).log()
+    return levels[:, LOWEST : HIGHEST + 1].mean((0, 2))
+
+
+def log_correlations(bands: Tensor) -> Tensor:
+    """Return the mean logarithm of correlation matrices of electrodes.
+
+    Parameters
+    ----------
+    bands : Tensor, (B, n_bands, n_chans, n_times)
+        Band-passed EEG. Correlations are means over its seconds, each of which counts the same.
+
+    Returns
+    -------
+    Tensor, (n_bands, n_chans, n_chans)
+    """
+    seconds = bands.unflatten(-1, (-1, SFREQ)).transpose(2, 3)
+    seconds = F.normalize(seconds - seconds.mean(-1, keepdim=True), dim=-1)
+    return logarithm((seconds @ seconds.mT).mean(2), _FLOOR_OF_CORRELATIONS).mean(0)
+
+
+def logarithm(matrices: Tensor, floor: float) -> Tensor:
+    """Return logarithms of Hermitian matrices (..., n, n), with eigenvalues of `floor` at least."""
+    values, vectors = torch.linalg.eigh(matrices)
+    return (vectors * values.clamp_min(floor).log()[..., None, :].to(vectors.dtype)) @ vectors.mH
 
 
 def projection(eeg: Tensor) -> Tensor:

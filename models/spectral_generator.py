@@ -14,7 +14,7 @@ from de3dgan.base.errors import UserError
 from de3dgan.eeg.montage import DEAP_CHANNELS, Grid
 from de3dgan.eeg.sampling import SFREQ, WINDOW
 from models.blocks import ElectrodeGrid, UNet3d, float32
-from models.constraint import SharedConstraint
+from models.constraint import DEConstraint, SharedConstraint
 from models.recordings import Recordings, interpolation, mean_power
 from models.spectra import STFT
 
@@ -23,6 +23,8 @@ from models.spectra import STFT
 _AMPLITUDE_KNOTS = (*range(1, 15), 16, 18, 20, 23, 26, 30, 35, 40, 44, 46, 48, 50, 52, 56, 60)
 #: Deviation of DE in nats below which there is but rounding, not to be scaled.
 _CONSTANT = 1e-3
+#: Times that the rest is made up for by gains of electrodes, and taken out of lacking directions.
+_FINISHES = 1
 #: DE windows over which DE is smoothed: 4.5 s.
 _SMOOTH = 9
 #: Trials whose spectra `init_closed_form` computes at a time.
@@ -94,6 +96,7 @@ class SpectralGenerator(nn.Module):
         self.grid = ElectrodeGrid(grid)
         self.stft = STFT()
         self.constraint = SharedConstraint()
+        self.gains = DEConstraint()
         self.recordings = Recordings(n_recordings, n_chans)
         knots = torch.tensor(_AMPLITUDE_KNOTS, dtype=torch.float32)
         matrix = interpolation(knots, self.stft.freqs)
@@ -194,13 +197,16 @@ class SpectralGenerator(nn.Module):
     def _draw(self, levels: Tensor, noise: Tensor, de: Tensor, n_passes: int) -> Tensor:
         chance, noise = noise[:, -1], torch.view_as_complex(noise[:, :-1].contiguous())
         n_times = 2 * (noise.shape[-1] - 1)
-        recording, coherency, ranges = self.recordings.draw(chance[:, 0])
-        levels = self.recordings.fitted(levels + recording, coherency, ranges, mean_power(de))
-        mixing = self.recordings.mixing(levels, coherency, ranges, chance[..., 1])
+        recording, roots, ranges = self.recordings.draw(chance[:, 0, 0])
+        levels = self.recordings.fitted(levels + recording, roots, ranges, mean_power(de))
+        mixing = self.recordings.mixing(levels, roots, ranges, chance[..., 1])
         spectrum = (mixing @ noise.mT[..., None])[..., 0]
         # Of complex noise the power is the sum of those of its two parts.
         eeg = torch.fft.irfft((SFREQ / 4 * n_times) ** 0.5 * spectrum.mT, n=n_times)
-        return self.constraint(eeg, de, mixing @ mixing.mH, n_passes)
+        eeg = self.constraint(eeg, de, mixing @ mixing.mH, n_passes)
+        for _ in range(_FINISHES):  # gains are near one now, and give little to what is lacking
+            eeg = ranges @ self.gains(eeg, de, 2)
+        return eeg
 
     def log_likelihood(self, de: Tensor, eeg: Tensor) -> Tensor:
         """Return the Whittle likelihood of the spectra of EEG, given its DE.

@@ -216,10 +216,10 @@ def test_a_drawn_recording_has_the_power_and_the_directions_it_is_to_have():
     recordings.keep(tensor(eeg))
     torch.testing.assert_close(recordings.ranges[1], projection(tensor(eeg[1])))
     assert torch.linalg.matrix_rank(recordings.ranges[0]) == 4
-    levels, coherency, ranges = recordings.draw(torch.randn(4, 2))
+    levels, roots, ranges = recordings.draw(torch.randn(4))
     power = torch.exp(0.2 * torch.randn(4, 4, 5))
-    levels = recordings.fitted(levels, coherency, ranges, power)
-    mixing = recordings.mixing(levels, coherency, ranges, torch.randn(4, 1921))
+    levels = recordings.fitted(levels, roots, ranges, power)
+    mixing = recordings.mixing(levels, roots, ranges, torch.randn(4, 1921))
     spectra = mixing @ mixing.mH
     response = tensor(np.stack(list(power_responses(3840))))
     density = spectra.diagonal(dim1=-2, dim2=-1).real
@@ -227,6 +227,20 @@ def test_a_drawn_recording_has_the_power_and_the_directions_it_is_to_have():
     # Directions that are lacking may not allow for it.
     assert (0.5 * (found / power).log()).abs().mean() < 0.1
     assert torch.linalg.eigvalsh(spectra[0, 300])[0].abs() < 1e-4 * density[0, 300].max()
+
+
+def test_corrections_move_spectra_and_correlations_of_what_is_drawn():
+    recordings = Recordings(1, 3)
+    recordings.keep(tensor(pink(1, 3, 3840)))
+    chance = torch.zeros(1)
+    levels, roots, _ = recordings.draw(chance)
+    recordings.louder += 0.5
+    recordings.turn[:, 0, 1] = recordings.turn[:, 1, 0] = 1.0
+    corrected, turned, _ = recordings.draw(chance)
+    torch.testing.assert_close(corrected, levels + 0.5)
+    before, after = ((r @ r.mH)[0].real for r in (roots, turned))
+    assert (after[:, 0, 1] > before[:, 0, 1] + 0.3).all()
+    torch.testing.assert_close(after.diagonal(dim1=-2, dim2=-1), torch.ones(len(after), 3))
 
 
 def test_recordings_are_kept_twice_if_there_are_too_few():

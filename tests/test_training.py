@@ -423,7 +423,7 @@ def averaged_weights(state: dict) -> dict:
 def test_the_generator_of_the_highest_likelihood_is_handed_over(
     little_store, tmp_path, states, monkeypatch
 ):
-    """As averaged over steps; after it is chosen, only recordings are added to it."""
+    """As averaged over steps; after it is chosen, only recordings change it."""
     original, in_validation = SpectralGenerator.log_likelihood, iter([-3.0, -1.0, -2.0])
 
     def log_likelihood(*args):
@@ -441,7 +441,7 @@ def test_the_generator_of_the_highest_likelihood_is_handed_over(
     wanted = averaged_weights(states[1]["nets"]["generator EMA"])
     assert list(model["weights"]) == list(wanted)
     changed = {k for k, v in wanted.items() if not torch.equal(v, model["weights"][k])}
-    kept = ("levels", "coherency", "ranges")
+    kept = ("levels", "exponents", "ranges", "louder", "turn")
     assert changed == {f"recordings.{name}" for name in kept}
     assert not same(dict(states[1]["nets"]["generator"]), wanted)
 

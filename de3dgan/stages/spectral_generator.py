@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from de3dgan.base import draws
+from de3dgan.base.seeds import seed_torch
 from de3dgan.data.frames import chunks
 from de3dgan.eeg.sampling import FRAME, WINDOW
 from de3dgan.stages.generation import SpectralSampler
@@ -17,9 +18,12 @@ from de3dgan.training.ema import EMA
 from de3dgan.training.means import Means
 from de3dgan.training.run import Run
 from models import SpectralGenerator
+from models.recordings import log_correlations, log_levels
 
 #: Training trials that the closed-form start is computed from, at most.
 _N_START_TRIALS = 64
+#: Training trials that the calibration generates EEG for, at most; how many at a time; how often.
+_N_CALIBRATION_TRIALS, _AT_A_TIME, _ROUNDS = 24, 4, 2
 
 
 def train(
@@ -84,6 +88,7 @@ def train(
     with run.ledger.reading_for("generator"):
         kept = spread(train_trials, len(ema.module.recordings))
         ema.module.remember(*data.whole(kept))
+        calibrate(run, data, ema.module)
     return SpectralSampler(ema.module, run.compute), history, best_epoch
 
 
@@ -116,3 +121,27 @@ def augment(de: Tensor, eeg: Tensor, mirror: Tensor, gain_sd: float) -> tuple[Te
     if reverse:
         de, eeg = de.flip(2), eeg.flip(2)
     return de, eeg
+
+
+def calibrate(run: Run, data: Trials, generator: SpectralGenerator) -> None:
+    """Make up for what giving EEG its DE does to spectra and correlations, on training trials.
+
+    It smears peaks, and pulls apart what one recording has together and another has not.
+    """
+    seed_torch(run.config.seed, 0, "gan: calibration")
+    trials = spread(run.split.trials("train"), _N_CALIBRATION_TRIALS)
+    with torch.inference_mode():
+        for _ in range(_ROUNDS):
+            louder, turn = 0, 0
+            for some in chunks(trials, _AT_A_TIME):
+                de, real = data.whole(some)
+                noise = torch.randn(len(de), *generator.noise_shape(de.shape[2]), device=de.device)
+                with run.compute.autocast():
+                    both = real, generator(de, noise)
+                levels = [log_levels(eeg) for eeg in both]
+                logarithms = [log_correlations(generator.gains.bands(eeg)) for eeg in both]
+                share = len(some) / len(trials)
+                louder = louder + share * (levels[0] - levels[1])
+                turn = turn + share * (logarithms[0] - logarithms[1])
+            generator.recordings.louder += louder
+            generator.recordings.turn += turn
