@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,20 +10,24 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from benchmarks import classifier as benchmark
+from de3dgan.base.paths import ROOT
+from de3dgan.base.recipe import load_script
 from de3dgan.data.frames import Frames, batches
 from de3dgan.data.labels import class_labels
 from de3dgan.data.ledger import Ledger
 from de3dgan.data.opening import open_store
 from de3dgan.data.scalers import fit_eeg_scaler
-from de3dgan.data.splits import make_split
+from de3dgan.data.splits import labels_and_split, make_split
 from de3dgan.stages import classifier
 from de3dgan.stages.augmentation import PairedEEG
 from de3dgan.stages.classifier import Start, paired_loss
 from de3dgan.stages.frame_classifiers import FrameClassifier
 from de3dgan.stages.frame_classifiers import classifier_of as of_network
+from de3dgan.training import checkpoints
 from de3dgan.training.device import Compute
 from models import SASTNet, SpectralSASTNet
-from tests.conftest import METHODS, write_store
+from tests.conftest import METHODS, TINY_CONFIG, write_store
 from tests.helpers import fake_store, split_by_trial
 
 CPU = torch.device("cpu")
@@ -273,3 +278,38 @@ def test_the_head_knows_validation_trials_and_no_test_trials(tmp_path):
         assert begun.held_out[split.train].any()
         torch.testing.assert_close(own.net.map_std.min() > 0, torch.tensor(True))
     assert torch.equal(*heads)
+
+
+def test_the_benchmark_has_every_part_of_the_classifier(tmp_path, monkeypatch):
+    """Of a store in which there is nothing to be found; its head without views is the script's."""
+    store = write_store(tmp_path / "eegmat", 10, ("rest", "arithmetic"), ["arithmetic"])
+    document = tmp_path / "CLASSIFIER.md"
+    document.write_text("<!-- table: benchmarks/classifier.py -->\n<!-- end of table -->\n")
+    script = load_script(ROOT / "Workload-main" / "SA-ST_Net_Classifier_Workload.py")
+    tiny = partial(script.Config, **TINY_CONFIG["spectral"]["classifier"])
+    small = SimpleNamespace(Config=tiny, main=script.main)
+    monkeypatch.setattr(benchmark, "load_script", lambda _: small)
+    heads_of, given = benchmark.heads, []
+
+    def heads(recipe, path, like):
+        given.append((recipe, path, heads_of(recipe, path, like)))
+        return given[-1][-1]
+
+    monkeypatch.setattr(benchmark, "heads", heads)
+    benchmark.main(
+        benchmark.Config(
+            store, tmp_path / "work", folds=(0,), sizes=(0,), strengths=(), out=document
+        )
+    )
+    rows = [line.split(" | ")[0] for line in document.read_text().splitlines() if line[:2] == "| "]
+    assert {"| SA-ST-Net: head and trunk", "| trunk alone", "| power alone"} <= set(rows)
+    assert sum("head without" in row for row in rows) == 6
+    [(recipe, path, found)] = given
+    content = checkpoints.load(path, "")
+    trained = FrameClassifier.from_content(content, open_store(store), Compute(CPU))
+    with torch.no_grad():
+        for parameter in trained.net.net.head.parameters():
+            parameter.zero_()
+    _, split = labels_and_split(recipe, trained.store)
+    alone = classifier.predict(trained, Frames(trained.store, CPU, False), split.test)
+    np.testing.assert_allclose(found["head, all views"].probabilities, alone, atol=1e-3)

@@ -115,7 +115,7 @@ def fit(
         return features(rows) - origin
 
     folds = [asked for _, asked in grouped_folds(classes, groups, _N_FOLDS)]
-    target, weight = _targets(classes, n_classes)
+    target, weight = balanced(classes, n_classes)
     # What is in no fold, as the rest would lack a class, is learnt from all the same.
     rest = np.setdiff1d(np.arange(n), np.concatenate([*folds, []]).astype(int))
     parts = [_Products.of(centred, rows, target, weight, sizes) for rows in (*folds, rest)]
@@ -138,12 +138,12 @@ def fit(
         strengths = np.array(_STRENGTHS)[chosen]
         held = np.stack([of_view[i] for of_view, i in zip(scores, chosen, strict=True)])
         spread = held[:, asked].std((1, 2))
-        shares, bias = _mixed(held[:, asked], classes[asked], weight[asked])
+        shares, bias = mixed(held[:, asked], classes[asked], weight[asked])
         held_out = np.zeros((n, n_classes))
         held_out[asked] = np.tensordot(shares, held[:, asked], 1) + bias
     if more is not None:
         others, their_classes, total = more
-        target, weight = _targets(their_classes, n_classes)
+        target, weight = balanced(their_classes, n_classes)
         weight = weight * (total * n / len(their_classes))
         rows = np.arange(len(their_classes))
         found = _Products.of(lambda some: others(some) - origin, rows, target, weight, sizes)
@@ -262,7 +262,7 @@ class _Products:
         return mean, torch.stack(weights), bias
 
 
-def _targets(classes: np.ndarray, n_classes: int) -> tuple[np.ndarray, np.ndarray]:
+def balanced(classes: np.ndarray, n_classes: int) -> tuple[np.ndarray, np.ndarray]:
     """Return one-hot targets less their mean, and weights by which all classes weigh the same.
 
     Returns
@@ -292,7 +292,7 @@ def _best(scores: np.ndarray, classes: np.ndarray, weight: np.ndarray) -> int:
     return int(np.argmin(entropies))
 
 
-def _mixed(
+def mixed(
     scores: np.ndarray, classes: np.ndarray, weight: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return by how much views count, and what is added to each class.
@@ -344,7 +344,7 @@ def sharpness(trials: np.ndarray, classes: np.ndarray, scores: np.ndarray) -> fl
     """
     shifted = np.exp(scores - scores.max(1, keepdims=True))
     of_trials, means = metrics.by_trial(trials, classes, shifted / shifted.sum(1, keepdims=True))
-    _, weight = _targets(of_trials, scores.shape[1])
+    _, weight = balanced(of_trials, scores.shape[1])
     logs = np.log(means.clip(1e-9))
     tried = np.geomspace(0.5, 8, 33)
     losses = [
