@@ -50,7 +50,7 @@ from de3dgan.stages.generation import SpectralSampler
 from de3dgan.stages.virtual import Person, Population, Sampler, sampler_of, virtual_weight
 from de3dgan.training.device import Compute
 from models import SpectralGenerator
-from models.classifier import PowerMaps
+from models.views import PowerMaps
 
 #: What is trained and tested on: switches of `de3dgan.data.effects.Effect`, or nothing for EEGMAT.
 MATERIALS: dict[str, dict[str, Any]] = {

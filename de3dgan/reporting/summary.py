@@ -66,8 +66,8 @@ def describe(fold_dir: Path) -> str:
         *_scores(fold),
         "",
         "A frame is one second of EEG; a trial's prediction is the mean of its frames'. DE is "
-        f"relative to {REFERENCES[result['reference']]}. Baselines have no epoch to choose and are "
-        "trained on the validation trials as well.",
+        f"relative to {REFERENCES[result['reference']]}. Baselines, and the head of our network, "
+        "are trained on the validation trials as well.",
         *_not_better_than_baselines(fold),
         "",
         *_leakage(fold),
