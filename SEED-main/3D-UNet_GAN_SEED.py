@@ -8,8 +8,8 @@ One generator per fold is the only way to keep the test trials unseen. It sees n
 do not depend on the task: where another task of --runs-dir has it already, it is taken from there.
 
 It has no critic: only that of --method published has one. Expect EEG with the DE it is generated
-from (r of 0.99; noise of the same DE has 0.98) that the strongest of eight judges tells from real
-EEG nearly always; with --method published, EEG that was nearly silent after 30 epochs
+from (to 0.03 nats) that the strongest of eight judges tells from real EEG in two of three seconds
+(benchmarks/GENERATOR.md); with --method published, EEG that was nearly silent after 30 epochs
 (benchmarks/RESULTS_PUBLISHED.md).
 
 SEED-IV: --task seed_iv --data-dir DE_feature/seed_iv --class-names neutral sad fear happy, in all

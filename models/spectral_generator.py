@@ -15,7 +15,7 @@ from de3dgan.eeg.montage import DEAP_CHANNELS, Grid
 from de3dgan.eeg.sampling import SFREQ, WINDOW
 from models.blocks import ElectrodeGrid, UNet3d, float32
 from models.constraint import DEConstraint, SharedConstraint
-from models.recordings import Recordings, interpolation, mean_power
+from models.recordings import Recordings, interpolation, mean_power, skewed
 from models.spectra import STFT
 
 #: Hz between which log amplitudes are interpolated: dense around the alpha peak, and where power
@@ -197,12 +197,13 @@ class SpectralGenerator(nn.Module):
     def _draw(self, levels: Tensor, noise: Tensor, de: Tensor, n_passes: int) -> Tensor:
         chance, noise = noise[:, -1], torch.view_as_complex(noise[:, :-1].contiguous())
         n_times = 2 * (noise.shape[-1] - 1)
-        recording, roots, ranges = self.recordings.draw(chance[:, 0, 0])
+        recording, roots, ranges, skewness = self.recordings.draw(chance[:, 0, 0])
         levels = self.recordings.fitted(levels + recording, roots, ranges, mean_power(de))
         mixing = self.recordings.mixing(levels, roots, ranges, chance[..., 1])
         spectrum = (mixing @ noise.mT[..., None])[..., 0]
         # Of complex noise the power is the sum of those of its two parts.
         eeg = torch.fft.irfft((SFREQ / 4 * n_times) ** 0.5 * spectrum.mT, n=n_times)
+        eeg = eeg + ranges @ skewed(self.constraint.bands(eeg).sum(1), skewness)
         eeg = self.constraint(eeg, de, mixing @ mixing.mH, n_passes)
         for _ in range(_FINISHES):  # gains are near one now, and give little to what is lacking
             eeg = ranges @ self.gains(eeg, de, 2)
@@ -288,7 +289,8 @@ class SpectralGenerator(nn.Module):
         eeg : Tensor, (B, n_chans, n_times)
             In µV.
         """
-        self.recordings.keep(eeg)
+        passed = torch.cat([self.constraint.bands(one).sum(1) for one in eeg.split(1)])
+        self.recordings.keep(eeg, passed)
         for row in range(len(self.recordings)):
             own = row % len(de)
             levels = self._levels(self.log_amplitudes(de[own : own + 1]))

@@ -9,14 +9,21 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import signal
+from scipy import signal, stats
 
 from de3dgan.eeg.de import BANDS, band_signals, differential_entropy, power_responses
 from de3dgan.eeg.montage import DEAP_CHANNELS
 from de3dgan.evaluation.measures import Found, de_round_trip, seam_ratio
 from models import SpectralGenerator
 from models.constraint import DEConstraint, SharedConstraint, between_windows
-from models.recordings import Recordings, cross_spectra, interpolation, projection
+from models.recordings import (
+    Recordings,
+    cross_spectra,
+    interpolation,
+    projection,
+    skewed,
+    skewness,
+)
 from models.spectra import LogPower
 from tests.helpers import EEGMAT_CHANNELS
 
@@ -213,10 +220,10 @@ def test_a_drawn_recording_has_the_power_and_the_directions_it_is_to_have():
         "cs,nst->nct", np.random.default_rng(1).standard_normal((5, 4)), pink(2, 4, 3840)
     )
     recordings = Recordings(2, 5)
-    recordings.keep(tensor(eeg))
+    recordings.keep(tensor(eeg), tensor(eeg))
     torch.testing.assert_close(recordings.ranges[1], projection(tensor(eeg[1])))
     assert torch.linalg.matrix_rank(recordings.ranges[0]) == 4
-    levels, roots, ranges = recordings.draw(torch.randn(4))
+    levels, roots, ranges, _ = recordings.draw(torch.randn(4))
     power = torch.exp(0.2 * torch.randn(4, 4, 5))
     levels = recordings.fitted(levels, roots, ranges, power)
     mixing = recordings.mixing(levels, roots, ranges, torch.randn(4, 1921))
@@ -231,21 +238,34 @@ def test_a_drawn_recording_has_the_power_and_the_directions_it_is_to_have():
 
 def test_corrections_move_spectra_and_correlations_of_what_is_drawn():
     recordings = Recordings(1, 3)
-    recordings.keep(tensor(pink(1, 3, 3840)))
+    eeg = tensor(pink(1, 3, 3840))
+    recordings.keep(eeg, eeg)
     chance = torch.zeros(1)
-    levels, roots, _ = recordings.draw(chance)
+    levels, roots, *_ = recordings.draw(chance)
     recordings.louder += 0.5
     recordings.turn[:, 0, 1] = recordings.turn[:, 1, 0] = 1.0
-    corrected, turned, _ = recordings.draw(chance)
+    corrected, turned, *_ = recordings.draw(chance)
     torch.testing.assert_close(corrected, levels + 0.5)
     before, after = ((r @ r.mH)[0].real for r in (roots, turned))
     assert (after[:, 0, 1] > before[:, 0, 1] + 0.3).all()
     torch.testing.assert_close(after.diagonal(dim1=-2, dim2=-1), torch.ones(len(after), 3))
 
 
+def test_skewness_is_that_of_scipy_and_is_given_to_eeg():
+    eeg = pink(2, 3, 7680)
+    found = skewness(tensor(eeg))
+    np.testing.assert_allclose(found.numpy(), stats.skew(eeg, axis=-1), atol=1e-4)
+    wanted = torch.tensor([[-0.2, 0.0, 0.2]]).expand(2, -1)
+    given = skewness(tensor(eeg) + skewed(tensor(eeg), wanted)) - found
+    assert given[:, 0].max() < -0.2
+    assert given[:, 2].min() > 0.2
+    assert given[:, 1].abs().max() < 1e-5
+
+
 def test_recordings_are_kept_twice_if_there_are_too_few():
     recordings = Recordings(5, 3)
-    recordings.keep(tensor(pink(2, 3, 1536)))
+    eeg = tensor(pink(2, 3, 1536))
+    recordings.keep(eeg, eeg)
     assert torch.equal(recordings.levels[0], recordings.levels[4])
     assert not torch.equal(recordings.levels[0], recordings.levels[1])
 

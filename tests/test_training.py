@@ -441,7 +441,7 @@ def test_the_generator_of_the_highest_likelihood_is_handed_over(
     wanted = averaged_weights(states[1]["nets"]["generator EMA"])
     assert list(model["weights"]) == list(wanted)
     changed = {k for k, v in wanted.items() if not torch.equal(v, model["weights"][k])}
-    kept = ("levels", "exponents", "ranges", "louder", "turn")
+    kept = ("levels", "exponents", "ranges", "skewness", "louder", "turn")
     assert changed == {f"recordings.{name}" for name in kept}
     assert not same(dict(states[1]["nets"]["generator"]), wanted)
 
