@@ -538,11 +538,21 @@ def arm_lines(found: Found, n: int) -> list[str]:
         for what in ("gain (points)", *(["worth in people"] if len(found.sizes) > 1 else []))
     ]
     accuracy = " and ".join(f"{found.accuracy(f'real {n}', u)[0]:.3f} per {u}" for u in UNITS)
+    by_generator = [
+        100 * (found.accuracy(f"virtual {n}", u) - found.accuracy(f"noise {n}", u)) for u in UNITS
+    ]
+    less_noise = " and ".join(
+        f"{with_interval(gains, '+.1f')} points per {unit}"
+        for gains, unit in zip(by_generator, UNITS, strict=True)
+    )
     return [
         f"{found.material}, with {n} people to train on ({found.n_draws} draws; real EEG alone "
         f"has {accuracy}):",
         "",
         *table(("real EEG and", *columns), rows),
+        "",
+        f"EEG of virtual people less noise of the same DE, which is what the generator gains: "
+        f"{less_noise}.",
     ]
 
 
