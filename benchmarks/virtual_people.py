@@ -489,7 +489,8 @@ class Found:
             np.einsum("bd,bp,dpc->bc", draws, people, counts, optimize=True)
             for counts in (hits, self._counts["tested"])
         )
-        return (told / asked).mean(1)
+        with np.errstate(invalid="ignore"):  # of few draws, one may have no trial of a class
+            return (told / asked).mean(1)
 
     def gain(self, arm: str, n: int, unit: str) -> np.ndarray:
         """Return what an arm gains over real EEG alone."""
@@ -499,7 +500,7 @@ class Found:
         """Return what a gain is worth in people."""
         curve = np.stack([self.accuracy(f"real {size}", unit) for size in self.sizes], axis=1)
         every = people_worth(gains, self.sizes, curve, n)
-        low, high = np.quantile(every[1:], (0.025, 0.975), method="nearest")
+        low, high = np.nanquantile(every[1:], (0.025, 0.975), method="nearest")
         return Worth(every[0], low, high, max(self.sizes) - n, min(self.sizes) - n)
 
 
@@ -582,7 +583,7 @@ def calibration_lines(found: Found, n_known: int) -> list[str]:
 
 def with_interval(values: np.ndarray, form: str) -> str:
     """Return a figure and its 95 % interval, of what was found and of bootstrap draws."""
-    low, high = np.quantile(values[1:], (0.025, 0.975))
+    low, high = np.nanquantile(values[1:], (0.025, 0.975))
     return f"{values[0]:{form}} ({low:{form}} to {high:{form}})"
 
 
