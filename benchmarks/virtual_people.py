@@ -81,8 +81,8 @@ N_FRAMES = 20
 CALIBRATED = {
     "alone": "other people alone",
     "known": "and the person's first trials",
-    "weighted": "and these, with half of the weight",
-    "virtual": "and these with EEG generated of that person, with half of the weight",
+    "weighted": "and these, with as much weight as all others",
+    "virtual": "and these, and half as much EEG that is generated of that person",
 }
 #: Other people, new people of a draw, and trials of each class that are generated of each.
 N_OTHERS, N_NEW, N_OWN = 4, 6, 8
@@ -204,14 +204,10 @@ def maps_of(store: Store) -> np.ndarray:
 
 
 @torch.inference_mode()
-def maps_of_person(person: Person, level: torch.Tensor | None = None) -> np.ndarray:
-    """Return the maps of a virtual person's frames, (n_trials, n_frames, n_chans · n_maps).
-
-    They are relative to `level` (n_trials, n_chans, n_bands), by default that of their baselines.
-    """
+def maps_of_person(person: Person) -> np.ndarray:
+    """Return the maps of a virtual person's frames, (n_trials, n_frames, n_chans · n_maps)."""
     maps = PowerMaps()
-    if level is None:
-        level = maps.level(torch.from_numpy(person.baseline))[person.baselines]
+    level = maps.level(torch.from_numpy(person.baseline))[person.baselines]
     frames = torch.from_numpy(person.eeg).unflatten(2, (-1, 128)).movedim(2, 1)
     n_frames = frames.shape[1]
     found = maps(maps.level(frames.flatten(0, 1)), level.repeat_interleave(n_frames, 0))
@@ -282,7 +278,11 @@ def calibrated(config: Config, data: Data, draw: int, n_known: int) -> None:
             "alone": learnt(*real),
             "known": learnt(data.maps[both], data.labels[both]),
             "weighted": learnt(*real, Extra(*theirs)),
-            "virtual": learnt(*real, Extra(*of_person(data, population, known, sampler, draw))),
+            "virtual": learnt(
+                *real,
+                Extra(*theirs),
+                Extra(*of_person(data, population, known, sampler, draw), 0.5),
+            ),
         }
         for name, decide in learners.items():
             counts[name] = counts[name] + right(data, asked, decide)
@@ -295,7 +295,7 @@ def calibrated(config: Config, data: Data, draw: int, n_known: int) -> None:
 def of_person(
     data: Data, population: Population, known: np.ndarray, sampler: Sampler, draw: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return EEG of a person of whom some trials are known, and these trials themselves."""
+    """Return EEG generated of a person of whom some trials are known."""
     store = data.store
     baseline = store.baseline_de[store.baseline_index[known]]
     change = store.absolute_de(known).mean(2) - baseline
@@ -304,14 +304,7 @@ def of_person(
     prior = population.prior.given(baseline.mean(0), mean, n_trials)
     about = {**population.about, "n_baseline_times": N_SECONDS * 128}
     person = Population(prior, about).person(sampler, (0, 1) * N_OWN, N_SECONDS, draw, 0)
-    # They are relative to the baseline that was recorded, as the person's real trials are.
-    level = PowerMaps().level(
-        torch.from_numpy(np.array(store.baseline[store.baseline_index[known]]))
-    )
-    maps = maps_of_person(person, level.mean(0, keepdim=True).expand(2 * N_OWN, -1, -1))
-    n = min(maps.shape[1], data.maps.shape[1])
-    maps = np.concatenate([maps[:, :n], data.maps[known][:, :n]])
-    return maps, np.concatenate([person.labels, data.labels[known]])
+    return maps_of_person(person), person.labels
 
 
 class Extra(NamedTuple):
