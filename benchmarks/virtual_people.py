@@ -265,7 +265,7 @@ def calibrated(config: Config, data: Data, draw: int, n_known: int) -> None:
     sampler = closed_form(data, others, draw)
     population = Population.of(data.store, others, data.labels, data.task)
     counts = {name: 0 for name in ("tested", *CALIBRATED)}
-    for person in order[max(SIZES) : max(SIZES) + N_NEW]:
+    for number, person in enumerate(order[max(SIZES) : max(SIZES) + N_NEW]):
         own = data.trials(np.array([person]))
         known = np.concatenate([own[data.labels[own] == c][:n_known] for c in (0, 1)])
         asked = np.setdiff1d(own, known)
@@ -281,7 +281,7 @@ def calibrated(config: Config, data: Data, draw: int, n_known: int) -> None:
             "virtual": learnt(
                 *real,
                 Extra(*theirs),
-                Extra(*of_person(data, population, known, sampler, draw), 0.5),
+                Extra(*of_person(data, population, known, sampler, draw, number), 0.5),
             ),
         }
         for name, decide in learners.items():
@@ -293,7 +293,7 @@ def calibrated(config: Config, data: Data, draw: int, n_known: int) -> None:
 
 
 def of_person(
-    data: Data, population: Population, known: np.ndarray, sampler: Sampler, draw: int
+    data: Data, population: Population, known: np.ndarray, sampler: Sampler, draw: int, number: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return EEG generated of a person of whom some trials are known."""
     store = data.store
@@ -303,7 +303,7 @@ def of_person(
     mean = np.stack([change[data.labels[known] == c].mean(0) for c in (0, 1)])
     prior = population.prior.given(baseline.mean(0), mean, n_trials)
     about = {**population.about, "n_baseline_times": N_SECONDS * 128}
-    person = Population(prior, about).person(sampler, (0, 1) * N_OWN, N_SECONDS, draw, 0)
+    person = Population(prior, about).person(sampler, (0, 1) * N_OWN, N_SECONDS, draw, number)
     return maps_of_person(person), person.labels
 
 
