@@ -57,6 +57,7 @@ class Config:
     ratings: tuple[str, ...] = ("arithmetic",)  # a column of its trials.csv that has two classes
     folds: tuple[int, ...] = (0, 1)  # which fifths are tested on
     seed: int = 520  # draws the folds, the initial weights and the batches
+    epochs: int | None = None  # of training; default: as in the recipe
     parts: bool = False  # leave parts out, in the first fold
 
 
@@ -189,7 +190,8 @@ def train(
         where = {"data_dir": config.data_dir, "runs_dir": Path(folder), "protocol": "subject"}
         task = {"ratings": config.ratings, "class_names": ("low", "high")}
         with patch("de3dgan.stages.generators.evaluate", evaluate):
-            script.main(script.Config(**where, **task, fold=fold, seed=config.seed, **settings))
+            how = {**({"epochs": config.epochs} if config.epochs else {}), **settings}
+            script.main(script.Config(**where, **task, fold=fold, seed=config.seed, **how))
 
 
 class Fold:
