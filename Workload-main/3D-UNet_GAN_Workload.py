@@ -8,9 +8,9 @@ One generator per fold is the only way to keep the test trials unseen. It sees n
 do not depend on the task: where another task of --runs-dir has it already, it is taken from there.
 
 It has no critic: only that of --method published has one. Expect EEG with the DE it is generated
-from (to 0.03 nats) that the strongest of eight judges tells from real EEG in two of three seconds
-(benchmarks/GENERATOR.md); with --method published, EEG that was nearly silent after 30 epochs
-(benchmarks/RESULTS_PUBLISHED.md).
+from (to 0.03 nats) that the strongest of eight judges tells from real EEG with an AUC of 0.6 to 0.8
+per second (benchmarks/GENERATOR.md); with --method published, EEG that was nearly silent after 30
+epochs (benchmarks/RESULTS_PUBLISHED.md).
 """
 
 from __future__ import annotations
