@@ -199,7 +199,7 @@ def maps_of(store: Store) -> np.ndarray:
     frames = Frames(store, torch.device("cpu"), waveform_baseline=False)
     used = np.linspace(0, store.n_frames - 1, min(N_FRAMES, store.n_frames)).astype(int)
     numbers = (np.arange(store.n_trials)[:, None] * store.n_frames + used).ravel()
-    found = frame_maps(frames, numbers, PowerMaps(relative=store.reference != "none"))
+    found = frame_maps(frames, numbers, PowerMaps())
     return found.reshape(store.n_trials, len(used), -1)
 
 
