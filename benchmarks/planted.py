@@ -43,7 +43,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "30 % of people with the other sign": {"other_sign": 0.3},
 }
 STRENGTHS = (0.0, 0.05, 0.1, 0.2)
-PROTOCOLS = ("trial", "subject")
+PROTOCOLS = ("subject", "trial")
 #: Other effects of 0.2 nats (of correlation: in Fisher's z), one sign.
 OTHERS: dict[str, dict[str, Any]] = {
     "as above": {},
