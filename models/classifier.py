@@ -134,7 +134,7 @@ class SpectralSASTNet(nn.Module):
             "grid": grid.content(),
         }
         self.noise = noise
-        self.views = Views(grid.mirrored(), n_filters)
+        self.views = Views(len(ch_names), grid.pairs(), n_filters)
         n_seen, n_maps = sum(self.views.sizes), self.views.maps.n_maps
         for name, shape in (("mean", n_seen), ("weight", (n_seen, n_classes)), ("bias", n_classes)):
             self.register_buffer(f"head_{name}", torch.zeros(shape))

@@ -35,6 +35,8 @@ BANDS = ((4, 8), (8, 11), (11, 14), (14, 22), (22, 31), (31, 46))
 _SHRINKAGE = {"covariance": 0.4, "partial": 0.6}
 #: Weight of white noise in the baseline's covariance, and µV² that it has at least.
 _WHITE, _QUIET = 0.01, 1e-6
+#: Share of the mean power that is added to each electrode before covariances are inverted.
+_ROUNDING = 1e-5
 #: Correlations are kept this far from ±1, where Fisher's z has no end.
 _SHORT_OF_ONE = 0.98
 #: Directions between electrodes that covariances are taken of, at most: with more, features would
@@ -136,20 +138,21 @@ class Views(nn.Module):
 
     Parameters
     ----------
-    mirrored : sequence of int, length n_chans
-        Each electrode's counterpart on the other side of the head, as `Grid.mirrored` returns it.
+    n_chans : int
+        Electrodes.
+    pairs : sequence of (int, int)
+        Electrodes on the left and their counterparts on the right, as `Grid.pairs` returns them.
     n_filters : int
         Bands of log power.
     """
 
     NAMES = ("power", "covariance", "magnitude", "mirror", "own", "asymmetry")
 
-    def __init__(self, mirrored: Sequence[int], n_filters: int = 16):
+    def __init__(self, n_chans: int, pairs: Sequence[tuple[int, int]], n_filters: int = 16):
         super().__init__()
-        n_chans = len(mirrored)
         self.maps = PowerMaps(n_filters)
-        pairs = torch.tensor([(i, j) for i, j in enumerate(mirrored) if i < j], dtype=torch.long)
-        self.register_buffer("pairs", pairs.reshape(-1, 2).T.clone(), persistent=False)
+        sides = torch.tensor(pairs, dtype=torch.long).reshape(-1, 2).T.clone()
+        self.register_buffer("pairs", sides, persistent=False)
         rank = min(n_chans, MAX_RANK)
         #: Directions between electrodes, in columns; those that recordings lack are 0.
         self.register_buffer("basis", torch.eye(n_chans)[:, :rank].clone())
@@ -259,7 +262,9 @@ class Views(nn.Module):
         one = torch.eye(whitening.shape[-1], device=covariance.device)
         m = whitening @ (self.basis.mT @ covariance @ self.basis) @ whitening
         m = (1 - share) * m + (share + 1) * one
-        found = 2 * one - 4 * torch.linalg.inv(m)
+        # The inverse is between 0 and 1; of what overflows float32, it is 0.
+        inverse, _ = torch.linalg.inv_ex(m)
+        found = 2 * one - 4 * inverse.nan_to_num(0, 0, 0).clamp(-1, 1)
         return found[..., self.upper[0], self.upper[1]]
 
     def _mirrored(self, covariance: Tensor) -> Tensor:
@@ -279,6 +284,9 @@ class Views(nn.Module):
         own : Tensor, (N, n_bands, n_chans)
             Half the logarithm of the variance that all the others do not explain.
         """
-        precision = torch.linalg.inv(covariance)
+        mean = covariance.diagonal(dim1=-2, dim2=-1).mean(-1)[..., None, None]
+        one = torch.eye(covariance.shape[-1], device=covariance.device)
+        # Electrodes may be the same; and a frame may be so loud that its baseline is rounding.
+        precision, _ = torch.linalg.inv_ex(covariance + _ROUNDING * mean * one)
         own = -0.5 * precision.diagonal(dim1=-2, dim2=-1).clamp_min(1e-12).log()
         return -self._mirrored(precision), own

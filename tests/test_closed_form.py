@@ -8,10 +8,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import Ridge
+from sklearn.metrics import roc_auc_score
 
 from de3dgan.evaluation.metrics import balanced_accuracy, frame_and_trial
 from de3dgan.stages import closed_form
-from de3dgan.stages.closed_form import fit, sharpness
+from de3dgan.stages.closed_form import Further, fit, sharpness
 
 
 def of(x: np.ndarray):
@@ -88,20 +89,46 @@ def test_no_imbalance_makes_it_predict_one_class(share, seed):
     assert min(recall) > 0.55
 
 
-def test_further_examples_are_learnt_from_as_much_as_they_weigh():
+def test_further_examples_are_learnt_from_if_held_out_groups_gain():
     rng = np.random.default_rng(3)
-    x, classes, groups, sizes = people(rng, 8, 30, 2, 10, 1.0)
-    other, theirs, _, _ = people(rng, 8, 30, 2, 10, -1.0)
+    x, classes, groups, sizes = people(rng, 6, 8, 2, 20, 0.5)
+    alike, theirs, _, _ = people(rng, 60, 8, 2, 20, 0.5)
     plain = fit(of(x), sizes, classes, groups, 2)
-    little, much = (
-        fit(of(x), sizes, classes, groups, 2, more=(of(other), theirs, weight))
-        for weight in (1e-9, 100.0)
+    right, wrong = (
+        fit(of(x), sizes, classes, groups, 2, Further(of(alike), labels, 10.0))
+        for labels in (theirs, 1 - theirs)
     )
-    np.testing.assert_allclose(little.weight, plain.weight, atol=1e-5)
-    np.testing.assert_array_equal(much.held_out, plain.held_out)  # they have no say in it
-    right = [balanced_accuracy(theirs, scores(head, other).argmax(1)) for head in (plain, much)]
-    assert right[0] < 0.45
-    assert right[1] > 0.8
+    assert right.with_further
+    assert not wrong.with_further
+    np.testing.assert_array_equal(wrong.weight, plain.weight)
+    unknown, wanted, _, _ = people(rng, 30, 30, 2, 20, 0.5)
+    found = [balanced_accuracy(wanted, scores(h, unknown).argmax(1)) for h in (plain, right)]
+    assert found[1] > found[0] + 0.03
+
+
+def test_what_was_made_from_a_group_is_held_out_with_it():
+    """Copies of a group would give away its classes, where nothing else tells them."""
+    rng = np.random.default_rng(7)
+    groups, classes = np.repeat(np.arange(12), 20), rng.integers(0, 2, 240)
+    x = rng.standard_normal((240, 200))
+    own, others = (
+        fit(of(x), (200,), classes, groups, 2, Further(of(x), classes, 10.0, made_from))
+        for made_from in (groups, None)
+    )
+    assert balanced_accuracy(classes, own.held_out.argmax(1)) < 0.6
+    assert balanced_accuracy(classes, others.held_out.argmax(1)) > 0.7
+
+
+def test_a_class_that_is_rarer_in_what_is_known_is_not_leant_against():
+    """People have one class more often than the other, and there is nothing else to find."""
+    found = []
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        groups = np.repeat(np.arange(6), 60)
+        classes = (rng.random(360) < np.linspace(0.2, 0.8, 6)[groups]).astype(int)
+        head = fit(of(rng.standard_normal((360, 20))), (20,), classes, groups, 2)
+        found.append(roc_auc_score(classes, head.held_out[:, 1]))
+    assert np.mean(found) == pytest.approx(0.5, abs=0.03)
 
 
 def test_three_classes_and_a_constant_feature():

@@ -123,6 +123,17 @@ class Grid:
         """Return it as JSON holds it."""
         return {"shape": list(self.shape), "cells": list(self.cells)}
 
+    def pairs(self) -> list[tuple[int, int]]:
+        """Return the electrodes on the left that have a counterpart on the right, each with it."""
+        of_cell, n_columns = {cell: i for i, cell in enumerate(self.cells)}, self.shape[1]
+        found = []
+        for i, cell in enumerate(self.cells):
+            column = cell % n_columns
+            other = of_cell.get(cell + n_columns - 1 - 2 * column)
+            if other is not None and 2 * column < n_columns - 1:
+                found.append((i, other))
+        return found
+
     def mirrored(self) -> list[int]:
         """Return, per electrode, the index of the one at the mirrored place on the grid.
 

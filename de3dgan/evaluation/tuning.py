@@ -25,6 +25,7 @@ from sklearn.model_selection import ParameterGrid, StratifiedGroupKFold, Stratif
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
+from sklearn.utils.class_weight import compute_sample_weight
 
 from de3dgan.evaluation.metrics import balanced_accuracy
 
@@ -67,13 +68,13 @@ def _rbf(a: np.ndarray, b: np.ndarray, width: float) -> np.ndarray:
 
 #: What is tried of each kind; the strongest regularisation comes first.
 LOGISTIC = Family(
-    LogisticRegression(max_iter=300),
+    LogisticRegression(max_iter=300, class_weight="balanced"),
     {"C": (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)},
     n_frames=6000,
     n_tuning=3000,
 )
 SVM = Family(
-    SVC(),
+    SVC(class_weight="balanced"),
     {"C": (0.1, 1.0, 10.0), "kernel": [partial(_rbf, width=width) for width in (0.25, 1.0)]},
     n_frames=4000,
     n_tuning=1500,
@@ -160,6 +161,10 @@ def trained(
         if not folds:
             return prior(classes)
         model = CalibratedClassifierCV(model, cv=folds, ensemble=False)
+        with warnings.catch_warnings():
+            # That a pipeline takes no weights: it has its own, and these are of the calibration.
+            warnings.filterwarnings("ignore", "Since Pipeline does not appear to accept")
+            return model.fit(features, classes, compute_sample_weight("balanced", classes))
     return model.fit(features, classes)
 
 

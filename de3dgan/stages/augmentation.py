@@ -75,12 +75,15 @@ class PairedEEG:
         Standard deviation of noise to add to them once they are normalised.
     weight : float
         Factor to the weight of their cross entropy.
+    of_own_trials : bool
+        Whether a frame is made from the real trial of the same number.
     """
 
     frames: Frames
     partners: Partners = lambda epoch, numbers: numbers
     jitter: float = 0.0
     weight: float = 1.0
+    of_own_trials: bool = True
 
 
 def upstream(kind: str) -> tuple[str, ...]:
@@ -116,12 +119,12 @@ def paired_eeg(run: Run, frames: Frames) -> Iterator[PairedEEG | None]:
     elif kind == "jitter":
         yield PairedEEG(frames, jitter=run.config.jitter)
     elif kind == "people":
-        yield PairedEEG(frames, additional_frames(run))
+        yield PairedEEG(frames, additional_frames(run), of_own_trials=False)
     elif kind in ("virtual", "virtual_noise"):
         with _virtual_people(run, frames) as eeg:
             people = np.array(run.store.columns["subject"])[run.split.trials("train")]
             weight = virtual_weight(len(set(people.tolist())))
-            yield PairedEEG(eeg, _of_class(run, eeg), weight=weight)
+            yield PairedEEG(eeg, _of_class(run, eeg), weight=weight, of_own_trials=False)
     else:
         with _in_file(run, _made(run, frames)) as eeg:
             yield PairedEEG(eeg, _shuffled(run)) if kind == "shuffled" else PairedEEG(eeg)

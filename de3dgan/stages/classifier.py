@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
@@ -29,7 +28,7 @@ from de3dgan.stages.frame_classifiers import FrameClassifier, SpectralClassifier
 from de3dgan.training import distributed, loop
 from de3dgan.training.device import Compute
 from de3dgan.training.ema import EMA
-from de3dgan.training.losses import consistency_loss
+from de3dgan.training.losses import consistency_loss, weighted_cross_entropy
 from de3dgan.training.run import Run
 from models.views import MAX_RANK
 
@@ -115,23 +114,24 @@ def start(
         def seen(rows: np.ndarray) -> Tensor:
             return classifier.features(frames[known[rows]], known[rows])
 
-        more = None
+        groups = None
+        if split.protocol != "random-frame":
+            names = group_names(run.store, split.protocol)[1]
+            groups = names[trials]
+        classes, sizes, further = run.labels[trials], classifier.net.views.sizes, None
         if paired is not None and paired_weight:
             other = classifier.of_store(paired.frames.store)
-            partners = paired.partners(0, split.train)
+            partners, partnered = paired.partners(0, split.train), split.train // split.n_frames
 
             def seen_paired(rows: np.ndarray) -> Tensor:
                 return other.features(paired.frames[partners[rows]], partners[rows])
 
             weight = paired_weight * paired.weight
-            more = seen_paired, run.labels[split.train // split.n_frames], weight
-        groups = None
-        if split.protocol != "random-frame":
-            groups = group_names(run.store, split.protocol)[1][trials]
-        classes = run.labels[trials]
-        head = closed_form.fit(
-            seen, classifier.net.views.sizes, classes, groups, config.n_classes, more
-        )
+            # What was made from a trial is held out with it; others are of nobody who is known.
+            own = paired.of_own_trials and groups is not None
+            made_from = names[partners // split.n_frames] if own else None
+            further = closed_form.Further(seen_paired, run.labels[partnered], weight, made_from)
+        head = closed_form.fit(seen, sizes, classes, groups, config.n_classes, further)
     classifier.set_head(head)
     net, as_float = classifier.net, {"dtype": torch.float32, "device": run.device}
     if run.stage == "classifier":
@@ -147,6 +147,9 @@ def start(
     counts = np.bincount(run.labels[split.train // split.n_frames], minlength=config.n_classes)
     weight = counts.sum() / (config.n_classes * counts.clip(1))
     shares = zip(net.views.NAMES, head.shares * head.spread, strict=True)
+    if further is not None:
+        with_it = "as well" if head.with_further else "not, as held-out groups do worse with it"
+        run.log(f"The head is fitted to the paired EEG {with_it}.")
     run.log(
         "The head is fitted to "
         f"{len(known):,} frames. Spread of the scores of its views: "
@@ -264,7 +267,7 @@ def cross_entropy(frames: Frames, classifier: FrameClassifier, begun: Start) -> 
 
     def batch_loss(_: int, numbers: np.ndarray, labels: Tensor) -> dict[str, Tensor]:
         logits, _ = _of_real(frames, classifier, begun, numbers)
-        return {"loss": F.cross_entropy(logits, labels, begun.class_weight)}
+        return {"loss": weighted_cross_entropy(logits, labels, begun.class_weight)}
 
     return batch_loss
 
@@ -327,7 +330,7 @@ def paired_loss(
         terms = {"cross_entropy": entropy, "feature_distance": distance}
         if label_weight:
             share = label_weight * paired.weight
-            paired_entropy = F.cross_entropy(logits[len(labels) :].float(), labels, weight)
+            paired_entropy = weighted_cross_entropy(logits[len(labels) :], labels, weight)
             terms["paired_cross_entropy"] = paired_entropy
             entropy = (entropy + share * paired_entropy) / (1 + share)
         return {"loss": entropy + consistency_weight * distance, **terms}

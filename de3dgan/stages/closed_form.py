@@ -13,7 +13,7 @@ Features are never held in memory, only their products: of each frame they are c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,8 +36,9 @@ _TOGETHER = 0.01
 #: Share that each view has at least (of scores with a spread of 1): where nothing is found, the sum
 #: would else be the same for all frames, and so would their class.
 _LEAST = 0.02
-#: Weight that keeps a trial's score near the mean of its frames', where trials are few.
-_SHARPNESS_NEAR_1 = 0.02
+#: Standard deviation of the logarithm of the sharpness, of trials in general: a Gaussian prior,
+#: which few trials hardly move.
+_SHARPNESS_SPREAD = 0.7
 #: Frames whose features are computed at a time.
 _BATCH = 256
 #: Standard deviation of a feature below which it is constant but for rounding.
@@ -63,6 +64,8 @@ class Head:
         Regularisation per feature.
     held_out : array, (n, n_classes)
         Scores of the frames that it is fitted to, by a head that has not seen their group.
+    with_further : bool
+        Whether it is fitted to further examples.
     """
 
     mean: np.ndarray
@@ -73,6 +76,28 @@ class Head:
     spread: np.ndarray
     strengths: np.ndarray
     held_out: np.ndarray
+    with_further: bool = False
+
+
+@dataclass(frozen=True)
+class Further:
+    """Examples that a head may be fitted to besides, if that is good for what is held out.
+
+    Attributes
+    ----------
+    features : callable
+        From their indices to their features.
+    classes : array of int, (n_further,)
+    weight : float
+        What they weigh together, where the others weigh 1.
+    groups : array, (n_further,), optional
+        The group that each was made from, which is held out with it.
+    """
+
+    features: Callable[[np.ndarray], Tensor]
+    classes: np.ndarray
+    weight: float
+    groups: np.ndarray | None = None
 
 
 def fit(
@@ -81,7 +106,7 @@ def fit(
     classes: np.ndarray,
     groups: np.ndarray | None,
     n_classes: int,
-    more: tuple[Callable[[np.ndarray], Tensor], np.ndarray, float] | None = None,
+    further: Further | None = None,
 ) -> Head:
     """Fit the head.
 
@@ -97,9 +122,9 @@ def fit(
         What is held out together; without, each example by itself.
     n_classes : int
         Number of classes.
-    more : (callable, array of int, float), optional
-        Features and classes of further examples, and what they weigh together, where those above
-        weigh 1. They have no say in strengths and shares.
+    further : Further, optional
+        Further examples. They have no say in strengths and shares, and are left out if what is held
+        out is predicted worse with them.
 
     Returns
     -------
@@ -120,44 +145,88 @@ def fit(
     rest = np.setdiff1d(np.arange(n), np.concatenate([*folds, []]).astype(int))
     parts = [_Products.of(centred, rows, target, weight, sizes) for rows in (*folds, rest)]
     whole = sum(parts[1:], parts[0])
+    used = further is not None
     if not folds:
         strengths, shares = np.full(len(sizes), 30.0), np.full(len(sizes), 1 / len(sizes))
         held_out, bias, spread = np.zeros((n, n_classes)), np.zeros(n_classes), np.zeros(len(sizes))
     else:
-        scores = np.zeros((len(sizes), len(_STRENGTHS), n, n_classes), np.float32)
-        for rows, part in zip(folds, parts, strict=False):
-            without = whole - part
-            solved = [without.solved(view, _STRENGTHS) for view in range(len(sizes))]
-            for some in chunks(rows, _BATCH):
-                views = centred(some).split(list(sizes), dim=1)
-                for view, (x, (mean, w, b)) in enumerate(zip(views, solved, strict=True)):
-                    found = torch.einsum("np,spk->snk", x - mean.float(), w.float()) + b[:, None]
-                    scores[view][:, some] = found.cpu().numpy()
         asked = np.sort(np.concatenate(folds))
-        chosen = [_best(of_view[:, asked], classes[asked], weight[asked]) for of_view in scores]
+
+        def held(known: Iterable[_Products], strengths: Sequence[Sequence[float]]) -> np.ndarray:
+            """Return scores by view and strength, (n_views, n_strengths, n, n_classes)."""
+            scores = np.zeros((len(sizes), len(strengths[0]), n, n_classes), np.float32)
+            for rows, products in zip(folds, known, strict=True):
+                solved = [products.solved(view, of) for view, of in enumerate(strengths)]
+                for some in chunks(rows, _BATCH):
+                    views = centred(some).split(list(sizes), dim=1)
+                    for of_view, x, (mean, w) in zip(scores, views, solved, strict=True):
+                        found = torch.einsum("np,spk->snk", x - mean.float(), w.float())
+                        of_view[:, some] = found.cpu().numpy()
+            return scores[:, :, asked]
+
+        known = (whole - part for part in parts[: len(folds)])
+        tried = held(known, [_STRENGTHS] * len(sizes))
+        chosen = [_best(of_view, classes[asked], weight[asked]) for of_view in tried]
         strengths = np.array(_STRENGTHS)[chosen]
-        held = np.stack([of_view[i] for of_view, i in zip(scores, chosen, strict=True)])
-        spread = held[:, asked].std((1, 2))
-        shares, bias = mixed(held[:, asked], classes[asked], weight[asked])
+        scores = np.stack([of_view[i] for of_view, i in zip(tried, chosen, strict=True)])
+        spread = scores.std((1, 2))
+        shares, bias = mixed(scores, classes[asked], weight[asked])
+        mixture = np.tensordot(shares, scores, 1) + bias
+    if further is not None:
+        more = _further_products(further, origin, n, n_classes, sizes, groups, folds)
+        if folds:
+            pairs = zip(parts[: len(folds)], more[: len(folds)], strict=True)
+            known = (whole - part + of for part, of in pairs)
+            with_it = held(known, [(strength,) for strength in strengths])
+            other = np.tensordot(shares, with_it[:, 0], 1) + bias
+            losses = [
+                min(cross_entropy(scale * of, classes[asked], weight[asked]) for scale in _SCALES)
+                for of in (mixture, other)
+            ]
+            used = losses[1] < losses[0]
+            mixture = other if used else mixture
+        whole = whole + more[-1] if used else whole
+    if folds:
         held_out = np.zeros((n, n_classes))
-        held_out[asked] = np.tensordot(shares, held[:, asked], 1) + bias
-    if more is not None:
-        others, their_classes, total = more
-        target, weight = balanced(their_classes, n_classes)
-        weight = weight * (total * n / len(their_classes))
-        rows = np.arange(len(their_classes))
-        found = _Products.of(lambda some: others(some) - origin, rows, target, weight, sizes)
-        whole = whole + found
+        held_out[asked] = mixture
     moments, weights = [], []
     for view, (strength, share) in enumerate(zip(strengths, shares, strict=True)):
-        _, w, b = whole.solved(view, (strength,))
+        _, w = whole.solved(view, (strength,))
         moments.append(torch.stack(whole.moments(view)))
         weights.append(share * w[0])
-        bias = bias + share * b[0].cpu().numpy()
     mean, std = torch.cat(moments, dim=1).cpu().numpy()
     mean = mean + origin.cpu().numpy()
     weight = torch.cat(weights).cpu().numpy()
-    return Head(mean, std, weight, bias, shares, spread, strengths, held_out)
+    return Head(mean, std, weight, bias, shares, spread, strengths, held_out, used)
+
+
+def _further_products(
+    further: Further,
+    origin: Tensor,
+    n: int,
+    n_classes: int,
+    sizes: Sequence[int],
+    groups: np.ndarray | None,
+    folds: Sequence[np.ndarray],
+) -> list[_Products]:
+    """Return the products of further examples: those known to each fold, and those of all."""
+    target, weight = balanced(further.classes, n_classes)
+    weight = weight * np.float32(further.weight * n / len(further.classes))
+
+    def products(rows: np.ndarray) -> _Products:
+        return _Products.of(
+            lambda some: further.features(some) - origin, rows, target, weight, sizes
+        )
+
+    everyone = np.arange(len(further.classes))
+    if further.groups is None or groups is None:
+        every = products(everyone)
+        return [every] * (len(folds) + 1)
+    out = [np.isin(further.groups, groups[rows]) for rows in folds]
+    parts = [products(np.flatnonzero(rows)) for rows in out]
+    rest = everyone[~np.any([*out, np.zeros(len(everyone), bool)], axis=0)]
+    every = sum(parts, products(rest))
+    return [*(every - part for part in parts), every]
 
 
 @dataclass(frozen=True)
@@ -235,15 +304,18 @@ class _Products:
         variance = products.diagonal() / self.total.to(sums) - mean.square()
         return mean, variance.clamp_min(0).sqrt()
 
-    def solved(self, view: int, strengths: Sequence[float]) -> tuple[Tensor, Tensor, Tensor]:
+    def solved(self, view: int, strengths: Sequence[float]) -> tuple[Tensor, Tensor]:
         """Return the ridge regression of a view, for each strength.
+
+        It has no intercept: classes weigh the same in all, so that where one of them is rarer in
+        what is known, it is more frequent in what is held out, and an intercept would lean away
+        from it.
 
         Returns
         -------
         mean : Tensor, (n_features,)
         weight : Tensor, (n_strengths, n_features, n_classes)
             Of features less their mean.
-        bias : Tensor, (n_strengths, n_classes)
         """
         products, with_target, sums = self.sums[view]
         total, targets = self.total.to(sums), self.targets.to(sums)
@@ -258,8 +330,7 @@ class _Products:
             regularised.diagonal().add_(strength * max(len(mean), 1))
             root = torch.linalg.cholesky(regularised)
             weights.append(scale[:, None] * torch.cholesky_solve(with_target, root))
-        bias = (targets / total).expand(len(weights), -1)
-        return mean, torch.stack(weights), bias
+        return mean, torch.stack(weights)
 
 
 def balanced(classes: np.ndarray, n_classes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -347,8 +418,6 @@ def sharpness(trials: np.ndarray, classes: np.ndarray, scores: np.ndarray) -> fl
     _, weight = balanced(of_trials, scores.shape[1])
     logs = np.log(means.clip(1e-9))
     tried = np.geomspace(0.5, 8, 33)
-    losses = [
-        cross_entropy(b * logs, of_trials, weight) + _SHARPNESS_NEAR_1 * np.log(b) ** 2
-        for b in tried
-    ]
+    prior = 0.5 * (np.log(tried) / _SHARPNESS_SPREAD) ** 2 / len(of_trials)
+    losses = [cross_entropy(b * logs, of_trials, weight) for b in tried] + prior
     return float(tried[int(np.argmin(losses))])

@@ -136,6 +136,8 @@ class SpectralClassifier(FrameClassifier):
         views, found = self.net.views, []
         for rows in chunks(np.arange(len(self.store.baseline)), _BASELINE_BATCH):
             eeg = self.compute.to_device(reopened(self.store.baseline)[rows])
+            if not eeg.isfinite().all():
+                self.store.refuse_non_finite("baseline", rows)
             found.append(views.reference(views.measure(eeg), none=self.store.reference == "none"))
         return Reference(*(torch.cat(parts).clone() for parts in zip(*found, strict=True)))
 

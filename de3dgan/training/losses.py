@@ -88,5 +88,32 @@ def consistency_loss(
         Mean squared difference between the features of real and paired frames.
     """
     real, paired = features.float().chunk(2)
-    entropy = F.cross_entropy(logits[: len(labels)].float(), labels, class_weight)
+    entropy = weighted_cross_entropy(logits[: len(labels)], labels, class_weight)
     return entropy, F.mse_loss(real, paired)
+
+
+def weighted_cross_entropy(
+    logits: Tensor, labels: Tensor, class_weight: Tensor | None = None
+) -> Tensor:
+    """Return the mean over frames of cross entropy times the weight of their class.
+
+    PyTorch's divides by the weights of the batch instead: the mean of two halves of a batch would
+    not be that of all of it.
+
+    Parameters
+    ----------
+    logits : Tensor, (N, n_classes)
+        Class scores.
+    labels : Tensor of int, (N,)
+        Classes.
+    class_weight : Tensor, (n_classes,), optional
+        What a frame of each class weighs; without, 1.
+
+    Returns
+    -------
+    Tensor, scalar
+    """
+    if class_weight is None:
+        return F.cross_entropy(logits.float(), labels)
+    entropy = F.cross_entropy(logits.float(), labels, reduction="none")
+    return (entropy * class_weight[labels]).mean()
