@@ -65,6 +65,7 @@ class Config:
     fold_seed: int = 523  # draws the folds; the design has not seen it
     sizes: tuple[int, ...] = SIZES  # people of EEGMAT to train on
     strengths: tuple[float, ...] = STRENGTHS  # of simulated DEAP; none: without it
+    stores: tuple[Path, ...] = ()  # of planted effects, such as benchmarks/planted.py keeps
     n_people: int = 12  # of simulated DEAP
     n_trials: int = 16  # of each
     out: Path = ROOT / "benchmarks" / "CLASSIFIER.md"  # document that holds the tables
@@ -116,6 +117,9 @@ def materials(config: Config) -> Iterator[Material]:
         yield Material(
             f"EEGMAT, new people, trained on {who}", from_root(config.data_dir), workload, settings
         )
+    for store in map(from_root, config.stores):
+        title = f"Planted: {store.name.replace('_', ' ').replace('-', ', ')}; new people"
+        yield Material(title, store, ROOT / f"{stage}_Valence.py", {"protocol": "subject"})
     for strength in config.strengths:
         name = f"deap-{strength:g}"
         recordings, store = (from_root(config.work_dir) / kind / name for kind in ("dat", "stores"))

@@ -138,8 +138,8 @@ class SpectralSASTNet(nn.Module):
         n_seen, n_maps = sum(self.views.sizes), self.views.maps.n_maps
         for name, shape in (("mean", n_seen), ("weight", (n_seen, n_classes)), ("bias", n_classes)):
             self.register_buffer(f"head_{name}", torch.zeros(shape))
-        #: Of each map over frames and electrodes of training: fixed, where batch norm would follow
-        #: the people of a batch.
+        #: Of each map over the frames and electrodes that the head is fitted to: fixed, where batch
+        #: norm would follow the people of a batch.
         self.register_buffer("map_mean", torch.zeros(n_maps))
         self.register_buffer("map_std", torch.ones(n_maps))
         self.net = SASTNet(ch_names, n_classes, n_maps, widths, n_features, dropout, grid)
