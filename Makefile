@@ -1,4 +1,4 @@
-# make demo    the whole chain on real EEG, and a table of what it gives
+# make demo    the whole chain on real EEG, a table of what it gives, and a picture
 # make test    lint, and the tests that a change needs
 # make test-all   lint and all tests: many kills, thousands of files, simulated studies as well
 # make study   five folds of one or more tasks with all baselines and controls, and a report:
@@ -37,6 +37,7 @@ demo: .venv/installed
 	$(RUN) Workload-main/SA-ST_Net_Classifier_Workload.py $(DEMO)
 	$(RUN) Workload-main/Finetune_Classifier_Workload.py $(DEMO)
 	$(RUN) -m de3dgan.reporting.summary --fold-dir runs/demo/workload/subject/fold0
+	$(RUN) -m de3dgan.figures.virtual --fold-dir runs/demo/workload/subject/fold0
 
 study: studied
 	$(call END,$(shell cat $(REASON) 2>/dev/null; rm -f $(REASON)))

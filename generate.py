@@ -4,6 +4,8 @@ Reads   runs/<task>/<protocol>/fold<k>/gan/     the generator of stage 1
 
 Reads   DE_feature/<source>/                    the store it was trained on
 
+Reads   pretrained/<name>/                      or, with --pretrained, neither of these
+
 Writes  --out                                   MNE FIF, EDF or DEAP's .dat, by extension; or a
                                                 folder: a store, on which all stages run
 
@@ -13,7 +15,9 @@ seen on test trials. The file says which is which.
 
 With `--people`, it is EEG of people who were never recorded, from nothing but a class. Their DE,
 baselines included, is drawn from a prior that is fitted to the people of the generator's training
-split. Such people look like those, and tell nothing that was not in them.
+split. Such people look like those, and tell nothing that was not in them. With `--pretrained
+eegmat`, which comes with the repository, this needs no training and no recordings; its model card,
+pretrained/eegmat/CARD.md, says what such EEG is worth.
 
 Networks compute in float32 here, whatever they were trained in: the file is the same everywhere but
 for its last digits.
@@ -21,7 +25,7 @@ for its last digits.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -33,16 +37,19 @@ from de3dgan.base.recipe import Protocol
 if TYPE_CHECKING:
     from de3dgan.data.store import Store
     from de3dgan.stages.generation import TrainedGenerator
+    from de3dgan.stages.virtual import Population
 
 
 @dataclass(frozen=True)
 class Config:
     """Which generator, for which trials or people, and where to."""
 
-    task: str  # task of the generator: valence, arousal, four_class, workload or your own
     # file to write: .fif, .edf or, with DEAP's 32 electrodes, .dat (named sNN.dat); of people a
     # folder, too
     out: Path
+    # task of the generator: valence, arousal, four_class, workload or your own
+    task: str | None = None
+    pretrained: str | None = None  # or a generator that comes with the repository: eegmat
     # rows of the store's trials.csv (default: 0); of people, one number: trials of each class
     # (default: 1)
     trials: tuple[int, ...] | None = None
@@ -62,11 +69,15 @@ class Config:
 def main(config: Config) -> None:
     """Load the generator, generate, write."""
     from de3dgan.base.errors import UserError
-    from de3dgan.base.files import differences
-    from de3dgan.base.paths import display_path, from_root
-    from de3dgan.stages.generation import load_generator, store_of
+    from de3dgan.stages import pretrained, virtual
+    from de3dgan.stages.generation import store_of
     from de3dgan.training.device import device_of
 
+    if (config.task is None) == (config.pretrained is None):
+        raise UserError(
+            "Say whose generator it is: give --task, of one you have trained, or --pretrained, of "
+            "one that comes with the repository."
+        )
     for name in ("draw", "people", "seconds"):
         value = getattr(config, name)
         if value < 0:
@@ -79,6 +90,47 @@ def main(config: Config) -> None:
             "With --people, --trials is one number, of the trials that each of them has of each "
             "class: give 1 or more."
         )
+    if config.pretrained is not None:
+        if not config.people:
+            raise UserError(
+                "A pretrained generator has no recordings beside it to take DE from: say with "
+                "--people how many people are to be made."
+            )
+        _refuse_flags_of_runs(config)
+        device = device_of(config.device)
+        of_people(config, *pretrained.load(config.pretrained, device=device))
+        return
+    generator = trained_generator(config)
+    store = store_of(generator, config.data_dir)
+    if config.people:
+        of_people(config, generator, virtual.population_of(generator.origin, store))
+    else:
+        of_trials(config, generator, store)
+
+
+def _refuse_flags_of_runs(config: Config) -> None:
+    """Refuse flags that say which run a generator is of, beside a pretrained one."""
+    from de3dgan.base.errors import UserError
+
+    given = [
+        field.name
+        for field in fields(Config)
+        if field.name in ("protocol", "fold", "person", "data_dir")
+        and getattr(config, field.name) != field.default
+    ]
+    if given:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise UserError(f"{flags} is of a generator you have trained: leave it out.")
+
+
+def trained_generator(config: Config) -> TrainedGenerator:
+    """Return the generator of a run."""
+    from de3dgan.base.errors import UserError
+    from de3dgan.base.files import differences
+    from de3dgan.base.paths import display_path, from_root
+    from de3dgan.stages.generation import load_generator
+    from de3dgan.training.device import device_of
+
     if (config.protocol == "within") != bool(config.person):
         raise UserError(
             "Protocol within, and no other, has a generator for each person: give --person with it."
@@ -95,8 +147,7 @@ def main(config: Config) -> None:
             f"{', '.join(changed)}: put it where it belongs, or train a generator there with "
             "the 3D-UNet_GAN script and --restart."
         )
-    store = store_of(generator, config.data_dir)
-    (of_people if config.people else of_trials)(config, generator, store)
+    return generator
 
 
 def of_trials(config: Config, generator: TrainedGenerator, store: Store) -> None:
@@ -127,7 +178,7 @@ def of_trials(config: Config, generator: TrainedGenerator, store: Store) -> None
     )
 
 
-def of_people(config: Config, generator: TrainedGenerator, store: Store) -> None:
+def of_people(config: Config, generator: TrainedGenerator, population: Population) -> None:
     """Write EEG of virtual people."""
     import numpy as np
 
@@ -135,13 +186,13 @@ def of_people(config: Config, generator: TrainedGenerator, store: Store) -> None
     from de3dgan.data.export import write_eeg
     from de3dgan.stages import virtual
 
-    population = virtual.population_of(generator.origin, store)
-    classes = range(len(population.about["class_names"]))
+    about = population.about
+    classes = range(len(about["class_names"]))
     if config.class_ is not None:
         classes = [population.class_of(config.class_)]
     (n_trials,) = (1,) if config.trials is None else config.trials
     labels = [label for label in classes for _ in range(n_trials)]
-    n_frames = config.seconds or store.n_frames
+    n_frames = config.seconds or about["n_frames"]
     sampler = virtual.sampler_of(generator, config.draw)
     people = (
         population.person(sampler, labels, n_frames, config.draw, number)
@@ -152,7 +203,7 @@ def of_people(config: Config, generator: TrainedGenerator, store: Store) -> None
         write_eeg(
             config.out,
             np.concatenate([person.eeg for person in everyone]),
-            store.ch_names,
+            about["ch_names"],
             names=[
                 f"generated: {name}, {virtual.NAME.format(number + 1)}"
                 for number, person in enumerate(everyone)
@@ -165,7 +216,7 @@ def of_people(config: Config, generator: TrainedGenerator, store: Store) -> None
                 for name in population.ratings_of(0)
             },
             baseline=np.concatenate([person.baseline[person.baselines] for person in everyone]),
-            montage=store.manifest["montage"],
+            montage=about["montage"],
         )
     else:
         made_by = {
@@ -176,7 +227,7 @@ def of_people(config: Config, generator: TrainedGenerator, store: Store) -> None
         virtual.write_store(config.out, population, people, made_by)
     print(
         f"{display_path(config.out)}: {config.people} people, {config.people * len(labels)} "
-        f"trials of {n_frames} s, {len(store.ch_names)} channels, µV, 128 Hz; people who do not "
+        f"trials of {n_frames} s, {len(about['ch_names'])} channels, µV, 128 Hz; people who do not "
         "exist."
     )
 

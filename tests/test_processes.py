@@ -42,6 +42,7 @@ UNEVEN = {
 }
 #: Files that the first process alone writes, of one that has been stopped or not.
 FILES = {"config.json", "log.txt", "metrics.jsonl", "state.pt", "model.pt", "result.json"}
+FILES |= {"CARD.md", "leakage.json"}
 
 
 def together(jobs: list[dict]) -> str:

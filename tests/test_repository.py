@@ -36,7 +36,7 @@ NOT_CORE = {
         "de3dgan/data/synthetic.py",
         *(
             f"de3dgan/figures/{name}.py"
-            for name in ("card", "grid", "curves", "eeg", "scores", "style")
+            for name in ("card", "grid", "curves", "eeg", "scores", "style", "virtual")
         ),
     ),
 }

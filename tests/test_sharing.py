@@ -81,7 +81,7 @@ def test_three_tasks_share_one_generator(shared):
         assert same(weights(taken), weights(first))
         names = {path.name for path in first.iterdir()} - {"state.pt", "tensorboard"}
         assert {path.name for path in taken.iterdir()} == names
-        for name in names - {"config.json", "model.pt", "result.json", "log.txt"}:
+        for name in names - {"config.json", "model.pt", "result.json", "log.txt", "CARD.md"}:
             assert (taken / name).read_bytes() == (first / name).read_bytes()
         own = json.loads((taken / "result.json").read_text())
         assert own["task"] == task.lower() and own["taken_from"]["task"] == "valence"

@@ -281,6 +281,23 @@ def read_split(store: Store, labels: np.ndarray | None, protocol: str, path: Pat
     return _with_fingerprint(Split(protocol, 0, 0, store.n_frames, **parts), store)
 
 
+def everyone(recipe: Recipe, store: Store) -> tuple[np.ndarray, Split]:
+    """Return the class of each trial, and a split in which all are trained on.
+
+    It is for what is handed to others, of which nothing is measured here: nobody is tested.
+    Validation looks at those that are trained on, as nobody else is left.
+    """
+    frames = np.arange(store.n_trials * store.n_frames)
+    trials = np.arange(store.n_trials)
+    labels = (
+        labels_by_median(store, recipe.ratings, trials)
+        if recipe.threshold == "median"
+        else class_labels(store, recipe.ratings, recipe.threshold, recipe.n_classes)
+    )
+    split = Split(recipe.protocol, recipe.fold, 0, store.n_frames, frames, frames, frames[:0])
+    return labels, _with_fingerprint(split, store)
+
+
 def with_few_groups(split: Split, store: Store, labels: np.ndarray | None, n_groups: int) -> Split:
     """Return a split with a number of its training groups; the frames of others are `spare`.
 

@@ -105,6 +105,98 @@ def traces(real: np.ndarray, generated: np.ndarray, ch_names: Sequence[str], tit
 
 
 @house_style
+def beside(
+    real: np.ndarray,
+    virtual: np.ndarray,
+    ch_names: Sequence[str],
+    class_names: Sequence[str],
+    title: str,
+) -> Figure:
+    """Draw a real person's EEG beside a virtual one's: four seconds and the spectra, by class.
+
+    The middle of each trial is drawn, on one µV scale. Spectra are of the whole trial, by Welch's
+    method with 2-s Hann windows: of each electrode that is drawn, and the mean of their decibels.
+
+    Parameters
+    ----------
+    real, virtual : array, (n_classes, n_chans, n_times)
+        A trial of each class, in µV at 128 Hz. They may be of different length.
+    ch_names : sequence of str, length n_chans
+        Names of electrodes on the grid.
+    class_names : sequence of str, length n_classes
+        What a trial is of.
+    title : str
+        Who they are; the second line of the heading.
+    """
+    names = [name.upper() for name in ch_names]
+    shown = _spread_over_scalp(names)
+    rows = [names.index(name) for name in shown]
+    people = (("real person", REAL, real), ("virtual person", GENERATED, virtual))
+    n = max(1, min(_SECONDS_OF_TRACES, *(eeg.shape[-1] // FRAME for *_, eeg in people))) * FRAME
+    parts = []
+    for *_, eeg in people:
+        first = (eeg.shape[-1] - n) // 2
+        parts.append(np.asarray(eeg, np.float64)[:, rows, first : first + n])
+    space = 2.6 * max(1e-3, *(np.quantile(np.abs(part), 0.97) for part in parts))
+    levels = [_welch(np.asarray(eeg)[:, rows]) for *_, eeg in people]
+    levels = [(freqs, _decibels(power)) for freqs, power in levels]
+
+    figure, axes = new_figure(
+        13,
+        1.7 + 3.3 * len(class_names),
+        len(class_names),
+        3,
+        sharex="col",
+        width_ratios=(4, 4, 3.2),
+    )
+    seconds = np.arange(n) / SFREQ
+    zero_lines = -space * np.arange(len(shown))
+    for row, name in enumerate(class_names):
+        for ax, (who, colour, _), part in zip(axes[row], people, parts, strict=False):
+            for zero, trace in zip(zero_lines, part[row], strict=True):
+                ax.axhline(zero, color="0.85", linewidth=0.6, zorder=0)
+                ax.plot(seconds, zero + trace, color=colour, linewidth=0.9)
+            ax.set_yticks(zero_lines, shown)
+            ax.tick_params(axis="y", length=0)
+            ax.spines["left"].set_visible(False)
+            ax.set_xlim(0, n / SFREQ)
+            ax.set_ylim(zero_lines[-1] - 1.2 * space, 0.9 * space)
+            ax.set_title(f"{name}: {who}", loc="left", color=colour)
+            ax.tick_params(labelbottom=True)
+            ax.set_xlabel("Time (s) in the middle of the trial")
+        axes[row, 0].set_ylabel("Electrode")
+        _scale_bar(axes[row, 1], space / 2)
+        ax = axes[row, 2]
+        for (who, colour, _), (freqs, level) in zip(people, levels, strict=True):
+            style = "-" if colour == REAL else "--"
+            ax.plot(freqs, level[row].T, color=colour, linewidth=0.7, alpha=0.35)
+            ax.plot(
+                freqs, level[row].mean(0), style, color=colour, linewidth=2, label=f"{who}, mean"
+            )
+        ax.set_title(f"{name}: spectra", loc="left", pad=18)
+        ax.set_xlim(*_FREQ_LIMITS)
+        lowest, highest = (
+            limit([limit(level) for _, level in levels]) for limit in (np.min, np.max)
+        )
+        ax.set_ylim(max(lowest, highest - 70) - 2, highest + 2)
+        band_edges(ax)
+        ax.tick_params(labelbottom=True)
+        ax.set_xlabel("Frequency (Hz)")
+        ax.set_ylabel(_POWER_LABEL)
+        ax.legend(loc="upper right")
+    annotate(
+        figure,
+        "EEG of a person who does not exist, beside that of one who does",
+        title,
+        "They are two people, so that nothing has to agree in detail. Look for: waves of like size "
+        "and speed, and as much in common between electrodes; spectra with the same slope, and "
+        "perhaps an alpha peak near 10 Hz of another height. Thin lines are single electrodes, "
+        "thick ones their mean. 10 dB are a factor of 10 in power.",
+    )
+    return figure
+
+
+@house_style
 def spectra(real: np.ndarray, generated: np.ndarray, ch_names: Sequence[str], title: str) -> Figure:
     """Draw the power spectra of real and generated EEG, of the whole scalp and of each region.
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import io
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import matplotlib.style
 import numpy as np
@@ -58,9 +59,12 @@ def png(figure: Figure) -> bytes:
 
 
 def new_figure(
-    width: float, height: float, n_rows: int = 1, n_columns: int = 1, **shared: bool
+    width: float, height: float, n_rows: int = 1, n_columns: int = 1, **shared: Any
 ) -> tuple[Figure, np.ndarray]:
-    """Return an empty figure of `width` by `height` inches, and its axes (n_rows, n_columns)."""
+    """Return an empty figure of `width` by `height` inches, and its axes (n_rows, n_columns).
+
+    What is `shared`, and other things, are told to `Figure.subplots`.
+    """
     figure = Figure(figsize=(width, height), layout="constrained")
     # A body of its own keeps a legend outside the axes clear of the heading.
     return figure, figure.subfigures().subplots(n_rows, n_columns, squeeze=False, **shared)

@@ -231,14 +231,23 @@ def population_of(origin: Mapping[str, Any], store: Store) -> Population:
     store : Store
         What it was trained on.
     """
-    settings, train = origin["settings"], np.array(origin["trials"]["train"])
+    train = np.array(origin["trials"]["train"])
+    return Population.of(store, train, labels_of(origin, store), origin["settings"])
+
+
+def labels_of(origin: Mapping[str, Any], store: Store) -> np.ndarray:
+    """Return the class of each trial in the task of a generator, int (n_trials,).
+
+    Parameters
+    ----------
+    origin, store
+        See `population_of`.
+    """
+    settings = origin["settings"]
+    if settings["threshold"] == "median":
+        return labels_by_median(store, settings["ratings"], np.array(origin["trials"]["train"]))
     n_classes = len(settings["class_names"])
-    labels = (
-        labels_by_median(store, settings["ratings"], train)
-        if settings["threshold"] == "median"
-        else class_labels(store, settings["ratings"], settings["threshold"], n_classes)
-    )
-    return Population.of(store, train, labels, settings)
+    return class_labels(store, settings["ratings"], settings["threshold"], n_classes)
 
 
 def write_store(

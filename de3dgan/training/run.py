@@ -8,6 +8,7 @@
 ``model.pt``              the network of the chosen epoch, for the next stage
 ``predictions.csv``       test predictions, a row per frame (classifier stages)
 ``leakage.json``          the certificate of who has seen the test groups, see `leakage`
+``CARD.md``               the model card: what it is, what was measured, its limits, in words
 ``result.json``           the figures; a run that has it is finished
 ``tensorboard/, *.png``   curves and figures; figures of leaky evaluations are ``*-leaky.png``
 ========================  =====================================================================
@@ -16,7 +17,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +28,7 @@ import torch
 from tqdm import tqdm
 
 from de3dgan.base.errors import UserError
-from de3dgan.base.files import append_line, differences, write_json
+from de3dgan.base.files import append_line, differences, write_json, write_text
 from de3dgan.base.paths import display_path, from_root
 from de3dgan.base.recipe import Recipe
 from de3dgan.base.seeds import seed_torch
@@ -36,7 +37,7 @@ from de3dgan.data.ledger import Ledger
 from de3dgan.data.opening import open_store
 from de3dgan.data.splits import Split, labels_and_split
 from de3dgan.data.store import Store
-from de3dgan.training import checkpoints, directory, distributed, sharing
+from de3dgan.training import checkpoints, directory, distributed, model_card, sharing
 from de3dgan.training.device import Compute, device_of, in_precision
 from de3dgan.training.environment import environment, peak_rss_mib
 from de3dgan.training.upstream import read_upstream
@@ -93,7 +94,12 @@ class Run:
     @classmethod
     @contextmanager
     def open(
-        cls, config: Recipe, stage: str, needs: tuple[str, ...] = (), variant: str | None = None
+        cls,
+        config: Recipe,
+        stage: str,
+        needs: tuple[str, ...] = (),
+        variant: str | None = None,
+        split_of: Callable[[Recipe, Store], tuple[np.ndarray, Split]] = labels_and_split,
     ) -> Iterator[Run]:
         """Open the run of `config`, a new one or one to go on with, and keep others from it.
 
@@ -107,6 +113,8 @@ class Run:
             Stages whose checkpoints it reads.
         variant : str, optional
             What sets it apart from the stage's usual run; its directory is <stage>-<variant>.
+        split_of : callable, optional
+            What draws the split, and says the class of each trial; by default, as the recipe asks.
 
         Raises
         ------
@@ -123,7 +131,7 @@ class Run:
                 "--method published."
             )
         store = open_store(from_root(config.data_dir))
-        labels, split = labels_and_split(config, store)
+        labels, split = split_of(config, store)
         whose = config.person or ""
         of_task = Path(config.protocol, whose, f"fold{config.fold}")
         fold_dir = from_root(config.runs_dir) / config.task / of_task
@@ -274,7 +282,8 @@ class Run:
             **{name: round(value, 1) for name, value in self.spent().items()},
             "environment": environment(self.compute),
         }
-        write_json(self.dir / "result.json", result)
+        write_text(self.dir / model_card.NAME, model_card.of_run(self.dir, result))
+        write_json(self.dir / "result.json", result)  # the last: with it, the run is finished
 
     @property
     def begin_anew(self) -> str:

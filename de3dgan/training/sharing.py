@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from de3dgan.base.errors import UserError
-from de3dgan.base.files import read_object, sha256, write_bytes, write_json
+from de3dgan.base.files import read_object, sha256, write_bytes, write_json, write_text
 from de3dgan.base.paths import display_path
 from de3dgan.base.schema import OBJECT, check
-from de3dgan.training import checkpoints, directory
+from de3dgan.training import checkpoints, directory, model_card
 
 #: Settings that name a task and its classes. The generator knows nothing of them.
 OF_TASK = ("task", "ratings", "threshold", "class_names")
@@ -102,6 +102,7 @@ def take(donor: Path, folder: Path, identity: Mapping[str, Any], spent: Mapping[
         for eeg, row in result["quality"].items()
     }
     result = {**result, "task": ours, "quality": quality, **spent, **origin}
+    write_text(folder / model_card.NAME, model_card.of_run(folder, result))
     write_json(folder / "result.json", result)  # the last: with it, the run is finished
 
 
