@@ -48,7 +48,7 @@ _ROUNDED = ("unet.", "recordings.exponents", "recordings.levels")
 #: Trials and virtual people that the error of DE is measured on.
 _N_TRIALS, _N_PEOPLE = 8, 4
 #: Sources whose licence allows to pass on what is made of them: who is to be named, and how.
-_CREDITS = {
+CREDITS = {
     "eegmat": "The recordings are *EEG During Mental Arithmetic Tasks* 1.0.0, by I. Zyma, S. "
     "Tukaev, I. Seleznov, K. Kiyono, A. Popov, M. Chernykh and O. Shpenkov (Data 4(1):14, 2019, "
     "[doi 10.3390/data4010014](https://doi.org/10.3390/data4010014)), published on PhysioNet "
@@ -56,7 +56,8 @@ _CREDITS = {
     "Attribution License 1.0](https://opendatacommons.org/licenses/by/1-0/), which asks whoever "
     "uses what is made of them to name this source.",
 }
-_WHAT_RECORDINGS_ARE = {
+#: What they are, and are not.
+ABOUT = {
     "eegmat": (
         "Rest and arithmetic are one recording each of a person, cleaned apart by those who "
         "published them: what tells them apart may be the cleaning, in generated EEG as well.",
@@ -83,14 +84,14 @@ class Config:
 
 def main(config: Config) -> None:
     """Train, write the generator with its prior, measure its DE, write its card."""
-    recipe = _recipe(config)
+    recipe = recipe_of(config)
     measured = [_read_measured(folder, recipe.settings()) for folder in config.measured]
     with Run.open(recipe, "gan", variant="everyone", split_of=everyone) as run:
-        if run.store.manifest["source"] not in _CREDITS:
+        if run.store.manifest["source"] not in CREDITS:
             raise UserError(
                 f"{display_path(run.store.path)} is of {run.store.manifest['source']}, and nothing "
                 "made of recordings may be passed on unless their licence allows it: give a store "
-                f"of {' or '.join(_CREDITS)}."
+                f"of {' or '.join(CREDITS)}."
             )
         data = Trials(run)
         generator = SpectralGenerator(
@@ -116,14 +117,17 @@ def main(config: Config) -> None:
             "of training trials": _error_of_trials(kept, run),
             "of virtual people": _error_of_people(kept, population),
         }
-        begun = read_json(run.dir / "config.json")
-        text = _card(config, run, content, begun["environment"], errors, measured)
+        environment = read_json(run.dir / "config.json")["environment"]
+        of_code = ("commit", "modified")  # the file is part of a commit itself
+        environment = {name: value for name, value in environment.items() if name not in of_code}
+        text = _card(config, run, content, environment, errors, measured)
         write_text(folder / model_card.NAME, text)
     size = (folder / "model.pt").stat().st_size
     print(f"{display_path(folder / 'model.pt')}: {size / 1e6:.1f} MB, and its model card.")
 
 
-def _recipe(config: Config) -> Any:
+def recipe_of(config: Config) -> Any:
+    """Return the recipe of the task's stage 1, for everyone."""
     scripts = find_scripts("gan")
     if config.task not in scripts:
         raise UserError(
@@ -256,7 +260,7 @@ def _card(
             "Limits": model_card.bullets(
                 [
                     *model_card.LIMITS,
-                    *_WHAT_RECORDINGS_ARE[source],
+                    *ABOUT.get(source, ()),
                     *model_card.LIMITS_OF_GENERATORS,
                     "Judges tell generated EEG from real EEG: do not take it for real EEG where "
                     "more than DE, spectra and correlations matter, such as event-related "
@@ -264,7 +268,7 @@ def _card(
                     "Do not test a classifier on these people that has seen its EEG: that leaks.",
                 ]
             ),
-            "Licence": ["The code is under the MIT licence.", _CREDITS[source]],
+            "Licence": ["The code is under the MIT licence.", CREDITS[source]],
             "How it was made": [
                 f"```\npython pretrained/make.py {' '.join(flags)}\n```",
                 *model_card.settings_and_versions(run.config.settings(), environment, content),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import warnings
 from functools import cache
@@ -19,6 +20,7 @@ from de3dgan.eeg.montage import DEAP_CHANNELS
 from de3dgan.evaluation.statistics import Estimate
 from de3dgan.figures import curves, eeg, scores, stages, style
 from de3dgan.figures.style import GENERATED, REAL, save
+from tests.conftest import ROOT, run_here
 from tests.helpers import fake_store, split_by_trial
 
 FOUR = ("FP1", "C3", "P3", "O1")
@@ -70,6 +72,7 @@ CALLS = {
     eeg.spectra: (TWO, TWO / 2, FOUR, TITLE),
     eeg.spectrogram: (ONE, ONE / 2, FOUR, TITLE),
     eeg.de_maps: (DE, DE + 1, FOUR, TITLE),
+    eeg.beside: (TWO, TWO / 2, FOUR, ("rest", "arithmetic"), TITLE),
     curves.learning_curves: (HISTORY, PANELS, 3, TITLE),
     curves.fold_curves: ([HISTORY, HISTORY[:5]], PANELS, [3, 5], TITLE),
     scores.confusion_matrices: (COUNTS, ("low", "high"), TITLE),
@@ -109,6 +112,10 @@ SAYS = {
         *("whole scalp (4 electrodes)", "occipital (1 electrode)", "10 to 90 %"),
     ),
     eeg.spectrogram: ("electrode O1 (occipital)",),  # one over the back of the head
+    eeg.beside: (
+        *("rest: real person", "arithmetic: virtual person", "rest: spectra", "µV", "Time (s)"),
+        *("Frequency (Hz)", "dB re 1 µV²/Hz", "who does not exist"),
+    ),
     eeg.de_maps: (
         *("theta θ 4–8 Hz", "gamma γ 31–45 Hz", "α: DE (nats)", "difference of DE (nats)"),
         *("real EEG", "generated EEG", "generated minus real", "mean +1.00"),
@@ -194,6 +201,31 @@ def test_de_maps_survive_silence():
     assert "mean −" in text(eeg.de_maps(DE, np.full_like(DE, -np.inf), FOUR, TITLE))
 
 
+def test_two_people_are_drawn_on_one_scale_and_may_have_trials_of_other_length():
+    noise = np.random.default_rng(0).standard_normal((2, 4, 10 * 128))
+    figure = eeg.beside(noise, 2 * noise[..., : 6 * 128], FOUR, ("rest", "arithmetic"), TITLE)
+    real, virtual, spectra = figure.findobj(matplotlib.axes.Axes)[:3]
+    assert real.get_ylim() == virtual.get_ylim() and real.get_xlim() == (0, 4)
+    drawn = [[line for line in ax.lines if len(line.get_xdata()) == 512] for ax in (real, virtual)]
+    assert len(drawn[0]) == 4
+    np.testing.assert_allclose(drawn[0][0].get_ydata(), noise[0, 0, 384:896], atol=1e-6)
+    # Twice the amplitude are 6 dB.
+    means = [line.get_ydata().mean() for line in spectra.lines if line.get_linewidth() == 2]
+    assert means[1] - means[0] == pytest.approx(6.02, abs=0.5)
+
+
+def test_a_virtual_person_of_a_fold_is_drawn(finished_runs, little_store, tmp_path):
+    shutil.copytree(finished_runs / "valence/subject/fold0", tmp_path / "fold0")
+    args = ("--fold-dir", tmp_path / "fold0", "--data-dir", little_store)
+    done = run_here(ROOT / "de3dgan" / "figures" / "virtual.py", *args)
+    assert done.returncode == 0, done.stderr
+    assert "virtual.png" in done.stdout
+    assert image.imread(tmp_path / "fold0" / "virtual.png").shape[1] == 1950
+    (tmp_path / "fold0" / "gan" / "model.pt").unlink()
+    done = run_here(ROOT / "de3dgan" / "figures" / "virtual.py", *args)
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+
+
 def test_learning_curves_mark_rare_values():
     figure = drawn(curves.learning_curves)
     lines = {line.get_label(): line for line in figure.findobj(matplotlib.lines.Line2D)}
@@ -267,7 +299,7 @@ def draw_both(run) -> set[str]:
     history = [{"epoch": 0, "amplitude": 1.0, "loss": 0.7}]
     stages.draw_generator(run, lambda de, trials: run.store.eeg[trials] / 2, frames, history, 0)
     probabilities = np.tile([0.4, 0.6], (len(run.split.test), 1))
-    stages.draw_classifier(run, probabilities, history, 0)
+    stages.draw_classifier(run, probabilities, history, 0, 1.0)
     return {path.stem for path in run.dir.iterdir()}
 
 
