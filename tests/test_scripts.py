@@ -47,8 +47,8 @@ ORIGIN = (
 SCORED = ("test", "majority", "best", "artefact")
 OWN = {
     "gan": {"quality", "judges", "membership"},
-    "classifier": {*SCORED, "best_baseline", "artefact_baseline"},
-    "finetune": {*SCORED, "best_baseline", "artefact_baseline"},
+    "classifier": {*SCORED, "best_baseline", "artefact_baseline", "trial_sharpness"},
+    "finetune": {*SCORED, "best_baseline", "artefact_baseline", "trial_sharpness"},
 }
 METRICS = {"accuracy", "balanced_accuracy", "macro_f1", "auc", "mcc", "kappa", "ece"}
 METRICS |= {"within_auc"}
