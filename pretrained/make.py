@@ -16,6 +16,7 @@ Weights of the U-Net, and what recordings have in common, are rounded to float16
 from __future__ import annotations
 
 import dataclasses
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from de3dgan.base.cli import command_line
 from de3dgan.base.errors import UserError
 from de3dgan.base.files import make_folder, read_json, read_object, write_text
-from de3dgan.base.paths import display_path, from_root
+from de3dgan.base.paths import ROOT, display_path, from_root
 from de3dgan.base.recipe import SCRIPTS, find_scripts, load_recipe
 from de3dgan.data.splits import everyone
 from de3dgan.eeg.de import trial_de
@@ -188,6 +189,21 @@ def _error_of_people(generator: TrainedGenerator, population: Population) -> flo
     return float(np.mean(errors))
 
 
+def _of_benchmark(source: str) -> list[str]:
+    """Return what the benchmark of the recipe has of a data set: a table, and membership."""
+    text = (ROOT / "benchmarks" / "GENERATOR.md").read_text(encoding="utf-8")
+    found = re.search(rf"^(.+)\n\n(\| {source}, seed(?:.*\n)+)", text, re.M)
+    if not found:
+        return []
+    privacy = re.search(r"^Membership inference.*?AUC \d\.\d+", text[found.end() :], re.M)
+    about, table = (part.strip() for part in found.groups())
+    return [
+        f"From there (AUC of the strongest judge, 0.5: not told; {about.rstrip('.')}):",
+        table,
+        *([f"{privacy[0]}; 0.5 is privacy. Few people give it roughly."] if privacy else []),
+    ]
+
+
 def _card(
     config: Config,
     run: Run,
@@ -212,11 +228,12 @@ def _card(
         f"{errors['of virtual people']:.3f} nats for virtual people (mean over bands, windows and "
         "electrodes; measured when it was made). One nat is an amplitude 2.7 times as large.",
         "How well judges tell its EEG from real EEG, and whether those it was trained on can be "
-        "told, takes people who were left out, and there are none. The same recipe, trained on "
-        "four fifths of these people, is measured in `benchmarks/GENERATOR.md` (`python "
-        "benchmarks/generator.py`) and in `benchmarks/JUDGES.md` (`python benchmarks/judges.py`, "
-        "with membership inference). What virtual people are worth to a classifier is in "
-        "`benchmarks/VIRTUAL_PEOPLE.md`.",
+        "told, takes people who were left out, and there are none. The recipe is measured, where "
+        "some of these people were left out, in `benchmarks/GENERATOR.md` (`python "
+        "benchmarks/generator.py`), which says how that differs from this generator; "
+        "`benchmarks/JUDGES.md` has more on privacy, and says of which generators. What virtual "
+        "people are worth to a classifier is in `benchmarks/VIRTUAL_PEOPLE.md`.",
+        *_of_benchmark(source),
     ]
     for place, result in measured:
         in_the_text += [
@@ -254,8 +271,8 @@ def _card(
             "Privacy": [
                 "The recordings are public. Nothing in this file is meant to hide who was "
                 "recorded: each virtual person takes spectra, coherency and lacking directions "
-                "from one training recording. How well members of a training set are told is "
-                "measured for generators that leave people out, in `benchmarks/JUDGES.md`."
+                "from one training recording. Whether members of a training set are told was "
+                "measured for generators that leave people out, see above."
             ],
             "Limits": model_card.bullets(
                 [
