@@ -192,7 +192,7 @@ def _error_of_people(generator: TrainedGenerator, population: Population) -> flo
 def _of_benchmark(source: str) -> list[str]:
     """Return what the benchmark of the recipe has of a data set: a table, and membership."""
     text = (ROOT / "benchmarks" / "GENERATOR.md").read_text(encoding="utf-8")
-    found = re.search(rf"^(.+)\n\n(\| {source}, seed(?:.*\n)+)", text, re.M)
+    found = re.search(rf"^(.+)\n\n(\| {source}, seed.*\n(?:.+\n)+)", text, re.M)
     if not found:
         return []
     privacy = re.search(r"^Membership inference.*?AUC \d\.\d+", text[found.end() :], re.M)
@@ -200,7 +200,7 @@ def _of_benchmark(source: str) -> list[str]:
     return [
         f"From there (AUC of the strongest judge, 0.5: not told; {about.rstrip('.')}):",
         table,
-        *([f"{privacy[0]}; 0.5 is privacy. Few people give it roughly."] if privacy else []),
+        *([f"{privacy[0]}; 0.5 is privacy. It is of few people, and rough."] if privacy else []),
     ]
 
 
