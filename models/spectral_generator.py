@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -165,6 +166,13 @@ class SpectralGenerator(nn.Module):
     def noise_shape(self, n_windows: int) -> tuple[int, ...]:
         """Return the shape of the noise that EEG of `n_windows` DE windows is drawn from."""
         return (len(self.grid.cells) + 1, n_windows * WINDOW // 2 + 1, 2)
+
+    def taking_after(self, rows: ArrayLike, noise: Tensor) -> Tensor:
+        """Return noise (B, ...) with which EEG takes after given recordings, by their rows (B,)."""
+        rows = torch.as_tensor(rows, device=noise.device)
+        noise = noise.clone()
+        noise[:, -1, 0, 0] = torch.special.ndtri((rows + 0.5) / len(self.recordings))
+        return noise
 
     def forward(self, de: Tensor, noise: Tensor, n_passes: int = 24) -> Tensor:
         """Return EEG with the DE that is given.

@@ -262,6 +262,18 @@ def test_skewness_is_that_of_scipy_and_is_given_to_eeg():
     assert given[:, 1].abs().max() < 1e-5
 
 
+def test_eeg_takes_after_the_recordings_that_are_asked_for():
+    net = SpectralGenerator(EEGMAT_CHANNELS, widths=(8, 8, 8, 8))
+    n = len(net.recordings)
+    net.recordings.levels += torch.arange(n)[:, None, None]
+    rows = np.random.default_rng(0).permutation(n)
+    noise = torch.randn(n, *net.noise_shape(8))
+    asked = net.taking_after(rows, noise)
+    levels, *_ = net.recordings.draw(asked[:, -1, 0, 0])
+    assert levels[:, 0, 0].tolist() == rows.tolist()
+    assert (asked != noise).sum() == n  # nothing else is touched
+
+
 def test_recordings_are_kept_twice_if_there_are_too_few():
     recordings = Recordings(5, 3)
     eeg = tensor(pink(2, 3, 1536))

@@ -22,8 +22,8 @@ from models.recordings import log_correlations, log_levels
 
 #: Training trials that the closed-form start is computed from, at most.
 _N_START_TRIALS = 64
-#: Training trials that the calibration generates EEG for, at most; how many at a time; how often.
-_N_CALIBRATION_TRIALS, _AT_A_TIME, _ROUNDS = 24, 4, 2
+#: Trials that the calibration generates EEG for at a time, and how often.
+_AT_A_TIME, _ROUNDS = 4, 2
 
 
 def train(
@@ -88,7 +88,7 @@ def train(
     with run.ledger.reading_for("generator"):
         kept = spread(train_trials, len(ema.module.recordings))
         ema.module.remember(*data.whole(kept))
-        calibrate(run, data, ema.module)
+        calibrate(run, data, ema.module, kept)
     return SpectralSampler(ema.module, run.compute), history, best_epoch
 
 
@@ -123,24 +123,38 @@ def augment(de: Tensor, eeg: Tensor, mirror: Tensor, gain_sd: float) -> tuple[Te
     return de, eeg
 
 
-def calibrate(run: Run, data: Trials, generator: SpectralGenerator) -> None:
+def calibrate(run: Run, data: Trials, generator: SpectralGenerator, kept: np.ndarray) -> None:
     """Make up for what giving EEG its DE does to spectra and correlations, on training trials.
 
-    It smears peaks, and pulls apart what one recording has together and another has not.
+    It smears peaks, and pulls apart what one recording has together and another has not. EEG
+    generated for each of the recordings that are kept takes after another one of them, each of
+    which has its turn: recordings differ by more than is to be made up for, and drawn by chance
+    they would not have the mean of those they are compared with.
+
+    Parameters
+    ----------
+    run : Run
+    data : Trials
+    generator : SpectralGenerator
+        That remembers recordings; changed in place.
+    kept : array of int
+        Trials of these recordings, in their order.
     """
     seed_torch(run.config.seed, 0, "gan: calibration")
-    trials = spread(run.split.trials("train"), _N_CALIBRATION_TRIALS)
+    rows = np.arange(len(kept))
     with torch.inference_mode():
-        for _ in range(_ROUNDS):
+        for done in range(_ROUNDS):
+            others = np.roll(rows, (done + 1) * len(rows) // (_ROUNDS + 1))
             louder, turn = 0, 0
-            for some in chunks(trials, _AT_A_TIME):
-                de, real = data.whole(some)
+            for some in chunks(rows, _AT_A_TIME):
+                de, real = data.whole(kept[some])
                 noise = torch.randn(len(de), *generator.noise_shape(de.shape[2]), device=de.device)
+                noise = generator.taking_after(others[some], noise)
                 with run.compute.autocast():
                     both = real, generator(de, noise)
                 levels = [log_levels(eeg) for eeg in both]
                 logarithms = [log_correlations(generator.gains.bands(eeg)) for eeg in both]
-                share = len(some) / len(trials)
+                share = len(some) / len(rows)
                 louder = louder + share * (levels[0] - levels[1])
                 turn = turn + share * (logarithms[0] - logarithms[1])
             generator.recordings.louder += louder
