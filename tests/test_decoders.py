@@ -168,7 +168,8 @@ def test_a_prediction_of_the_yardstick_is_the_mean_of_five_seconds():
     p = rng.random((14, 2))
     groups = np.repeat(["a", "b"], 7)
     persons = np.repeat(["c", "d"], 7)
-    of = Predictions(*(x[order] for x in (trials, seconds, trials // 8, p, groups, persons)))
+    parts = (trials, seconds, trials // 8, p, groups, persons, np.ones(14))
+    of = Predictions(*(x[order] for x in parts))
     found_groups, labels, means = yardstick.windows(of)
     assert (found_groups.tolist(), labels.tolist()) == (["a", "b"], [0, 1])
     np.testing.assert_allclose(means, [p[:5].mean(0), p[7:12].mean(0)])
@@ -180,7 +181,9 @@ def test_a_cell_of_the_yardstick_has_the_range_of_seeds():
         labels = trials % 2
         p = np.where(trials < 8 * rate, labels, 1 - labels)
         groups = np.array([f"p{trial // 2}" for trial in trials])
-        return Predictions(trials, seconds, labels, np.stack([1 - p, p], 1), groups, groups)
+        return Predictions(
+            trials, seconds, labels, np.stack([1 - p, p], 1), groups, groups, np.ones(len(p))
+        )
 
     assert yardstick.cell([answered(0.75), answered(1)]).endswith("; seeds 0.750 to 1.000")
     assert "seeds" not in yardstick.cell([answered(1)])

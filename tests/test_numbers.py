@@ -144,7 +144,7 @@ def test_a_report_of_one_fold_with_one_group_has_dashes_for_what_is_not_defined(
     trials = np.repeat(np.arange(2), 6)
     of = {
         model: [Predictions(trials, np.tile(np.arange(6), 2), trials % 2,
-                            rng.dirichlet([1, 1], 12), np.full(12, "s01"), np.full(12, "s01"))]
+                            rng.dirichlet([1, 1], 12), *np.full((2, 12), "s01"), np.ones(12))]
         for model in ("best", "classifier")
     }  # fmt: skip
     study = Study("valence", "subject", "subject", {(520, 520): []}, of, [])

@@ -275,7 +275,8 @@ def compare(
         if pooled_folds:
             error *= _widening(differences("auc", without_one))
     half = error * stats.t.ppf(1 - _LEVEL / 2, n_groups - 1)
-    p = 1.0 if value == 0 else 2 * stats.t.sf(np.divide(abs(value), error), n_groups - 1)
+    with np.errstate(divide="ignore"):  # where all groups differ by the same
+        p = 1.0 if value == 0 else 2 * stats.t.sf(np.divide(abs(value), error), n_groups - 1)
     if math.isnan(error):
         p = math.nan
     difference = Estimate(value, float(value - half), float(value + half), per_seed)
