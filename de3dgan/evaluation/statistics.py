@@ -274,9 +274,12 @@ def compare(
             error = float((n_groups - 1) * left.std(ddof=1) / math.sqrt(n_groups))
         if pooled_folds:
             error *= _widening(differences("auc", without_one))
+    if (
+        error == 0 and value != 0
+    ):  # the same in all groups by chance: how far it may move is unknown
+        error = math.nan
     half = error * stats.t.ppf(1 - _LEVEL / 2, n_groups - 1)
-    with np.errstate(divide="ignore"):  # where all groups differ by the same
-        p = 1.0 if value == 0 else 2 * stats.t.sf(np.divide(abs(value), error), n_groups - 1)
+    p = 1.0 if value == 0 else 2 * stats.t.sf(np.divide(abs(value), error), n_groups - 1)
     if math.isnan(error):
         p = math.nan
     difference = Estimate(value, float(value - half), float(value + half), per_seed)

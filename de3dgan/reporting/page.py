@@ -11,7 +11,7 @@ import jinja2
 from de3dgan.reporting.formats import Table, markdown_text
 
 #: Symbol and headline of each verdict on generated EEG.
-_VERDICTS = {
+VERDICTS = {
     "helped": ("▲", "Generated EEG helped"),
     "hurt": ("▼", "Generated EEG hurt"),
     "no evidence": ("○", "No evidence that generated EEG helped or hurt"),
@@ -77,12 +77,12 @@ class Verdict:
     @property
     def symbol(self) -> str:
         """A sign for it, beside the words."""
-        return _VERDICTS[self.kind][0]
+        return VERDICTS[self.kind][0]
 
     @property
     def headline(self) -> str:
         """It in one line."""
-        return _VERDICTS[self.kind][1]
+        return VERDICTS[self.kind][1]
 
 
 @dataclass(frozen=True)

@@ -104,7 +104,7 @@ def start(
     classifier.ledger = frames.ledger
     known = np.sort(np.concatenate([split.train, split.val]))
     trials = known // split.n_frames
-    with run.ledger.reading_for("classifier"):
+    with run.ledger.reading_for("classifier"), _refusing_non_finite(run, trials):
         # Of whole trials, which the random-frame protocol tests on as well.
         if run.stage == "classifier" and split.protocol != "random-frame":
             basis = common_basis(frames, np.unique(trials))[:, -MAX_RANK:]
@@ -158,6 +158,16 @@ def start(
     )
     sharpness = closed_form.sharpness(trials, classes, head.held_out)
     return Start(held_out, torch.tensor(weight, **as_float), sharpness)
+
+
+@contextmanager
+def _refusing_non_finite(run: Run, trials: np.ndarray) -> Iterator[None]:
+    """Say in a sentence which EEG is not finite, where linear algebra fails in the block for it."""
+    try:
+        yield
+    except (np.linalg.LinAlgError, torch.linalg.LinAlgError):
+        run.store.refuse_non_finite_eeg(np.unique(trials).tolist())
+        raise
 
 
 def train(
