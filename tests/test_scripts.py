@@ -53,6 +53,7 @@ OWN = {
 METRICS = {"accuracy", "balanced_accuracy", "macro_f1", "auc", "mcc", "kappa", "ece"}
 METRICS |= {"within_auc"}
 FILES = {
+    "CARD.md",
     "config.json",
     "leakage.json",
     "log.txt",
@@ -252,11 +253,14 @@ def calibration_error(right: np.ndarray, confidence: np.ndarray) -> float:
     return sum(abs(right[i].mean() - confidence[i].mean()) * i.mean() for i in inside if i.any())
 
 
-def per_trial(trials: np.ndarray, labels: np.ndarray, p: np.ndarray, persons: np.ndarray) -> tuple:
+def per_trial(
+    trials: np.ndarray, labels: np.ndarray, p: np.ndarray, persons: np.ndarray, sharpness: float
+) -> tuple:
     each = np.unique(trials)
+    means = np.array([p[trials == t].mean(0) for t in each]) ** sharpness
     return (
         np.array([labels[trials == t][0] for t in each]),
-        np.array([p[trials == t].mean(0) for t in each]),
+        means / means.sum(1, keepdims=True),
         np.array([persons[trials == t][0] for t in each]),
     )
 
@@ -381,7 +385,9 @@ def check_predictions(folder: Path, store: Store, ratings: tuple[str, ...]) -> N
 
     units = {
         "frame": (rows["label"], p, rows["subject"]),
-        "trial": per_trial(rows["trial"], rows["label"], p, rows["subject"]),
+        "trial": per_trial(
+            rows["trial"], rows["label"], p, rows["subject"], result["trial_sharpness"]
+        ),
     }
     known = labels[split.trials("train")]
     frequencies = np.bincount(known, minlength=p.shape[1]) / len(known)
@@ -568,7 +574,7 @@ def test_help_documents_every_flag(script):
     comments = flags_with_comments(script)
     assert comments
     for name, comment in comments.items():
-        assert f"--{name.replace('_', '-')}" in text, name
+        assert f"--{name.strip('_').replace('_', '-')}" in text, name
         assert len(comment) > 5, f"{name} has no comment"
         assert comment in text, f"--help does not say what --{name} is: {comment}"
 
