@@ -329,9 +329,10 @@ def test_stage_3_pairs_frames_with_virtual_people_of_their_class(
     found = []
     original = augmentation.PairedEEG
 
-    def spied(frames, partners, weight):
+    def spied(frames, partners, weight, of_own_trials):
         found.append((frames, partners, weight))
-        return original(frames, partners, weight=weight)
+        assert not of_own_trials  # nobody is held out with them
+        return original(frames, partners, weight=weight, of_own_trials=of_own_trials)
 
     monkeypatch.setattr(augmentation, "PairedEEG", spied)
     few = {"protocol": "subject", "epochs": 2, "virtual_people": 3}

@@ -219,6 +219,8 @@ def _quality(result: Mapping[str, Any]) -> list[str]:
         if rows
         else ["There were too few groups for judges of generated EEG."]
     )
+    if not quality["generated"]["de_round_trip"]:
+        return judged
     error, of_noise = (de_error(quality[eeg]) for eeg in ("generated", "noise"))
     return [
         *judged,
