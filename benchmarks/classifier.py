@@ -25,6 +25,7 @@ import numpy as np
 import torch
 
 from benchmarks.documents import fill, interval, table
+from benchmarks.planted import clusters
 from de3dgan.base.cli import command_line
 from de3dgan.base.paths import from_root
 from de3dgan.base.recipe import SCRIPTS, load_script
@@ -33,7 +34,6 @@ from de3dgan.data.frames import Frames, chunks
 from de3dgan.data.opening import open_store
 from de3dgan.data.preprocessing import How, build_store
 from de3dgan.data.splits import group_names, labels_and_split
-from de3dgan.evaluation.metrics import Clusters
 from de3dgan.evaluation.names import CHOSEN, NAMES
 from de3dgan.evaluation.statistics import compare, estimate
 from de3dgan.reporting.results import Predictions, read_fold
@@ -221,12 +221,6 @@ def heads(recipe: Any, path: Path, like: Predictions) -> dict[str, Predictions]:
         p = z.softmax(1).numpy()
         found[name] = replace(like, probabilities=p, sharpness=np.full(len(p), sharp))
     return found
-
-
-def clusters(of: Predictions, unit: str) -> Clusters:
-    """Return predictions per person, whatever the protocol."""
-    _, labels, probabilities, people = of.in_unit(unit)
-    return Clusters.of(people, labels, probabilities, people)
 
 
 def tables(found: Mapping[str, Predictions]) -> list[str]:

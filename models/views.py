@@ -130,7 +130,7 @@ class Reference(NamedTuple):
 
     def __getitem__(self, rows: Tensor) -> Reference:
         """Return the references of some rows."""
-        return Reference(*(part[rows] for part in (tuple.__getitem__(self, i) for i in range(5))))
+        return Reference(*(part[rows] for part in self))
 
 
 class Views(nn.Module):
@@ -170,11 +170,6 @@ class Views(nn.Module):
             covariances.append(inside @ inside.mT / frames.shape[2])
         return Measured(log_power.of(spectra).mean(2), torch.stack(covariances, dim=1))
 
-    @float32
-    def level_of(self, eeg: Tensor) -> Tensor:
-        """Return what of `measure` the maps of power need."""
-        return self.maps.level(eeg)
-
     def reference(self, measured: Measured, none: bool = False) -> Reference:
         """Return what frames are relative to, given what is measured of their baselines.
 
@@ -193,14 +188,17 @@ class Views(nn.Module):
         else:
             mean = covariance.diagonal(dim1=-2, dim2=-1).mean(-1)[..., None, None]
             covariance = covariance + _WHITE * mean.clamp_min(_QUIET / _WHITE) * one
+        partial, own = self._partial(covariance)
+        mirror = torch.cat([self._mirrored(covariance), partial], dim=-1)
+        return Reference(level, covariance, self.whitening(covariance), mirror, own)
+
+    def whitening(self, covariance: Tensor) -> Tensor:
+        """Return `Reference.whitening`, given `Reference.covariance`."""
         inside = self.basis.mT @ covariance @ self.basis
         # Columns of 0 in the basis are directions that nothing has.
         inside = inside + torch.diag((self.basis.square().sum(0) == 0).float())
         values, vectors = torch.linalg.eigh(inside)
-        whitening = (vectors * values.clamp_min(_QUIET).rsqrt()[..., None, :]) @ vectors.mT
-        partial, own = self._partial(covariance)
-        mirror = torch.cat([self._mirrored(covariance), partial], dim=-1)
-        return Reference(level, covariance, whitening, mirror, own)
+        return (vectors * values.clamp_min(_QUIET).rsqrt()[..., None, :]) @ vectors.mT
 
     @float32
     def forward(self, measured: Measured, reference: Reference) -> Tensor:

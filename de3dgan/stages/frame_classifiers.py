@@ -145,7 +145,8 @@ class SpectralClassifier(FrameClassifier):
         """Have covariances taken of the directions between electrodes in columns of `basis`."""
         self.net.views.basis.zero_()
         self.net.views.basis[:, : basis.shape[1]] = basis
-        self.reference = self._references()
+        whitening = self.net.views.whitening(self.reference.covariance)
+        self.reference = self.reference._replace(whitening=whitening)
 
     def set_head(self, head: Head) -> None:
         """Give the network a head in closed form."""
