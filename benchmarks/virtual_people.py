@@ -47,6 +47,7 @@ from de3dgan.eeg.noise import matched_noise
 from de3dgan.evaluation.features import frame_maps
 from de3dgan.evaluation.worth import Worth, people_worth
 from de3dgan.stages.generation import SpectralSampler
+from de3dgan.stages.spectral_generator import recordings
 from de3dgan.stages.virtual import Person, Population, Sampler, sampler_of, virtual_weight
 from de3dgan.training.device import Compute
 from models import SpectralGenerator
@@ -382,11 +383,13 @@ def closed_form(data: Data, known: np.ndarray, draw: int) -> Sampler:
     """Return the generator that stage 1 starts from, on some trials."""
     seed_torch(draw, 0, "generator of a draw")
     generator = SpectralGenerator(data.store.ch_names, grid=data.store.grid)
-    de, eeg = map(
-        torch.from_numpy, (data.store.absolute_de(known), np.array(data.store.eeg[known]))
-    )
-    generator.init_closed_form(de, eeg)
-    generator.remember(de, eeg)
+
+    def whole(trials: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        arrays = data.store.absolute_de(trials), np.array(data.store.eeg[trials])
+        return torch.from_numpy(arrays[0]), torch.from_numpy(arrays[1])
+
+    generator.init_closed_form(*whole(known))
+    generator.remember(map(whole, recordings(data.store, known, len(generator.recordings))))
     return sampler_of(SpectralSampler(generator, Compute(torch.device("cpu"))), draw)
 
 

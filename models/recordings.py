@@ -9,6 +9,8 @@ after one recording, drawn by chance, whoever's DE it is given.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
@@ -25,8 +27,11 @@ LOWEST, HIGHEST = 2, 120
 _KNOTS = (2, 4, 5.5, 7, 8.5, 10, 11.5, 13, 15, 18, 21, 25, 30, 35, 41, 47, 55)
 #: Hz at which gains of the four bands are set; between them they change evenly in log frequency.
 _CENTRES = (5.7, 10.6, 21.0, 37.5)
-#: Share of the median variance below which a direction between electrodes has only rounding.
-_LACKING = 1e-4
+#: Hz between which EEG has a band's directions; elsewhere it has those of the whole.
+_BANDS = (4.0, 8.0, 14.0, 31.0, 45.0)
+#: Share of the median variance below which a direction between electrodes has only rounding, and
+#: of a band below which it is weak.
+_LACKING, _WEAK = 1e-4, 0.1
 #: Least eigenvalue of a coherency whose logarithm is taken; and of correlations, to compare them.
 _FLOOR, _FLOOR_OF_CORRELATIONS = 1e-3, 1e-2
 #: Square of EEG, in standard deviations, by which EEG gets a skewness of one. On paper it is 1/6,
@@ -39,7 +44,7 @@ _SILENCE = 1e-12
 
 
 class Recordings(nn.Module):
-    """Spectra, coherency and lacking directions of some recordings.
+    """Spectra, coherency and weak directions of some recordings.
 
     No EEG is kept, nor anything of its course over time.
 
@@ -58,8 +63,9 @@ class Recordings(nn.Module):
     exponents : Tensor, (n_recordings, n_knots, n_chans, n_chans, 2)
         Logarithm of the coherency of electrodes at each knot of frequency, a Hermitian matrix; real
         and imaginary part.
-    ranges : Tensor, (n_recordings, n_chans, n_chans)
-        Orthogonal projections onto the directions between electrodes that a recording has.
+    ranges : Tensor, (n_recordings, n_bands + 1, n_chans, n_chans)
+        What makes directions between electrodes as weak as a recording has them, in each band and
+        (the last) elsewhere: symmetric, with eigenvalues of 0 (lacking) to 1.
     skewness : Tensor, (n_recordings, n_chans)
         Of each electrode at 4 to 45 Hz: waves are not as high as they are deep.
     louder : Tensor, (n_freqs,)
@@ -78,7 +84,8 @@ class Recordings(nn.Module):
         self.register_buffer("skewness", torch.zeros(n_recordings, n_chans))
         self.register_buffer("louder", torch.zeros(n_freqs))
         self.register_buffer("turn", torch.zeros(len(_CENTRES), n_chans, n_chans))
-        self.register_buffer("ranges", one.expand(n_recordings, -1, -1).clone())
+        ranges = one.expand(n_recordings, len(_BANDS), -1, -1).clone()
+        self.register_buffer("ranges", ranges)
         #: Frequencies of `levels` in Hz.
         self.freqs = [k * SFREQ / _LENGTH for k in range(LOWEST, HIGHEST + 1)]
         freqs = torch.tensor(self.freqs)
@@ -97,23 +104,20 @@ class Recordings(nn.Module):
         return len(self.levels)
 
     @torch.no_grad()
-    def keep(self, eeg: Tensor, passed: Tensor) -> None:
+    def keep(self, recordings: Iterable[tuple[Tensor, Tensor]]) -> None:
         """Keep what recordings show; some of them twice, if there are fewer than are kept.
 
         Parameters
         ----------
-        eeg : Tensor, (n, n_chans, n_times)
-            In µV; 10 s or more.
-        passed : Tensor, (n, n_chans, n_times)
-            The same at 4 to 45 Hz.
+        recordings : iterable of (eeg, bands)
+            Of each, one or more pieces, (n, n_chans, n_times) in µV, 10 s or more, and the same in
+            bands, (n, n_bands, n_chans, n_times). Spectra are means over the pieces; directions are
+            those of the first, as pieces may differ in what is weak.
         """
-        halves = torch.stack([skewness(half) for half in passed.tensor_split(2, dim=-1)])
-        # What one half does not say of the other is chance.
-        deviations = halves - halves.mean((1, 2), keepdim=True)
-        agreement = deviations.prod(0).mean() / deviations.square().mean().clamp_min(_SILENCE)
-        lasting = halves.mean(0) * (2 * agreement / (1 + agreement)).clamp_min(0)
-        for row in range(len(self)):
-            spectra = cross_spectra(eeg[row % len(eeg)])[LOWEST : HIGHEST + 1]
+        halves, row = [], 0
+        for row, (eeg, bands) in enumerate(islice(recordings, len(self))):
+            spectra = torch.stack([cross_spectra(piece) for piece in eeg]).mean(0)
+            spectra = spectra[LOWEST : HIGHEST + 1]
             density = spectra.diagonal(dim1=-2, dim2=-1).real.clamp_min(_SILENCE)
             self.levels[row] = 0.5 * density.log().T
             amplitude = density.sqrt()
@@ -121,8 +125,18 @@ class Recordings(nn.Module):
             hats = self.from_knots / self.from_knots.sum(0)
             at_knots = torch.einsum("fk,fcd->kcd", hats.to(coherency), coherency)
             self.exponents[row] = torch.view_as_real(logarithm(at_knots, _FLOOR))
-            self.ranges[row] = projection(eeg[row % len(eeg)])
-            self.skewness[row] = lasting[row % len(eeg)]
+            self.ranges[row] = torch.stack([*map(weakening, bands[0]), projection(eeg[0])])
+            parts = bands.sum(1).tensor_split(2, dim=-1)
+            halves.append(torch.stack([skewness(part).mean(0) for part in parts]))
+        # What one half does not say of the other is chance.
+        both = torch.stack(halves, 1)
+        deviations = both - both.mean((1, 2), keepdim=True)
+        agreement = deviations.prod(0).mean() / deviations.square().mean().clamp_min(_SILENCE)
+        n_kept = row + 1
+        self.skewness[:n_kept] = both.mean(0) * (2 * agreement / (1 + agreement)).clamp_min(0)
+        again = torch.arange(len(self)) % n_kept
+        for kept in (self.levels, self.exponents, self.ranges, self.skewness):
+            kept.copy_(kept[again])
 
     def draw(self, chance: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Draw recordings.
@@ -138,7 +152,7 @@ class Recordings(nn.Module):
             As the attribute, corrected.
         roots : Tensor, complex (B, n_knots, n_chans, n_chans)
             R with R Rᴴ the coherency of the electrodes, corrected.
-        ranges : Tensor, (B, n_chans, n_chans)
+        ranges : Tensor, (B, n_bands + 1, n_chans, n_chans)
         skewness : Tensor, (B, n_chans)
             As the attributes.
         """
@@ -165,7 +179,7 @@ class Recordings(nn.Module):
         Tensor, (B, n_chans, n_freqs)
         """
         coherency = torch.einsum("fk,bkcd->bfcd", self.from_knots, (roots @ roots.mH).real)
-        ranges = ranges[:, None]
+        ranges = ranges[:, band_of(torch.tensor(self.freqs, device=ranges.device))]
         for _ in range(_ROUNDS):
             amplitude = levels.exp().mT  # (B, n_freqs, n_chans)
             spectra = amplitude[..., None] * coherency * amplitude[:, :, None]
@@ -202,7 +216,11 @@ class Recordings(nn.Module):
         share = (freqs - knots[after - 1]) / (knots[after] - knots[after - 1])
         knot = after - 1 + (torch.special.ndtr(chance) < share).long()
         roots = roots[torch.arange(len(roots))[:, None], knot]
-        return ranges.to(roots.dtype)[:, None] @ (amplitude.mT[..., None] * roots)
+        mixing, bands = amplitude.mT[..., None] * roots, band_of(freqs)
+        for band in range(ranges.shape[1]):  # one after the other, for memory's sake
+            inside = bands == band
+            mixing[:, inside] = ranges[:, band, None].to(mixing.dtype) @ mixing[:, inside]
+        return mixing
 
 
 def cross_spectra(eeg: Tensor) -> Tensor:
@@ -282,12 +300,45 @@ def logarithm(matrices: Tensor, floor: float) -> Tensor:
 
 def projection(eeg: Tensor) -> Tensor:
     """Return the projection onto directions that EEG (n_chans, n_times) has, (n_chans, n_chans)."""
-    power, directions = torch.linalg.eigh(torch.cov(eeg.double()))
-    there = power > 1e-9 * power[-1]
-    if there.any():
-        there = power > _LACKING * power[there].median()
-    kept = directions[:, there]
+    power, directions, median = _principal(eeg)
+    kept = directions[:, power > _LACKING * median]
     return (kept @ kept.T).to(eeg.dtype)
+
+
+def weakening(band: Tensor) -> Tensor:
+    """Return what makes weak directions of other EEG as weak as they are in a band.
+
+    A direction in which this EEG has less than a tenth of the median variance has hardly anything
+    but what chance, or another person's DE, puts there.
+
+    Parameters
+    ----------
+    band : Tensor, (n_chans, n_times)
+        Band-passed EEG.
+
+    Returns
+    -------
+    Tensor, (n_chans, n_chans)
+        Symmetric, with eigenvalues of 0 to 1.
+    """
+    power, directions, median = _principal(band)
+    factors = (power / (_WEAK * median)).clamp(0, 1).sqrt()
+    return (directions * factors @ directions.T).to(band.dtype)
+
+
+def _principal(eeg: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the variances of principal directions, these, and the median of what is not 0."""
+    power, directions = torch.linalg.eigh(torch.cov(eeg.double()))
+    there = power > 1e-9 * power[-1].clamp_min(_SILENCE)
+    median = power[there].median() if there.any() else power.new_tensor(_SILENCE)
+    return power, directions, median
+
+
+def band_of(freqs: Tensor) -> Tensor:
+    """Return the row of `Recordings.ranges` for each frequency in Hz."""
+    edges = torch.tensor(_BANDS, dtype=freqs.dtype, device=freqs.device)
+    band = torch.bucketize(freqs, edges, right=True) - 1
+    return torch.where((band < 0) | (band >= len(_BANDS) - 1), len(_BANDS) - 1, band)
 
 
 def interpolation(knots: Tensor, freqs: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -24,8 +24,6 @@ from models.spectra import STFT
 _AMPLITUDE_KNOTS = (*range(1, 15), 16, 18, 20, 23, 26, 30, 35, 40, 44, 46, 48, 50, 52, 56, 60)
 #: Deviation of DE in nats below which there is but rounding, not to be scaled.
 _CONSTANT = 1e-3
-#: Times that the rest is made up for by gains of electrodes, and taken out of lacking directions.
-_FINISHES = 1
 #: DE windows over which DE is smoothed: 4.5 s.
 _SMOOTH = 9
 #: Trials whose spectra `init_closed_form` computes at a time.
@@ -117,7 +115,7 @@ class SpectralGenerator(nn.Module):
         self.register_buffer("std", torch.ones(n_bands))
         for parameter in (self.residual.weight, self.residual.bias, self.linear.weight):
             nn.init.zeros_(parameter)
-        self.to(memory_format=torch.channels_last_3d)
+        self.unet.to(memory_format=torch.channels_last_3d)
 
     def log_amplitudes(self, de: Tensor) -> Tensor:
         """Return the expected log amplitudes of short-time spectra, see `STFT.analyse`.
@@ -211,11 +209,16 @@ class SpectralGenerator(nn.Module):
         spectrum = (mixing @ noise.mT[..., None])[..., 0]
         # Of complex noise the power is the sum of those of its two parts.
         eeg = torch.fft.irfft((SFREQ / 4 * n_times) ** 0.5 * spectrum.mT, n=n_times)
-        eeg = eeg + ranges @ skewed(self.constraint.bands(eeg).sum(1), skewness)
+        eeg = eeg + self._within(ranges, skewed(self.constraint.bands(eeg).sum(1), skewness))
         eeg = self.constraint(eeg, de, mixing @ mixing.mH, n_passes)
-        for _ in range(_FINISHES):  # gains are near one now, and give little to what is lacking
-            eeg = ranges @ self.gains(eeg, de, 2)
-        return eeg
+        # The rest is made up for by gains of electrodes, but for what they give weak directions.
+        return eeg + self._within(ranges, self.gains(eeg, de, 2) - eeg)
+
+    def _within(self, ranges: Tensor, eeg: Tensor) -> Tensor:
+        """Return EEG (B, n_chans, n_times) with weak directions, see `Recordings.ranges`."""
+        bands = self.constraint.bands(eeg)
+        rest = eeg - bands.sum(1)
+        return (ranges @ torch.cat([bands, rest[:, None]], dim=1)).sum(1)
 
     def log_likelihood(self, de: Tensor, eeg: Tensor) -> Tensor:
         """Return the Whittle likelihood of the spectra of EEG, given its DE.
@@ -285,24 +288,27 @@ class SpectralGenerator(nn.Module):
         self.intercept.copy_((y_mean - x_mean @ weight)[:, 0])
 
     @torch.no_grad()
-    def remember(self, de: Tensor, eeg: Tensor) -> None:
-        """Keep what trials show beyond what is predicted for them, to be drawn from.
+    def remember(self, recordings: Iterable[tuple[Tensor, Tensor]]) -> None:
+        """Keep what recordings show beyond what is predicted for them, to be drawn from.
 
         To be called once the generator is trained.
 
         Parameters
         ----------
-        de : Tensor, (B, n_bands, n_windows, n_chans)
-            Absolute DE in nats.
-        eeg : Tensor, (B, n_chans, n_times)
-            In µV.
+        recordings : iterable of (de, eeg)
+            Of each, one or more pieces: absolute DE in nats, (n, n_bands, n_windows, n_chans), and
+            EEG in µV, (n, n_chans, n_times).
         """
-        passed = torch.cat([self.constraint.bands(one).sum(1) for one in eeg.split(1)])
-        self.recordings.keep(eeg, passed)
+        predicted = []
+
+        def described() -> Iterator[tuple[Tensor, Tensor]]:
+            for de, eeg in recordings:
+                predicted.append(self._levels(self.log_amplitudes(de)).mean(0))
+                yield eeg, torch.cat([self.constraint.bands(piece) for piece in eeg.split(1)])
+
+        self.recordings.keep(described())
         for row in range(len(self.recordings)):
-            own = row % len(de)
-            levels = self._levels(self.log_amplitudes(de[own : own + 1]))
-            self.recordings.levels[row] -= levels[0]
+            self.recordings.levels[row] -= predicted[row % len(predicted)]
 
     def _power(self, eeg: Tensor) -> Tensor:
         """Return the power spectra of windows, (B, n_chans, n_windows, n_freqs), never 0."""

@@ -320,7 +320,7 @@ def test_the_generator_starts_and_learns_from_eeg_that_does_not_vary(flat):
     generator.init_closed_form(de, eeg)
     for gain in (0.0, 0.3):  # training makes trials louder and softer
         (-generator.log_likelihood(de + gain, eeg * math.exp(gain))).backward()
-    generator.remember(de, eeg)
+    generator.remember(zip(de.split(1), eeg.split(1), strict=True))
     values = [*generator.state_dict().values(), *(p.grad for p in generator.parameters())]
     assert all(value.isfinite().all() for value in values if value is not None)
     generated = generator(de, torch.randn(4, *generator.noise_shape(de.shape[2])))

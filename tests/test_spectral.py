@@ -18,11 +18,13 @@ from models import SpectralGenerator
 from models.constraint import DEConstraint, SharedConstraint, between_windows
 from models.recordings import (
     Recordings,
+    band_of,
     cross_spectra,
     interpolation,
     projection,
     skewed,
     skewness,
+    weakening,
 )
 from models.spectra import LogPower
 from tests.helpers import EEGMAT_CHANNELS
@@ -215,14 +217,22 @@ def test_cross_spectra_are_those_of_scipy():
         np.testing.assert_allclose(found[:, a, b], expected, rtol=1e-3, atol=1e-3)
 
 
+def kept(*recordings: np.ndarray, n: int | None = None) -> Recordings:
+    """Return what is kept of recordings, each (n_pieces, n_chans, n_times)."""
+    found = Recordings(n or len(recordings), recordings[0].shape[1])
+    pieces = map(tensor, recordings)
+    found.keep((eeg, DEConstraint().bands(eeg)) for eeg in pieces)
+    return found
+
+
 def test_a_drawn_recording_has_the_power_and_the_directions_it_is_to_have():
     eeg = np.einsum(
         "cs,nst->nct", np.random.default_rng(1).standard_normal((5, 4)), pink(2, 4, 3840)
     )
-    recordings = Recordings(2, 5)
-    recordings.keep(tensor(eeg), tensor(eeg))
-    torch.testing.assert_close(recordings.ranges[1], projection(tensor(eeg[1])))
-    assert torch.linalg.matrix_rank(recordings.ranges[0]) == 4
+    recordings = kept(eeg[:1], eeg[1:])
+    torch.testing.assert_close(recordings.ranges[1, -1], projection(tensor(eeg[1])))
+    for of_band in recordings.ranges[0]:
+        assert torch.linalg.eigvalsh(of_band)[0].abs() < 1e-3
     levels, roots, ranges, _ = recordings.draw(torch.randn(4))
     power = torch.exp(0.2 * torch.randn(4, 4, 5))
     levels = recordings.fitted(levels, roots, ranges, power)
@@ -236,10 +246,32 @@ def test_a_drawn_recording_has_the_power_and_the_directions_it_is_to_have():
     assert torch.linalg.eigvalsh(spectra[0, 300])[0].abs() < 1e-4 * density[0, 300].max()
 
 
+def test_a_direction_is_as_weak_in_other_eeg_as_it_is_in_a_band():
+    rng = np.random.default_rng(0)
+    turn = np.linalg.qr(rng.standard_normal((6, 6)))[0]
+    deviations = np.array([0.02, 0.1, 1.0, 1.0, 1.2, 3.0])
+    band = turn @ (deviations[:, None] * rng.standard_normal((6, 20000)))
+    other = turn.T @ weakening(tensor(band)).numpy() @ turn
+    # 0.1 is the least share of the median variance, which is 1, that is left as it is.
+    np.testing.assert_allclose(other, np.diag(np.minimum(1, deviations / 0.1**0.5)), atol=0.03)
+    assert not weakening(torch.zeros(3, 100)).any()
+
+
+def test_each_frequency_has_the_directions_of_its_band():
+    freqs = torch.tensor([1.0, 3.9, 4.0, 7.9, 8.0, 13.9, 14.0, 31.0, 44.9, 45.0, 60.0])
+    assert band_of(freqs).tolist() == [4, 4, 0, 0, 1, 1, 2, 3, 3, 4, 4]
+
+
+def test_spectra_of_a_recording_in_pieces_are_their_mean():
+    eeg = pink(3, 4, 3840)
+    one = kept(eeg)
+    powers = [kept(piece[None]).levels.mul(2).exp() for piece in eeg]
+    torch.testing.assert_close(one.levels.mul(2).exp(), torch.stack(powers).mean(0))
+    torch.testing.assert_close(one.ranges, kept(eeg[:1]).ranges)
+
+
 def test_corrections_move_spectra_and_correlations_of_what_is_drawn():
-    recordings = Recordings(1, 3)
-    eeg = tensor(pink(1, 3, 3840))
-    recordings.keep(eeg, eeg)
+    recordings = kept(pink(1, 3, 3840))
     chance = torch.zeros(1)
     levels, roots, *_ = recordings.draw(chance)
     recordings.louder += 0.5
@@ -275,10 +307,10 @@ def test_eeg_takes_after_the_recordings_that_are_asked_for():
 
 
 def test_recordings_are_kept_twice_if_there_are_too_few():
-    recordings = Recordings(5, 3)
-    eeg = tensor(pink(2, 3, 1536))
-    recordings.keep(eeg, eeg)
-    assert torch.equal(recordings.levels[0], recordings.levels[4])
+    eeg = pink(2, 3, 1536)
+    recordings = kept(eeg[:1], eeg[1:], n=5)
+    for each in (recordings.levels, recordings.skewness, recordings.ranges):
+        assert torch.equal(each[0], each[4])
     assert not torch.equal(recordings.levels[0], recordings.levels[1])
 
 
@@ -291,7 +323,7 @@ def trained_on(eeg: np.ndarray, ch_names=EEGMAT_CHANNELS) -> tuple[SpectralGener
     net = SpectralGenerator(ch_names, widths=(8, 8, 8, 8))
     de = differential_entropy_of(tensor(eeg))
     net.init_closed_form(de, tensor(eeg))
-    net.remember(de, tensor(eeg))
+    net.remember(zip(de.split(1), tensor(eeg).split(1), strict=True))
     return net.eval(), de
 
 

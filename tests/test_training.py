@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from de3dgan.base.errors import UserError
 from de3dgan.eeg.de import trial_de
 from de3dgan.eeg.montage import Grid
 from de3dgan.stages import classifier, published_generator
-from de3dgan.stages.spectral_generator import augment
+from de3dgan.stages.spectral_generator import augment, recordings
 from de3dgan.training import checkpoints, curves, loop, losses
 from de3dgan.training.ema import EMA
 from de3dgan.training.run import Run
@@ -444,6 +445,20 @@ def test_the_generator_of_the_highest_likelihood_is_handed_over(
     kept = ("levels", "exponents", "ranges", "skewness", "louder", "turn")
     assert changed == {f"recordings.{name}" for name in kept}
     assert not same(dict(states[1]["nets"]["generator"]), wanted)
+
+
+@pytest.mark.parametrize(
+    ("n_frames", "sizes"),
+    [(60, [1] * 9), (240, [1] * 9), (24, [3, 2, 2, 2]), (12, [5, 4]), (100, [1] * 9)],
+)
+def test_recordings_are_a_minute_of_one_person(n_frames, sizes):
+    subjects = ["a"] * 5 + ["b"] * 4 + ["c"] * 3  # of whom nobody trains
+    store = SimpleNamespace(columns={"subject": subjects}, n_frames=n_frames)
+    found = recordings(store, np.arange(9), 40)
+    assert sorted(map(len, found), reverse=True) == sizes
+    assert sorted(np.concatenate(found).tolist()) == list(range(9))
+    assert all(len({subjects[trial] for trial in trials}) == 1 for trials in found)
+    assert len(recordings(store, np.arange(9), 2)) == 2
 
 
 @pytest.mark.parametrize(

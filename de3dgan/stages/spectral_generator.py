@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 from de3dgan.base import draws
 from de3dgan.base.seeds import seed_torch
 from de3dgan.data.frames import chunks
+from de3dgan.data.store import Store
 from de3dgan.eeg.sampling import FRAME, WINDOW
 from de3dgan.stages.generation import SpectralSampler
 from de3dgan.stages.trials import BATCHES, N_VAL_TRIALS, Trials, spread
@@ -22,6 +23,8 @@ from models.recordings import log_correlations, log_levels
 
 #: Training trials that the closed-form start is computed from, at most.
 _N_START_TRIALS = 64
+#: Seconds of EEG that the spectra of a recording are estimated from.
+_SECONDS = 60
 #: Trials that the calibration generates EEG for at a time, and how often.
 _AT_A_TIME, _ROUNDS = 4, 2
 
@@ -86,10 +89,38 @@ def train(
         higher_is_better=True,
     )
     with run.ledger.reading_for("generator"):
-        kept = spread(train_trials, len(ema.module.recordings))
-        ema.module.remember(*data.whole(kept))
-        calibrate(run, data, ema.module, kept)
+        pieces = recordings(run.store, train_trials, len(ema.module.recordings))
+        ema.module.remember(map(data.whole, pieces))
+        calibrate(run, data, ema.module, np.array([trials[0] for trials in pieces]))
     return SpectralSampler(ema.module, run.compute), history, best_epoch
+
+
+def recordings(store: Store, trials: np.ndarray, n: int) -> list[np.ndarray]:
+    """Return the trials that recordings to take after are pieced together from, of one person each.
+
+    Spectra of a short trial are as much chance as they are those of a person; EEG that took after
+    it would have that chance, and its own.
+
+    Parameters
+    ----------
+    store : Store
+    trials : array of int
+        Training trials.
+    n : int
+        Recordings, at most.
+
+    Returns
+    -------
+    list of array of int
+        Trials of each recording, which last about a minute together, or one longer trial.
+    """
+    subjects = np.array(store.columns["subject"])[trials]
+    pieces = []
+    for subject in dict.fromkeys(subjects.tolist()):
+        own = trials[subjects == subject]
+        n_pieces = round(len(own) * store.n_frames / _SECONDS)
+        pieces += np.array_split(own, np.clip(n_pieces, 1, len(own)))
+    return [pieces[i] for i in spread(np.arange(len(pieces)), n)]
 
 
 def augment(de: Tensor, eeg: Tensor, mirror: Tensor, gain_sd: float) -> tuple[Tensor, Tensor]:
@@ -138,7 +169,7 @@ def calibrate(run: Run, data: Trials, generator: SpectralGenerator, kept: np.nda
     generator : SpectralGenerator
         That remembers recordings; changed in place.
     kept : array of int
-        Trials of these recordings, in their order.
+        A trial of each of these recordings, in their order.
     """
     seed_torch(run.config.seed, 0, "gan: calibration")
     rows = np.arange(len(kept))
