@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -116,48 +116,58 @@ def start(
 
         groups = None
         if split.protocol != "random-frame":
-            names = group_names(run.store, split.protocol)[1]
-            groups = names[trials]
+            groups = group_names(run.store, split.protocol)[1][trials]
         classes, sizes, further = run.labels[trials], classifier.net.views.sizes, None
         if paired is not None and paired_weight:
-            other = classifier.of_store(paired.frames.store)
-            partners, partnered = paired.partners(0, split.train), split.train // split.n_frames
-
-            def seen_paired(rows: np.ndarray) -> Tensor:
-                return other.features(paired.frames[partners[rows]], partners[rows])
-
-            weight = paired_weight * paired.weight
-            # What was made from a trial is held out with it; others are of nobody who is known.
-            own = paired.of_own_trials and groups is not None
-            made_from = names[partners // split.n_frames] if own else None
-            further = closed_form.Further(seen_paired, run.labels[partnered], weight, made_from)
+            further = _further(run, classifier, paired, paired_weight, groups is not None)
         head = closed_form.fit(seen, sizes, classes, groups, config.n_classes, further)
     classifier.set_head(head)
-    net, as_float = classifier.net, {"dtype": torch.float32, "device": run.device}
     if run.stage == "classifier":
-        n_power = net.views.sizes[0]
-        by_map = (
-            part[:n_power].reshape(-1, net.views.maps.n_maps) for part in (head.mean, head.std)
-        )
-        mean, std = by_map
-        net.map_mean.copy_(torch.tensor(mean.mean(0), **as_float))
-        variance = (std**2).mean(0) + mean.var(0)
-        net.map_std.copy_(torch.tensor(np.sqrt(variance).clip(1e-3), **as_float))
+        classifier.scale_maps(head)
+    run.log(_about(head, len(known), classifier.net.views.NAMES, further is not None))
+    as_float = {"dtype": torch.float32, "device": run.device}
     held_out[run.compute.to_device(known)] = torch.tensor(head.held_out, **as_float)
     counts = np.bincount(run.labels[split.train // split.n_frames], minlength=config.n_classes)
     weight = counts.sum() / (config.n_classes * counts.clip(1))
-    shares = zip(net.views.NAMES, head.shares * head.spread, strict=True)
-    if further is not None:
-        with_it = "as well" if head.with_further else "not, as held-out groups do worse with it"
-        run.log(f"The head is fitted to the paired EEG {with_it}.")
-    run.log(
-        "The head is fitted to "
-        f"{len(known):,} frames. Spread of the scores of its views: "
-        + ", ".join(f"{name} {share:.2f}" for name, share in shares)
-        + "."
-    )
     sharpness = closed_form.sharpness(trials, classes, head.held_out)
     return Start(held_out, torch.tensor(weight, **as_float), sharpness)
+
+
+def _further(
+    run: Run,
+    classifier: SpectralClassifier,
+    paired: PairedEEG,
+    paired_weight: float,
+    in_groups: bool,
+) -> closed_form.Further:
+    """Return paired EEG as examples that the head may be fitted to."""
+    split = run.split
+    other = classifier.of_store(paired.frames.store)
+    partners, partnered = paired.partners(0, split.train), split.train // split.n_frames
+
+    def seen(rows: np.ndarray) -> Tensor:
+        return other.features(paired.frames[partners[rows]], partners[rows])
+
+    # What was made from a trial is held out with it; others are of nobody who is known.
+    made_from = None
+    if paired.of_own_trials and in_groups:
+        made_from = group_names(run.store, split.protocol)[1][partners // split.n_frames]
+    weight = paired_weight * paired.weight
+    return closed_form.Further(seen, run.labels[partnered], weight, made_from)
+
+
+def _about(head: closed_form.Head, n_frames: int, names: Sequence[str], offered: bool) -> str:
+    """Return what the head was fitted to, and what it finds, in sentences."""
+    spread = ", ".join(
+        f"{name} {share:.2f}" for name, share in zip(names, head.shares * head.spread, strict=True)
+    )
+    text = (
+        f"The head is fitted to {n_frames:,} frames. Spread of the scores of its views: {spread}."
+    )
+    if not offered:
+        return text
+    found = "as well" if head.with_further else "not, as held-out groups do worse with it"
+    return f"The head is fitted to the paired EEG {found}.\n{text}"
 
 
 @contextmanager

@@ -154,6 +154,17 @@ class SpectralClassifier(FrameClassifier):
             buffer = getattr(self.net, f"head_{name}")
             buffer.copy_(torch.from_numpy(getattr(head, name)))
 
+    def scale_maps(self, head: Head) -> None:
+        """Have the trunk's maps normalised by the statistics that a head has found."""
+        n_power = self.net.views.sizes[0]
+        mean, std = (
+            torch.from_numpy(part[:n_power]).reshape(-1, self.net.views.maps.n_maps)
+            for part in (head.mean, head.std)
+        )
+        variance = std.square().mean(0) + mean.var(0, correction=0)
+        self.net.map_mean.copy_(mean.mean(0))
+        self.net.map_std.copy_(variance.sqrt().clamp_min(1e-3))
+
     def __call__(
         self, eeg: Tensor, numbers: np.ndarray, jitter: float = 0.0
     ) -> tuple[Tensor, Tensor]:
