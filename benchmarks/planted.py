@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -54,14 +54,17 @@ OTHERS: dict[str, dict[str, Any]] = {
     "correlation of left and right": {"effect": "correlation"},
     "a drift of 0.2 nats": {"drift": 0.2},
 }
+#: Of these, what power alone does not tell, and draws of labels that they are planted with.
+BETWEEN, N_DRAWS = ("asymmetry of left and right", "correlation of left and right"), 3
 REFERENCES = ("baseline", "unlabelled", "none")
 #: People trained on, tested and validated on, of the growth with people.
 SIZES, N_TESTED = (4, 8, 16, 28), 4
 MODELS = {"classifier": "SA-ST-Net", **NAMES}
+UNITS = ("frame", "trial")
 
 
 #: The tables, in their order.
-PARTS = ("nothing", "grid", "others", "references", "growth", "stage3")
+PARTS = ("nothing", "grid", "others", "between", "references", "growth", "stage3")
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,7 @@ def main(config: Config) -> None:
         "stage3": stage3_table,
         "grid": grid_tables,
         "others": others_table,
+        "between": between_table,
         "references": references_table,
         "growth": growth_table,
     }
@@ -130,18 +134,22 @@ def pooled(config: Config, store: Path, protocol: str) -> dict[str, Predictions]
     return {model: Predictions.pooled([fold[model] for fold in folds]) for model in folds[0]}
 
 
-def clusters(of: Predictions, unit: str) -> Clusters:
-    """Return predictions per person, whatever the protocol."""
-    _, labels, probabilities, people = of.in_unit(unit)
+def clusters(of: Predictions | Sequence[Predictions], unit: str) -> Clusters:
+    """Return predictions per person, whatever the protocol; also of several draws of labels."""
+    several = [of] if isinstance(of, Predictions) else of
+    parts = zip(*(one.in_unit(unit)[1:] for one in several), strict=True)
+    labels, probabilities, people = map(np.concatenate, parts)
     return Clusters.of(people, labels, probabilities, people)
 
 
-def figure(of: Predictions, metric: str = "auc", unit: str = "trial") -> Estimate:
+def figure(
+    of: Predictions | Sequence[Predictions], metric: str = "auc", unit: str = "trial"
+) -> Estimate:
     """Return a figure with its interval over people."""
     return estimate([clusters(of, unit)], pooled_folds=True)[metric]
 
 
-def less_best(found: Mapping[str, Predictions]) -> str:
+def less_best(found: Mapping[str, Predictions | Sequence[Predictions]]) -> str:
     """Return the network's balanced accuracy per frame less the best baseline's, in points."""
     pair = ([clusters(found[model], "frame")] for model in ("classifier", "best"))
     return interval(
@@ -151,8 +159,11 @@ def less_best(found: Mapping[str, Predictions]) -> str:
 
 def ece(found: Mapping[str, Predictions]) -> str:
     """Return the network's expected calibration error per frame and per trial."""
-    scores = found["classifier"].scores()
-    return " / ".join(f"{scores[unit]['ece']:.3f}" for unit in ("frame", "trial"))
+    return " / ".join(f"{_ece(found, unit):.3f}" for unit in UNITS)
+
+
+def _ece(found: Mapping[str, Predictions], unit: str) -> float:
+    return found["classifier"].scores()[unit]["ece"]
 
 
 def nothing_table(config: Config) -> Iterator[str]:
@@ -255,6 +266,27 @@ def others_table(config: Config) -> Iterator[str]:
     yield from _by_effect(columns)
 
 
+def between_table(config: Config) -> Iterator[str]:
+    """Yield a table of what is between electrodes, planted with several draws of labels."""
+    title = f"**Between electrodes**, {N_DRAWS} draws of labels, new people"
+    yield from ("", f"{title}: balanced accuracy per frame, and AUC per trial.", "")
+    rows = []
+    for name in BETWEEN:
+        draws = []
+        for draw in range(N_DRAWS):
+            place = config.work_dir / f"labels{draw}" if draw else config.work_dir
+            drawn = replace(config, seed=config.seed + draw, work_dir=place)
+            store = store_of(drawn, strength=0.2, **{**KINDS["one sign"], **OTHERS[name]})
+            draws.append(pooled(drawn, store, "subject"))
+        found = {model: [of[model] for of in draws] for model in ("classifier", "best")}
+        errors = (f"{np.mean([_ece(of, unit) for of in draws]):.3f}" for unit in UNITS)
+        rows.append([name, *_growth_cells(found), less_best(found), " / ".join(errors)])
+    models = ("SA-ST-Net", "best baseline")
+    columns = [f"{model}, {what}" for model in models for what in ("BA", "AUC")]
+    last = "difference of BA, points", "SA-ST-Net's calibration error, frame / trial"
+    yield from table(["effect", *columns, *last], rows)
+
+
 def references_table(config: Config) -> Iterator[str]:
     """Yield a table of what DE and the network's maps are relative to."""
     yield from ("", "**What DE is relative to**, 0.2 nats: AUC per trial.", "")
@@ -298,7 +330,7 @@ def growth_table(config: Config) -> Iterator[str]:
     yield from table(["effect", "people", *columns, "difference of BA, points"], rows)
 
 
-def _growth_cells(found: Mapping[str, Predictions]) -> list[str]:
+def _growth_cells(found: Mapping[str, Predictions | Sequence[Predictions]]) -> list[str]:
     return [
         interval(figure(found[model], metric, unit))
         for model in ("classifier", "best")
