@@ -197,7 +197,7 @@ CHAINS = {
         "session",
         class_names=("negative", "neutral", "positive"),
         reference="none",
-        preprocess="--trial-seconds 12",
+        preprocess="--trial-seconds 12 --channels Fp1 Fp2 F7 F8 T7 C3 Cz C4 T8 O1 Oz O2 CB1 CB2",
     ),
     "seed_iv": Chain(
         write_seed_iv,
@@ -361,17 +361,19 @@ def test_summary_and_report_take_them(source, done, tmp_path):
         assert word in page
 
 
-def test_eeg_of_62_electrodes_is_generated(done, tmp_path):
+def test_eeg_of_62_electrodes_is_generated(tmp_path):
     """A file for MNE, of a montage beyond the paper's grid."""
     import mne
 
-    found = done("seed")
-    manifest = json.loads((found.store / "manifest.json").read_text())
+    store, files, path = (tmp_path / name for name in ("store", "files", "made.fif"))
+    write_seed(files)
+    read = "--source seed --trial-seconds 12 --jobs 1".split()
+    run(ROOT / "preprocess_de.py", *read, "--data-dir", files, "--out-dir", store)
+    manifest = json.loads((store / "manifest.json").read_text())
     assert manifest["grid"]["shape"] != [8, 9]
-    flags = "--task seed --protocol session --trials 0 5".split()
-    path = tmp_path / "made.fif"
-    where = "--data-dir", found.store, "--runs-dir", found.runs, "--out", path
-    run(ROOT / "generate.py", *flags, *where)
+    where = "--data-dir", store, "--runs-dir", tmp_path / "runs", "--protocol", "session"
+    run(script_of("gan", "SEED"), *where, *TINY["gan"], "--epochs", 1)
+    run(ROOT / "generate.py", "--task", "seed", "--trials", 0, 5, *where, "--out", path)
     raw = mne.io.read_raw_fif(path, verbose="error")
     assert (len(raw.ch_names), raw.n_times) == (62, 2 * 12 * SFREQ)
     assert [name.upper() for name in raw.ch_names] == [n.upper() for n in manifest["ch_names"]]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import shutil
 from collections.abc import Callable
@@ -35,7 +34,6 @@ from de3dgan.stages import (
 from de3dgan.stages import trials as trials_module
 from de3dgan.stages.frame_classifiers import SpectralClassifier
 from de3dgan.training import checkpoints, loop
-from models import SpectralGenerator
 from tests.conftest import METHODS, STAGES, run_stage, write_store
 from tests.helpers import fake_store, split_by_trial
 
@@ -182,10 +180,6 @@ def leaky_fit(fit):
     return fitted
 
 
-#: Recordings that a generator keeps, unless told otherwise.
-N_RECORDINGS = inspect.signature(SpectralGenerator).parameters["n_recordings"].default
-
-
 def also_spread(n_wanted: int, more: np.ndarray):
     """Return a `spread` that adds trials to those of which at most `n_wanted` are wanted."""
     spread = trials_module.spread
@@ -210,8 +204,8 @@ def plant(patch: pytest.MonkeyPatch, stage: str, artefact: str, split) -> None:
         spread = also_spread(spectral_generator._N_START_TRIALS, trial)
         patch.setattr(spectral_generator, "spread", spread)
     elif artefact == "generator's recordings":
-        spread = also_spread(N_RECORDINGS, trial)
-        patch.setattr(spectral_generator, "spread", spread)
+        recordings = spectral_generator.recordings
+        patch.setattr(spectral_generator, "recordings", lambda *args: [*recordings(*args), trial])
     elif artefact == PAIRED:
         own_eeg = augmentation._made
 
