@@ -54,7 +54,7 @@ OTHERS: dict[str, dict[str, Any]] = {
     "correlation of left and right": {"effect": "correlation"},
     "a drift of 0.2 nats": {"drift": 0.2},
 }
-#: Of these, what power alone does not tell, and draws of labels that they are planted with.
+#: Of these, what power alone does not tell, and draws of effects and labels.
 BETWEEN, N_DRAWS = ("asymmetry of left and right", "correlation of left and right"), 3
 REFERENCES = ("baseline", "unlabelled", "none")
 #: People trained on, tested and validated on, of the growth with people.
@@ -76,7 +76,11 @@ class Config:
     folds: tuple[int, ...] = (0, 1, 2, 3, 4)  # which fifths are tested on
     seed: int = 0  # of what is planted
     parts: tuple[str, ...] = PARTS  # tables that are made
-    out: Path = ROOT / "benchmarks" / "PLANTED.md"  # document that holds the tables
+    out: Path = ROOT / "benchmarks" / "PLANTED.md"  # document that holds the tables; all of them
+
+    def place(self, *names: str) -> Path:
+        """Return the path of what is kept of this seed."""
+        return from_root(self.work_dir).joinpath(f"seed{self.seed}", *names)
 
 
 def main(config: Config) -> None:
@@ -101,8 +105,8 @@ def store_of(config: Config, reference: str = "baseline", **switches: Any) -> Pa
     """Return the store of planted recordings, made if need be."""
     effect = Effect(seed=config.seed, **switches)
     name = "-".join(f"{key}_{value}" for key, value in switches.items())
-    recordings = from_root(config.work_dir) / "recordings" / name
-    store = from_root(config.work_dir) / "stores" / f"{name}-{reference}"
+    recordings = config.place("recordings", name)
+    store = config.place("stores", f"{name}-{reference}")
     if not (store / "manifest.json").is_file():
         make_folder(recordings.parent)
         people, origin = planted.from_source("eegmat", from_root(config.data_dir), None, (0,))
@@ -118,7 +122,7 @@ def tested(
     script = load_script(ROOT / "SA-ST_Net_Classifier_Valence.py")
     split = settings.get("split_file")
     place = f"{split.stem}-{settings['train_groups']}" if split else "all"
-    runs_dir = from_root(config.work_dir) / "runs" / store.name / place
+    runs_dir = config.place("runs", store.name, place)
     with patch("de3dgan.figures.stages.draw_classifier"):
         script.main(
             script.Config(
@@ -211,7 +215,7 @@ def stage3_table(config: Config) -> Iterator[str]:
 
 def stages(config: Config, store: Path, fold: int) -> dict[str, Path]:
     """Return the predictions of stage 2 and of stage 3, trained if they have not been."""
-    runs_dir = from_root(config.work_dir) / "stages" / store.name
+    runs_dir = config.place("stages", store.name)
     common = {"data_dir": store, "runs_dir": runs_dir, "protocol": "subject", "fold": fold}
     with stages_alone():
         for stage, settings in (
@@ -267,24 +271,24 @@ def others_table(config: Config) -> Iterator[str]:
 
 
 def between_table(config: Config) -> Iterator[str]:
-    """Yield a table of what is between electrodes, planted with several draws of labels."""
-    title = f"**Between electrodes**, {N_DRAWS} draws of labels, new people"
+    """Yield a table of what is between electrodes, for several draws of effects and labels."""
+    title = f"**Between electrodes**, {N_DRAWS} draws of effects and labels, new people"
     yield from ("", f"{title}: balanced accuracy per frame, and AUC per trial.", "")
     rows = []
     for name in BETWEEN:
         draws = []
         for draw in range(N_DRAWS):
-            place = config.work_dir / f"labels{draw}" if draw else config.work_dir
-            drawn = replace(config, seed=config.seed + draw, work_dir=place)
+            drawn = replace(config, seed=config.seed + draw)
             store = store_of(drawn, strength=0.2, **{**KINDS["one sign"], **OTHERS[name]})
             draws.append(pooled(drawn, store, "subject"))
         found = {model: [of[model] for of in draws] for model in ("classifier", "best")}
         errors = (f"{np.mean([_ece(of, unit) for of in draws]):.3f}" for unit in UNITS)
-        rows.append([name, *_growth_cells(found), less_best(found), " / ".join(errors)])
+        each = ", ".join(less_best(of).partition(" ")[0] for of in draws)
+        rows.append([name, *_growth_cells(found), less_best(found), each, " / ".join(errors)])
     models = ("SA-ST-Net", "best baseline")
     columns = [f"{model}, {what}" for model in models for what in ("BA", "AUC")]
-    last = "difference of BA, points", "SA-ST-Net's calibration error, frame / trial"
-    yield from table(["effect", *columns, *last], rows)
+    columns += ["difference of BA, points", "of each draw"]
+    yield from table(["effect", *columns, "SA-ST-Net's calibration error, frame / trial"], rows)
 
 
 def references_table(config: Config) -> Iterator[str]:
@@ -346,7 +350,7 @@ def _splits(config: Config, people: Sequence[str]) -> list[Path]:
     for number, part in enumerate(parts):
         val = parts[(number + 1) % len(parts)]
         train = [person for person in order if person not in (*part, *val)]
-        path = from_root(config.work_dir) / f"split{number}.json"
+        path = config.place(f"split{number}.json")
         write_json(path, {"train": train, "val": val, "test": part})
         paths.append(path)
     return paths

@@ -64,8 +64,8 @@ class Recordings(nn.Module):
         Logarithm of the coherency of electrodes at each knot of frequency, a Hermitian matrix; real
         and imaginary part.
     ranges : Tensor, (n_recordings, n_bands + 1, n_chans, n_chans)
-        What makes directions between electrodes as weak as a recording has them, in each band and
-        (the last) elsewhere: symmetric, with eigenvalues of 0 (lacking) to 1.
+        What makes directions between electrodes weak where a recording has them so, in each band
+        and (the last) elsewhere: symmetric, with eigenvalues of 0 (lacking) to 1.
     skewness : Tensor, (n_recordings, n_chans)
         Of each electrode at 4 to 45 Hz: waves are not as high as they are deep.
     louder : Tensor, (n_freqs,)
@@ -306,10 +306,11 @@ def projection(eeg: Tensor) -> Tensor:
 
 
 def weakening(band: Tensor) -> Tensor:
-    """Return what makes weak directions of other EEG as weak as they are in a band.
+    """Return what makes weak directions of a band weak in EEG that has its coherency.
 
-    A direction in which this EEG has less than a tenth of the median variance has hardly anything
-    but what chance, or another person's DE, puts there.
+    Those with less than a tenth of the median variance. Coherency has them as well, but it is known
+    with errors, and levels of another person turn them: without this, EEG has there what both
+    put there. So they are weakened twice, and come out somewhat weaker than they are.
 
     Parameters
     ----------

@@ -119,6 +119,23 @@ def test_what_was_made_from_a_group_is_held_out_with_it():
     assert balanced_accuracy(classes, others.held_out.argmax(1)) > 0.7
 
 
+def test_what_was_made_from_all_that_is_known_is_judged_by_the_others():
+    """Copies of those it was made from tell their classes, and nothing of others."""
+    rng = np.random.default_rng(7)
+    groups, classes = np.repeat(np.arange(12), 20), rng.integers(0, 2, 240)
+    x, unseen = rng.standard_normal((240, 200)), np.repeat(np.arange(12) >= 8, 20)
+    made_of = np.flatnonzero(~unseen)
+    plain = fit(of(x), (200,), classes, groups, 2)
+    for labels in (classes, 1 - classes):
+        further = Further(of(x[made_of]), labels[made_of], 10.0, unseen=unseen)
+        head = fit(of(x), (200,), classes, groups, 2, further)
+        np.testing.assert_array_equal(head.held_out[made_of], plain.held_out[made_of])
+        assert (head.held_out[unseen] != plain.held_out[unseen]).any() == head.with_further
+    assert not fit(
+        of(x), (200,), classes, groups, 2, Further(of(x), classes, 10.0, unseen=np.zeros(240, bool))
+    ).with_further
+
+
 def test_a_class_that_is_rarer_in_what_is_known_is_not_leant_against():
     """People have one class more often than the other, and there is nothing else to find."""
     found = []

@@ -246,7 +246,7 @@ def test_a_drawn_recording_has_the_power_and_the_directions_it_is_to_have():
     assert torch.linalg.eigvalsh(spectra[0, 300])[0].abs() < 1e-4 * density[0, 300].max()
 
 
-def test_a_direction_is_as_weak_in_other_eeg_as_it_is_in_a_band():
+def test_weak_directions_of_a_band_are_weakened_and_no_others():
     rng = np.random.default_rng(0)
     turn = np.linalg.qr(rng.standard_normal((6, 6)))[0]
     deviations = np.array([0.02, 0.1, 1.0, 1.0, 1.2, 3.0])

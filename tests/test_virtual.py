@@ -329,10 +329,10 @@ def test_stage_3_pairs_frames_with_virtual_people_of_their_class(
     found = []
     original = augmentation.PairedEEG
 
-    def spied(frames, partners, weight, of_own_trials):
+    def spied(frames, partners, weight, made_from):
         found.append((frames, partners, weight))
-        assert not of_own_trials  # nobody is held out with them
-        return original(frames, partners, weight=weight, of_own_trials=of_own_trials)
+        assert made_from == "training people"  # whoever is held out was seen
+        return original(frames, partners, weight=weight, made_from=made_from)
 
     monkeypatch.setattr(augmentation, "PairedEEG", spied)
     few = {"protocol": "subject", "epochs": 2, "virtual_people": 3}

@@ -28,6 +28,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 
@@ -75,15 +76,16 @@ class PairedEEG:
         Standard deviation of noise to add to them once they are normalised.
     weight : float
         Factor to the weight of their cross entropy.
-    of_own_trials : bool
-        Whether a frame is made from the real trial of the same number.
+    made_from : {"own trials", "training people", "others"}
+        Each frame from the real trial of the same number; from all training people and their
+        classes; or from nobody who is trained on.
     """
 
     frames: Frames
     partners: Partners = lambda epoch, numbers: numbers
     jitter: float = 0.0
     weight: float = 1.0
-    of_own_trials: bool = True
+    made_from: Literal["own trials", "training people", "others"] = "own trials"
 
 
 def upstream(kind: str) -> tuple[str, ...]:
@@ -119,12 +121,13 @@ def paired_eeg(run: Run, frames: Frames) -> Iterator[PairedEEG | None]:
     elif kind == "jitter":
         yield PairedEEG(frames, jitter=run.config.jitter)
     elif kind == "people":
-        yield PairedEEG(frames, additional_frames(run), of_own_trials=False)
+        yield PairedEEG(frames, additional_frames(run), made_from="others")
     elif kind in ("virtual", "virtual_noise"):
         with _virtual_people(run, frames) as eeg:
             people = np.array(run.store.columns["subject"])[run.split.trials("train")]
             weight = virtual_weight(len(set(people.tolist())))
-            yield PairedEEG(eeg, _of_class(run, eeg), weight=weight, of_own_trials=False)
+            of_class = _of_class(run, eeg)
+            yield PairedEEG(eeg, of_class, weight=weight, made_from="training people")
     else:
         with _in_file(run, _made(run, frames)) as eeg:
             yield PairedEEG(eeg, _shuffled(run)) if kind == "shuffled" else PairedEEG(eeg)

@@ -119,7 +119,7 @@ def start(
             groups = group_names(run.store, split.protocol)[1][trials]
         classes, sizes, further = run.labels[trials], classifier.net.views.sizes, None
         if paired is not None and paired_weight:
-            further = _further(run, classifier, paired, paired_weight, groups is not None)
+            further = _further(run, classifier, paired, paired_weight, known, groups is not None)
         head = closed_form.fit(seen, sizes, classes, groups, config.n_classes, further)
     classifier.set_head(head)
     if run.stage == "classifier":
@@ -138,9 +138,10 @@ def _further(
     classifier: SpectralClassifier,
     paired: PairedEEG,
     paired_weight: float,
+    known: np.ndarray,
     in_groups: bool,
 ) -> closed_form.Further:
-    """Return paired EEG as examples that the head may be fitted to."""
+    """Return paired EEG as examples that the head may be fitted to, beside frames `known`."""
     split = run.split
     other = classifier.of_store(paired.frames.store)
     partners, partnered = paired.partners(0, split.train), split.train // split.n_frames
@@ -148,12 +149,14 @@ def _further(
     def seen(rows: np.ndarray) -> Tensor:
         return other.features(paired.frames[partners[rows]], partners[rows])
 
-    # What was made from a trial is held out with it; others are of nobody who is known.
-    made_from = None
-    if paired.of_own_trials and in_groups:
+    # What was made from a trial is held out with it; what was made from all training people, never.
+    made_from = unseen = None
+    if paired.made_from == "own trials" and in_groups:
         made_from = group_names(run.store, split.protocol)[1][partners // split.n_frames]
+    if paired.made_from == "training people":
+        unseen = np.isin(known, split.val)
     weight = paired_weight * paired.weight
-    return closed_form.Further(seen, run.labels[partnered], weight, made_from)
+    return closed_form.Further(seen, run.labels[partnered], weight, made_from, unseen)
 
 
 def _about(head: closed_form.Head, n_frames: int, names: Sequence[str], offered: bool) -> str:

@@ -92,12 +92,16 @@ class Further:
         What they weigh together, where the others weigh 1.
     groups : array, (n_further,), optional
         The group that each was made from, which is held out with it.
+    unseen : array of bool, (n,), optional
+        Of the others, those that nothing of these was made from. They alone say whether it is good,
+        and held-out scores of all others are without. By default all.
     """
 
     features: Callable[[np.ndarray], Tensor]
     classes: np.ndarray
     weight: float
     groups: np.ndarray | None = None
+    unseen: np.ndarray | None = None
 
 
 def fit(
@@ -179,12 +183,19 @@ def fit(
             known = (whole - part + of for part, of in pairs)
             with_it = held(known, [(strength,) for strength in strengths])
             other = np.tensordot(shares, with_it[:, 0], 1) + bias
+            unseen = np.ones(n, bool) if further.unseen is None else further.unseen
+            fair, rows = unseen[asked], asked[unseen[asked]]
             losses = [
-                min(cross_entropy(scale * of, classes[asked], weight[asked]) for scale in _SCALES)
+                min(
+                    cross_entropy(scale * of[fair], classes[rows], weight[rows])
+                    for scale in _SCALES
+                )
                 for of in (mixture, other)
+                if len(rows)
             ]
-            used = losses[1] < losses[0]
-            mixture = other if used else mixture
+            used = len(rows) > 0 and losses[1] < losses[0]
+            if used:
+                mixture[fair] = other[fair]
         whole = whole + more[-1] if used else whole
     if folds:
         held_out = np.zeros((n, n_classes))

@@ -175,7 +175,7 @@ def calibrate(run: Run, data: Trials, generator: SpectralGenerator, kept: np.nda
     rows = np.arange(len(kept))
     with torch.inference_mode():
         for done in range(_ROUNDS):
-            others = np.roll(rows, (done + 1) * len(rows) // (_ROUNDS + 1))
+            others = np.roll(rows, max(1, (done + 1) * len(rows) // (_ROUNDS + 1)))
             louder, turn = 0, 0
             for some in chunks(rows, _AT_A_TIME):
                 de, real = data.whole(kept[some])
