@@ -328,10 +328,11 @@ def growth_table(config: Config) -> Iterator[str]:
             found = {
                 model: Predictions.pooled([fold[model] for fold in folds]) for model in folds[0]
             }
-            rows.append([kind, size, *_growth_cells(found), less_best(found)])
+            rows.append([kind, size, *_growth_cells(found), less_best(found), ece(found)])
     models = ("SA-ST-Net", "best baseline")
     columns = [f"{model}, {what}" for model in models for what in ("BA", "AUC")]
-    yield from table(["effect", "people", *columns, "difference of BA, points"], rows)
+    columns += ["difference of BA, points", "SA-ST-Net's calibration error, frame / trial"]
+    yield from table(["effect", "people", *columns], rows)
 
 
 def _growth_cells(found: Mapping[str, Predictions | Sequence[Predictions]]) -> list[str]:
