@@ -624,7 +624,7 @@ def test_finetuning_starts_from_the_classifier_of_stage_2(method, finished, litt
     tuned, before = (load(path / "model.pt") for path in (folder, folder.parent / "classifier"))
     weights = tuned["weights"], before["weights"]
     if method == "spectral":  # its head may be fitted to generated EEG as well; its trunk goes on
-        alone = "fitted to the paired EEG not" in (folder / "log.txt").read_text()
+        alone = "paired EEG is left out" in (folder / "log.txt").read_text()
         assert torch.equal(*(of["head_weight"] for of in weights)) == alone
         weights = [{k: of[k] for k in of if "trunk" in k or "feature" in k} for of in weights]
         assert weights[0]

@@ -65,11 +65,14 @@ class Start:
         What a frame of each class weighs in our losses: all classes the same in total.
     sharpness : float
         See `metrics.by_trial`.
+    with_paired : bool
+        Whether paired EEG is learnt from: not, if a head with it tells what is held out worse.
     """
 
     held_out: Tensor
     class_weight: Tensor | None = None
     sharpness: float = 1.0
+    with_paired: bool = True
 
 
 def start(
@@ -130,7 +133,8 @@ def start(
     counts = np.bincount(run.labels[split.train // split.n_frames], minlength=config.n_classes)
     weight = counts.sum() / (config.n_classes * counts.clip(1))
     sharpness = closed_form.sharpness(trials, classes, head.held_out)
-    return Start(held_out, torch.tensor(weight, **as_float), sharpness)
+    with_paired = further is None or head.with_further
+    return Start(held_out, torch.tensor(weight, **as_float), sharpness, with_paired)
 
 
 def _further(
@@ -169,8 +173,8 @@ def _about(head: closed_form.Head, n_frames: int, names: Sequence[str], offered:
     )
     if not offered:
         return text
-    found = "as well" if head.with_further else "not, as held-out groups do worse with it"
-    return f"The head is fitted to the paired EEG {found}.\n{text}"
+    found = "learnt from" if head.with_further else "left out, as held-out groups do worse with it"
+    return f"The paired EEG is {found}.\n{text}"
 
 
 @contextmanager
@@ -321,7 +325,8 @@ def paired_loss(
     frames : Frames
         Real EEG.
     paired : PairedEEG or None
-        The EEG paired with it, which has the same labels. Without it this is `cross_entropy`.
+        The EEG paired with it, which has the same labels. Without it, or where `start` has found it
+        to do harm, this is `cross_entropy`.
     classifier : FrameClassifier
         What is trained.
     label_weight : float
@@ -338,7 +343,7 @@ def paired_loss(
     half alone (the auxiliary batch norm of Xie et al. 2020, Adversarial Examples Improve Image
     Recognition, CVPR, with the statistics of the moment).
     """
-    if paired is None:
+    if paired is None or not begun.with_paired:
         return cross_entropy(frames, classifier, begun)
     of_paired = classifier.of_store(paired.frames.store)
 
