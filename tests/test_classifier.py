@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 
@@ -205,11 +206,15 @@ def test_jitter_is_noise_on_the_normalised_input_in_training(method, store, monk
     assert difference(2.0, True).std().item() == pytest.approx(wanted, rel=0.05)
 
 
-def test_without_paired_eeg_stage_3_goes_on_as_stage_2():
+@pytest.mark.parametrize("with_paired", [True, False])
+def test_without_paired_eeg_stage_3_goes_on_as_stage_2(with_paired):
+    """Also where held-out groups have done worse with it."""
     store = fake_store()
     real = Frames(store, CPU, waveform_baseline=False)
+    paired = None if with_paired else PairedEEG(real)
+    begun = replace(NOTHING, with_paired=with_paired)
     numbers, labels = np.array([3, 20, 8]), torch.tensor([0, 1, 1])
-    terms = paired_loss(real, None, Linear(), 1.0, 0.5, NOTHING)(0, numbers, labels)
+    terms = paired_loss(real, paired, Linear(), 1.0, 0.5, begun)(0, numbers, labels)
     assert set(terms) == {"loss"}
     wanted = F.cross_entropy(Linear()(real[numbers], None)[0], labels)
     torch.testing.assert_close(terms["loss"], wanted)

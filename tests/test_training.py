@@ -293,8 +293,6 @@ def test_the_last_good_epoch_is_kept_when_a_loss_is_not_finite(
             # of three batches, and validation, in each epoch
             ("gan", "spectral"): (SpectralGenerator, "log_likelihood", 10),
             ("gan", "published"): (published_generator.F, "mse_loss", 8),
-            # of real batches and generated ones
-            ("finetune", "spectral"): (losses.F, "cross_entropy", 30),
         }.get((stage, method), (losses.F, "cross_entropy", 16))  # of 7 batches in each epoch
         original, n_calls = getattr(module, name), itertools.count(1)
 
