@@ -23,7 +23,8 @@ STUDY := $(call GIVEN,TASK,tasks) $(call GIVEN,DATA_DIR,data_dir) \
 	$(call GIVEN,PROTOCOL,protocol) $(call GIVEN,FOLD_SEEDS,fold_seeds) \
 	$(call GIVEN,SEEDS,seeds) $(call GIVEN,METHOD,method) \
 	$(call GIVEN,GAN_EPOCHS,gan_epochs) $(call GIVEN,CLASSIFIER_EPOCHS,classifier_epochs) \
-	$(call GIVEN,FINETUNE_EPOCHS,finetune_epochs) $(call GIVEN,AT_ONCE,at_once)
+	$(call GIVEN,FINETUNE_EPOCHS,finetune_epochs) \
+	$(call GIVEN,AUGMENTATIONS,augmentations) $(call GIVEN,AT_ONCE,at_once)
 PROFILE ?= default
 # Why a study has failed: make says it itself, as the last line, in the place of "Error 2".
 REASON := .venv/reason-$(shell echo $$PPID)
