@@ -61,6 +61,10 @@ REFERENCES = ("baseline", "unlabelled", "none")
 SIZES, N_TESTED = (4, 8, 16, 28), 4
 MODELS = {"classifier": "SA-ST-Net", **NAMES}
 UNITS = ("frame", "trial")
+#: What `_growth_cells` are.
+_GROWTH_COLUMNS = [
+    f"{model}, {what}" for model in ("SA-ST-Net", "best baseline") for what in ("BA", "AUC")
+]
 
 
 #: The tables, in their order.
@@ -285,9 +289,7 @@ def between_table(config: Config) -> Iterator[str]:
         errors = (f"{np.mean([_ece(of, unit) for of in draws]):.3f}" for unit in UNITS)
         each = ", ".join(less_best(of).partition(" ")[0] for of in draws)
         rows.append([name, *_growth_cells(found), less_best(found), each, " / ".join(errors)])
-    models = ("SA-ST-Net", "best baseline")
-    columns = [f"{model}, {what}" for model in models for what in ("BA", "AUC")]
-    columns += ["difference of BA, points", "of each draw"]
+    columns = [*_GROWTH_COLUMNS, "difference of BA, points", "of each draw"]
     yield from table(["effect", *columns, "SA-ST-Net's calibration error, frame / trial"], rows)
 
 
@@ -329,9 +331,8 @@ def growth_table(config: Config) -> Iterator[str]:
                 model: Predictions.pooled([fold[model] for fold in folds]) for model in folds[0]
             }
             rows.append([kind, size, *_growth_cells(found), less_best(found), ece(found)])
-    models = ("SA-ST-Net", "best baseline")
-    columns = [f"{model}, {what}" for model in models for what in ("BA", "AUC")]
-    columns += ["difference of BA, points", "SA-ST-Net's calibration error, frame / trial"]
+    columns = [*_GROWTH_COLUMNS, "difference of BA, points"]
+    columns.append("SA-ST-Net's calibration error, frame / trial")
     yield from table(["effect", "people", *columns], rows)
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from de3dgan.eeg.de import power_responses
+from de3dgan.eeg.de import BANDS, power_responses
 from de3dgan.eeg.sampling import SFREQ
 
 #: Samples of the windows that spectra are estimated with: 2 s, for steps of half a hertz.
@@ -28,7 +28,7 @@ _KNOTS = (2, 4, 5.5, 7, 8.5, 10, 11.5, 13, 15, 18, 21, 25, 30, 35, 41, 47, 55)
 #: Hz at which gains of the four bands are set; between them they change evenly in log frequency.
 _CENTRES = (5.7, 10.6, 21.0, 37.5)
 #: Hz between which EEG has a band's directions; elsewhere it has those of the whole.
-_BANDS = (4.0, 8.0, 14.0, 31.0, 45.0)
+_EDGES = (*(low for low, _ in BANDS.values()), max(high for _, high in BANDS.values()))
 #: Share of the median variance below which a direction between electrodes has only rounding, and
 #: of a band below which it is weak.
 _LACKING, _WEAK = 1e-4, 0.1
@@ -84,7 +84,7 @@ class Recordings(nn.Module):
         self.register_buffer("skewness", torch.zeros(n_recordings, n_chans))
         self.register_buffer("louder", torch.zeros(n_freqs))
         self.register_buffer("turn", torch.zeros(len(_CENTRES), n_chans, n_chans))
-        ranges = one.expand(n_recordings, len(_BANDS), -1, -1).clone()
+        ranges = one.expand(n_recordings, len(BANDS) + 1, -1, -1).clone()
         self.register_buffer("ranges", ranges)
         #: Frequencies of `levels` in Hz.
         self.freqs = [k * SFREQ / _LENGTH for k in range(LOWEST, HIGHEST + 1)]
@@ -218,8 +218,8 @@ class Recordings(nn.Module):
         roots = roots[torch.arange(len(roots))[:, None], knot]
         mixing, bands = amplitude.mT[..., None] * roots, band_of(freqs)
         for band in range(ranges.shape[1]):  # one after the other, for memory's sake
-            inside = bands == band
-            mixing[:, inside] = ranges[:, band, None].to(mixing.dtype) @ mixing[:, inside]
+            here = bands == band
+            mixing[:, here] = ranges[:, band, None].to(mixing.dtype) @ mixing[:, here]
         return mixing
 
 
@@ -337,9 +337,9 @@ def _principal(eeg: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 def band_of(freqs: Tensor) -> Tensor:
     """Return the row of `Recordings.ranges` for each frequency in Hz."""
-    edges = torch.tensor(_BANDS, dtype=freqs.dtype, device=freqs.device)
+    edges = torch.tensor(_EDGES, dtype=freqs.dtype, device=freqs.device)
     band = torch.bucketize(freqs, edges, right=True) - 1
-    return torch.where((band < 0) | (band >= len(_BANDS) - 1), len(_BANDS) - 1, band)
+    return torch.where(band < 0, len(BANDS), band)
 
 
 def interpolation(knots: Tensor, freqs: Tensor) -> Tensor:
