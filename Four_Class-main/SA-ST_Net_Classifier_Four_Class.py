@@ -79,6 +79,7 @@ class Published(Config):
 
 def main(config: Config) -> None:
     """Train on the training split, choose the epoch on validation, predict the test split once."""
+    from de3dgan.models import BraindecodeNet, SASTNet, SpectralSASTNet
     from torch.optim import Adam, AdamW
 
     from de3dgan.data.scalers import fit_eeg_scaler
@@ -86,7 +87,6 @@ def main(config: Config) -> None:
     from de3dgan.stages import classifier
     from de3dgan.stages.frame_classifiers import classifier_of
     from de3dgan.training.run import Run
-    from models import BraindecodeNet, SASTNet, SpectralSASTNet
 
     if config.network != "SASTNet":  # is there such a network? Known before anything is written
         BraindecodeNet(config.network, n_classes=config.n_classes)

@@ -23,6 +23,7 @@ sys.path.insert(0, str(ROOT))
 
 import numpy as np
 import torch
+from de3dgan.models.views import Views
 
 from benchmarks.documents import fill, interval, table
 from benchmarks.planted import clusters
@@ -41,7 +42,6 @@ from de3dgan.stages import classifier, closed_form
 from de3dgan.stages.frame_classifiers import FrameClassifier
 from de3dgan.training import checkpoints
 from de3dgan.training.device import Compute
-from models.views import Views
 
 #: What is trained, and what tables call it; the second has the maps that the trunk is given only.
 TRAINED = {"shipped": "SA-ST-Net: head and trunk", "trunk": "trunk alone"}

@@ -25,6 +25,9 @@ from sklearn.metrics import roc_auc_score
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from de3dgan.models import SpectralGenerator
+from de3dgan.models.constraint import DEConstraint, SharedConstraint
+
 from benchmarks.documents import table
 from de3dgan.base.cli import command_line
 from de3dgan.base.recipe import load_script
@@ -41,8 +44,6 @@ from de3dgan.evaluation.segments import LENGTHS, describe
 from de3dgan.stages.generation import TrainedGenerator
 from de3dgan.stages.generators import fit_of
 from de3dgan.training.run import Run
-from models import SpectralGenerator
-from models.constraint import DEConstraint, SharedConstraint
 
 SCRIPT = ROOT / "Workload-main" / "3D-UNet_GAN_Workload.py"
 UNITS = (*LENGTHS, "trial")

@@ -27,6 +27,7 @@ sys.path.insert(0, str(ROOT))
 
 import numpy as np
 import torch
+from de3dgan.models import SASTNet
 from scipy import stats
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -53,7 +54,6 @@ from de3dgan.stages import classifier
 from de3dgan.stages.frame_classifiers import PublishedClassifier
 from de3dgan.training import loop
 from de3dgan.training.device import Compute
-from models import SASTNet
 
 NO_EFFECT, EFFECT = "no effect", "effect"
 PUBLISHED, DE = "published", "DE"

@@ -23,6 +23,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from de3dgan.models import Discriminator, Generator, SASTNet
+from de3dgan.models.blocks import ElectrodeGrid, SpatioTemporalTrunk, UNet3d
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Adam, Optimizer
@@ -32,8 +34,6 @@ from de3dgan.eeg.montage import GRID_SHAPE, grid_cells
 from de3dgan.eeg.sampling import FRAME
 from de3dgan.eeg.scaling import RobustScaler
 from de3dgan.training.losses import consistency_loss
-from models import Discriminator, Generator, SASTNet
-from models.blocks import ElectrodeGrid, SpatioTemporalTrunk, UNet3d
 
 _N_CELLS = GRID_SHAPE[0] * GRID_SHAPE[1]
 

@@ -34,6 +34,7 @@ sys.path.insert(0, str(ROOT))
 
 import numpy as np
 import torch
+from de3dgan.models import Discriminator, Generator, SASTNet
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -45,7 +46,6 @@ from de3dgan.data.simulation import Signal
 from de3dgan.data.synthetic import write_deap
 from de3dgan.training import checkpoints
 from de3dgan.training.device import PRECISIONS
-from models import Discriminator, Generator, SASTNet
 
 METHODS = ("published", "spectral")
 #: What the rows of a table are called that are not a method of ours.

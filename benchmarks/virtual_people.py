@@ -25,6 +25,8 @@ sys.path.insert(0, str(ROOT))
 
 import numpy as np
 import torch
+from de3dgan.models import SpectralGenerator
+from de3dgan.models.views import PowerMaps
 from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
@@ -51,8 +53,6 @@ from de3dgan.stages.generation import SpectralSampler
 from de3dgan.stages.spectral_generator import recordings
 from de3dgan.stages.virtual import Person, Population, Sampler, sampler_of, virtual_weight
 from de3dgan.training.device import Compute
-from models import SpectralGenerator
-from models.views import PowerMaps
 
 #: What is trained and tested on: switches of `de3dgan.data.effects.Effect`, or nothing for EEGMAT.
 MATERIALS: dict[str, dict[str, Any]] = {

@@ -19,11 +19,11 @@ coherence              correlations between electrodes, predicted from DE
 =====================  =============================================================================
 """
 
-from models.classifier import SASTNet, SpectralSASTNet
-from models.decoders import BraindecodeNet
-from models.discriminator import Discriminator
-from models.generator import Generator
-from models.spectral_generator import SpectralGenerator
+from de3dgan.models.classifier import SASTNet, SpectralSASTNet
+from de3dgan.models.decoders import BraindecodeNet
+from de3dgan.models.discriminator import Discriminator
+from de3dgan.models.generator import Generator
+from de3dgan.models.spectral_generator import SpectralGenerator
 
 __all__ = [
     "BraindecodeNet",

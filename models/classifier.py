@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from de3dgan.models.blocks import Dropout, SpatioTemporalTrunk, float32
+from de3dgan.models.views import Measured, Reference, Views
 from torch import Tensor, nn
 
 from de3dgan.base import draws
 from de3dgan.eeg.montage import DEAP_CHANNELS, Grid
-from models.blocks import Dropout, SpatioTemporalTrunk, float32
-from models.views import Measured, Reference, Views
 
 
 class SASTNet(nn.Module):
@@ -82,7 +82,7 @@ class SASTNet(nn.Module):
 
 
 class SpectralSASTNet(nn.Module):
-    """A linear head on `models.views.Views`, and the paper's network on maps of power beside it.
+    """A linear head on `Views`, and the paper's network on maps of power beside it.
 
     With samples as input maps, a 2-D convolution cannot compute a power, which does not depend on
     phase. So both are given what does not.
@@ -97,7 +97,7 @@ class SpectralSASTNet(nn.Module):
     n_classes : int
         Number of classes.
     n_filters : int
-        Bands of `models.spectra.LogPower`.
+        Bands of `de3dgan.models.spectra.LogPower`.
     widths : sequence of int, length 5
         Feature maps of the trunk.
     n_features : int

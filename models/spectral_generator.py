@@ -7,6 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
+from de3dgan.models.blocks import ElectrodeGrid, UNet3d, float32
+from de3dgan.models.constraint import DEConstraint, SharedConstraint
+from de3dgan.models.recordings import Recordings, interpolation, mean_power, skewed
+from de3dgan.models.spectra import STFT
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -14,10 +18,6 @@ from torch.nn import functional as F
 from de3dgan.base.errors import UserError
 from de3dgan.eeg.montage import DEAP_CHANNELS, Grid
 from de3dgan.eeg.sampling import SFREQ, WINDOW
-from models.blocks import ElectrodeGrid, UNet3d, float32
-from models.constraint import DEConstraint, SharedConstraint
-from models.recordings import Recordings, interpolation, mean_power, skewed
-from models.spectra import STFT
 
 #: Hz between which log amplitudes are interpolated: dense around the alpha peak, and where power
 #: lines and low-pass filters are.
@@ -37,13 +37,13 @@ class SpectralGenerator(nn.Module):
 
     - A U-Net predicts the power spectra of the electrodes in each DE window, linear in DE plus a
       correction. It is trained by their likelihood.
-    - What DE does not tell comes from a training recording, drawn by chance
-      (`models.recordings.Recordings`): how its spectra differ from those predicted for it, the
-      coherency of its electrodes, and the directions between them that it lacks.
+    - What DE does not tell comes from a training recording, drawn by chance (`Recordings`): how its
+      spectra differ from those predicted for it, the coherency of its electrodes, and the
+      directions between them that it lacks.
 
     White noise is given these cross-spectra over the whole trial, so that waves go on for as long
     as theirs. Then it is changed until EEG has the DE that is wanted, and the cross-spectra still
-    (`models.constraint.SharedConstraint`).
+    (`de3dgan.models.constraint.SharedConstraint`).
 
     Parameters
     ----------

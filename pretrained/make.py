@@ -28,6 +28,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from de3dgan.models import SpectralGenerator
+
 from de3dgan.base.cli import command_line
 from de3dgan.base.errors import UserError
 from de3dgan.base.files import make_folder, read_json, read_object, write_text
@@ -42,7 +44,6 @@ from de3dgan.stages.trials import Trials, spread
 from de3dgan.stages.virtual import Population, sampler_of
 from de3dgan.training import checkpoints, model_card
 from de3dgan.training.run import Run
-from models import SpectralGenerator
 
 #: What has the names of weights that are rounded to float16.
 _ROUNDED = ("unet.", "recordings.exponents", "recordings.levels")

@@ -7,6 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from de3dgan.models import SpectralSASTNet
+from de3dgan.models.views import PowerMaps
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.dummy import DummyClassifier
@@ -21,8 +23,6 @@ from de3dgan.evaluation.features import frame_de, frame_maps, of_baselines
 from de3dgan.stages.classifier import _verdict
 from de3dgan.stages.frame_classifiers import SpectralClassifier
 from de3dgan.training.device import Compute
-from models import SpectralSASTNet
-from models.views import PowerMaps
 from tests.helpers import fake_store
 
 CPU = torch.device("cpu")

@@ -20,6 +20,7 @@ from unittest import mock
 
 import pytest
 import torch
+from de3dgan.models import SASTNet
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -29,7 +30,6 @@ from de3dgan.base.errors import UserError
 from de3dgan.eeg.montage import DEAP_CHANNELS
 from de3dgan.stages import augmentation
 from de3dgan.training import checkpoints
-from models import SASTNet
 from tests.conftest import ROOT, run_stage
 from tests.helpers import one_line, stopped_after_one_step
 

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from de3dgan.models import SASTNet, SpectralSASTNet
 from torch.nn import functional as F
 
 from benchmarks import classifier as benchmark
@@ -27,7 +28,6 @@ from de3dgan.stages.frame_classifiers import FrameClassifier
 from de3dgan.stages.frame_classifiers import classifier_of as of_network
 from de3dgan.training import checkpoints
 from de3dgan.training.device import Compute
-from models import SASTNet, SpectralSASTNet
 from tests.conftest import METHODS, TINY_CONFIG, write_store
 from tests.helpers import fake_store, split_by_trial
 

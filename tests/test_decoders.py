@@ -10,6 +10,7 @@ from copy import deepcopy
 import numpy as np
 import pytest
 import torch
+from de3dgan.models.decoders import BraindecodeNet, NotInstalled, networks
 
 from benchmarks import yardstick
 from de3dgan.base.errors import UserError
@@ -17,7 +18,6 @@ from de3dgan.base.recipe import Recipe
 from de3dgan.eeg.montage import DEAP_CHANNELS
 from de3dgan.reporting.results import Predictions
 from de3dgan.training import checkpoints
-from models.decoders import BraindecodeNet, NotInstalled, networks
 from tests.conftest import read_lines, run_stage
 from tests.helpers import one_line, stopped_after_one_step
 

@@ -8,6 +8,8 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from de3dgan.models import Discriminator, Generator, SASTNet
+from de3dgan.models.blocks import ElectrodeGrid
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
@@ -15,8 +17,6 @@ from torch.nn import functional as F
 from de3dgan.base.errors import UserError
 from de3dgan.eeg.montage import CELLS, DEAP_CHANNELS, Grid
 from de3dgan.training import checkpoints
-from models import Discriminator, Generator, SASTNet
-from models.blocks import ElectrodeGrid
 from tests.conftest import run_script
 from tests.helpers import EEGMAT_CHANNELS, one_line
 
@@ -275,7 +275,7 @@ def test_weights_of_another_network_are_refused():
 
 def test_networks_import_nothing_beyond_the_training_core():
     code = (
-        "import sys, models, de3dgan.training.checkpoints, de3dgan.training.losses, "
+        "import sys, de3dgan.models, de3dgan.training.checkpoints, de3dgan.training.losses, "
         "de3dgan.eeg.de\nheavy = {'mne', 'matplotlib', 'tyro', 'tensorboard', 'pandas'} & "
         "set(sys.modules)\nassert not heavy, heavy"
     )

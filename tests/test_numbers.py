@@ -41,6 +41,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from de3dgan.models import SpectralGenerator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -60,7 +61,6 @@ from de3dgan.evaluation.quality import matched_noise
 from de3dgan.evaluation.statistics import Clusters, compare, estimate, verdict, verdict_text
 from de3dgan.figures import style
 from de3dgan.reporting.results import MODELS, Predictions
-from models import SpectralGenerator
 from tests.conftest import STAGES, run_here, run_stage, write_store
 from tests.helpers import fake_store, one_line, smallest_png, split_by_trial
 from tests.test_store import reseal, reseal_trials

@@ -7,16 +7,9 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scipy import signal, stats
-
-from de3dgan.eeg.de import BANDS, band_signals, differential_entropy, power_responses
-from de3dgan.eeg.montage import DEAP_CHANNELS
-from de3dgan.evaluation.measures import Found, de_round_trip, seam_ratio
-from models import SpectralGenerator
-from models.constraint import DEConstraint, SharedConstraint, between_windows
-from models.recordings import (
+from de3dgan.models import SpectralGenerator
+from de3dgan.models.constraint import DEConstraint, SharedConstraint, between_windows
+from de3dgan.models.recordings import (
     Recordings,
     band_of,
     cross_spectra,
@@ -26,7 +19,14 @@ from models.recordings import (
     skewness,
     weakening,
 )
-from models.spectra import LogPower
+from de3dgan.models.spectra import LogPower
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import signal, stats
+
+from de3dgan.eeg.de import BANDS, band_signals, differential_entropy, power_responses
+from de3dgan.eeg.montage import DEAP_CHANNELS
+from de3dgan.evaluation.measures import Found, de_round_trip, seam_ratio
 from tests.helpers import EEGMAT_CHANNELS
 
 N_WINDOWS = 24
@@ -340,7 +340,7 @@ def mixed(n_trials: int, seed: int = 0, n_windows: int = 120) -> np.ndarray:
 def test_a_generator_starts_from_trials_as_from_all_at_once(monkeypatch):
     eeg = mixed(5)
     some, _ = trained_on(eeg)
-    monkeypatch.setattr("models.spectral_generator._START_BATCH", 2)
+    monkeypatch.setattr("de3dgan.models.spectral_generator._START_BATCH", 2)
     fewer, _ = trained_on(eeg)
     for name, value in some.state_dict().items():
         torch.testing.assert_close(fewer.state_dict()[name], value, rtol=1e-4, atol=1e-5, msg=name)

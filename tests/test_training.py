@@ -18,6 +18,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from de3dgan.models import Discriminator, SpectralGenerator
 
 from de3dgan.base.errors import UserError
 from de3dgan.eeg.de import trial_de
@@ -28,7 +29,6 @@ from de3dgan.training import checkpoints, curves, loop, losses
 from de3dgan.training.ema import EMA
 from de3dgan.training.run import Run
 from de3dgan.training.state import TrainingState
-from models import Discriminator, SpectralGenerator
 from tests.conftest import (
     METHODS,
     STAGES,

@@ -35,7 +35,7 @@ from de3dgan.evaluation.metrics import balanced_accuracy
 from de3dgan.evaluation.names import CHOSEN, NAMES
 from de3dgan.evaluation.tangent import tangent_space
 from de3dgan.evaluation.tuning import LOGISTIC, SVM, Family, trained, tuned
-from models.views import PowerMaps
+from de3dgan.models.views import PowerMaps
 
 #: Frames whose features are computed, and that are predicted, at a time.
 _BATCH = 256

@@ -12,8 +12,8 @@ from torch import Tensor
 from de3dgan.data.memory_maps import reopened
 from de3dgan.eeg.de import add_baseline
 from de3dgan.eeg.sampling import FRAME
-from models.spectra import LogPower
-from models.views import PowerMaps
+from de3dgan.models.spectra import LogPower
+from de3dgan.models.views import PowerMaps
 
 if TYPE_CHECKING:
     from de3dgan.data.frames import Frames
@@ -121,7 +121,7 @@ def levels_of(
 
 
 def spectra(frames: np.ndarray) -> np.ndarray:
-    """Return the spectra of one-second frames with the tapers of `models.spectra.LogPower`.
+    """Return the spectra of one-second frames with the tapers of `de3dgan.models.spectra.LogPower`.
 
     Parameters
     ----------

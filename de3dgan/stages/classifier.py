@@ -22,6 +22,7 @@ from de3dgan.evaluation import baselines, metrics
 from de3dgan.evaluation.leakage import certify
 from de3dgan.evaluation.names import CHOSEN, NAMES
 from de3dgan.evaluation.tangent import common_basis
+from de3dgan.models.views import MAX_RANK
 from de3dgan.stages import closed_form
 from de3dgan.stages.augmentation import PairedEEG
 from de3dgan.stages.frame_classifiers import FrameClassifier, SpectralClassifier
@@ -30,7 +31,6 @@ from de3dgan.training.device import Compute
 from de3dgan.training.ema import EMA
 from de3dgan.training.losses import consistency_loss, weighted_cross_entropy
 from de3dgan.training.run import Run
-from models.views import MAX_RANK
 
 _EVALUATION_BATCH = 512
 #: Shares of the residual that validation chooses from.

@@ -1,6 +1,6 @@
 """The classifier's head in closed form: ridge regression on each view, mixed by held-out groups.
 
-A view (`models.views`) is a group of features. On each, classes are regressed on z-scored
+A view (`de3dgan.models.views`) is a group of features. On each, classes are regressed on z-scored
 features, every class weighing the same in total. What is held out tells two things: how strongly a
 view is regularised, and by how much it counts in the sum. So views that tell nothing count for next
 to nothing, and the sum is never much worse than its best part.

@@ -18,11 +18,11 @@ from de3dgan.data.ledger import Ledger
 from de3dgan.data.memory_maps import reopened
 from de3dgan.data.store import Store
 from de3dgan.eeg.scaling import RobustScaler
+from de3dgan.models import BraindecodeNet, SASTNet, SpectralSASTNet
+from de3dgan.models.views import Measured, Reference
 from de3dgan.stages.closed_form import Head
 from de3dgan.training import checkpoints, distributed
 from de3dgan.training.device import Compute
-from models import BraindecodeNet, SASTNet, SpectralSASTNet
-from models.views import Measured, Reference
 
 #: Baselines that are measured at a time.
 _BASELINE_BATCH = 8

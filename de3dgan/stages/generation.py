@@ -18,10 +18,10 @@ from de3dgan.data.frames import chunks
 from de3dgan.data.opening import open_store
 from de3dgan.data.store import Store
 from de3dgan.eeg.scaling import RobustScaler
+from de3dgan.models import Generator, SpectralGenerator
 from de3dgan.training import checkpoints
 from de3dgan.training.device import Compute
 from de3dgan.training.directory import read_model
-from models import Generator, SpectralGenerator
 
 #: Trials generated at a time: as few as memory likes, or as many as fill a GPU.
 _BATCH = {"cpu": 2, "cuda": 16}

@@ -13,6 +13,7 @@ from de3dgan.data.store import Store
 from de3dgan.evaluation.leakage import certify
 from de3dgan.evaluation.quality import Fit, matched_noise, quality
 from de3dgan.evaluation.transfer import Learner, Lesson
+from de3dgan.models import SpectralSASTNet
 from de3dgan.stages.closed_form import fit
 from de3dgan.stages.frame_classifiers import SpectralClassifier
 from de3dgan.stages.generation import SpectralSampler, TrainedGenerator
@@ -20,7 +21,6 @@ from de3dgan.stages.trials import Trials
 from de3dgan.training.device import Compute
 from de3dgan.training.distributed import is_main_process
 from de3dgan.training.run import Run
-from models import SpectralSASTNet
 
 #: Frames that the network is asked about at a time.
 _BATCH = 256

@@ -11,12 +11,12 @@ from torch.optim import Optimizer
 from de3dgan.base import draws
 from de3dgan.eeg.de import BANDS, trial_de
 from de3dgan.eeg.sampling import FRAME, WINDOW
+from de3dgan.models import Discriminator, Generator
 from de3dgan.stages.generation import PublishedSampler
 from de3dgan.stages.trials import BATCHES, N_VAL_TRIALS, Trials, spread
 from de3dgan.training import loop
 from de3dgan.training.losses import critic_loss
 from de3dgan.training.run import Run
-from models import Discriminator, Generator
 
 
 def train(

@@ -12,14 +12,14 @@ from de3dgan.base.seeds import seed_torch
 from de3dgan.data.frames import chunks
 from de3dgan.data.store import Store
 from de3dgan.eeg.sampling import FRAME, WINDOW
+from de3dgan.models import SpectralGenerator
+from de3dgan.models.recordings import log_correlations, log_levels
 from de3dgan.stages.generation import SpectralSampler
 from de3dgan.stages.trials import BATCHES, N_VAL_TRIALS, Trials, spread
 from de3dgan.training import loop
 from de3dgan.training.ema import EMA
 from de3dgan.training.means import Means
 from de3dgan.training.run import Run
-from models import SpectralGenerator
-from models.recordings import log_correlations, log_levels
 
 #: Training trials that the closed-form start is computed from, at most.
 _N_START_TRIALS = 64

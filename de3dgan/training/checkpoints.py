@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from torch import nn
 
-import models
+from de3dgan import models
 from de3dgan.base.errors import UserError
 from de3dgan.base.files import write_bytes
 from de3dgan.base.paths import display_path
