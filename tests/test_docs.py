@@ -201,7 +201,10 @@ def test_files_and_modules_exist(path):
 def is_importable(name: str) -> bool:
     """Return whether `name` is a package or module of ours, or something in a module."""
     module, _, inside = name.rpartition(".")
-    places = [ROOT / dotted.replace(".", "/") for dotted in (name, module)]
+    places = [
+        ROOT / dotted.replace("de3dgan.models", "models").replace(".", "/")
+        for dotted in (name, module)
+    ]
     if places[0].is_dir() or places[0].with_suffix(".py").is_file():
         return True
     file = places[1].with_suffix(".py")
