@@ -74,11 +74,11 @@ class Published(Config):
 
 def main(config: Config) -> None:
     """Train on the training split, choose the epoch on validation, predict the test split once."""
-    from de3dgan.models import BraindecodeNet, SASTNet, SpectralSASTNet
     from torch.optim import Adam, AdamW
 
     from de3dgan.data.scalers import fit_eeg_scaler
     from de3dgan.figures.stages import draw_classifier
+    from de3dgan.models import BraindecodeNet, SASTNet, SpectralSASTNet
     from de3dgan.stages import classifier
     from de3dgan.stages.frame_classifiers import classifier_of
     from de3dgan.training.run import Run

@@ -73,10 +73,10 @@ class Published(Config):
 
 def main(config: Config) -> None:
     """Train on the training split, choose the epoch on validation, measure on the test split."""
-    from de3dgan.models import Discriminator, Generator, SpectralGenerator
     from torch.optim import Adam, AdamW
 
     from de3dgan.figures.stages import draw_generator
+    from de3dgan.models import Discriminator, Generator, SpectralGenerator
     from de3dgan.stages import generators, published_generator, spectral_generator
     from de3dgan.stages.trials import Trials
     from de3dgan.training.run import Run

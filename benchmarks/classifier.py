@@ -23,7 +23,6 @@ sys.path.insert(0, str(ROOT))
 
 import numpy as np
 import torch
-from de3dgan.models.views import Views
 
 from benchmarks.documents import fill, interval, table
 from benchmarks.planted import clusters
@@ -37,6 +36,7 @@ from de3dgan.data.preprocessing import How, build_store
 from de3dgan.data.splits import group_names, labels_and_split
 from de3dgan.evaluation.names import CHOSEN, NAMES
 from de3dgan.evaluation.statistics import compare, estimate
+from de3dgan.models.views import Views
 from de3dgan.reporting.results import Predictions, read_fold
 from de3dgan.stages import classifier, closed_form
 from de3dgan.stages.frame_classifiers import FrameClassifier

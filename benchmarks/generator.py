@@ -25,9 +25,6 @@ from sklearn.metrics import roc_auc_score
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from de3dgan.models import SpectralGenerator
-from de3dgan.models.constraint import DEConstraint, SharedConstraint
-
 from benchmarks.documents import table
 from de3dgan.base.cli import command_line
 from de3dgan.base.recipe import load_script
@@ -41,6 +38,8 @@ from de3dgan.evaluation.membership import by_group, left_out, nearness
 from de3dgan.evaluation.names import JUDGES
 from de3dgan.evaluation.quality import N_SEGMENTS, N_TRIALS, Part
 from de3dgan.evaluation.segments import LENGTHS, describe
+from de3dgan.models import SpectralGenerator
+from de3dgan.models.constraint import DEConstraint, SharedConstraint
 from de3dgan.stages.generation import TrainedGenerator
 from de3dgan.stages.generators import fit_of
 from de3dgan.training.run import Run

@@ -27,7 +27,6 @@ sys.path.insert(0, str(ROOT))
 
 import numpy as np
 import torch
-from de3dgan.models import SASTNet
 from scipy import stats
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -50,6 +49,7 @@ from de3dgan.data.synthetic import write_deap
 from de3dgan.eeg.de import differential_entropy
 from de3dgan.evaluation.features import frame_de
 from de3dgan.evaluation.statistics import Clusters, estimate
+from de3dgan.models import SASTNet
 from de3dgan.stages import classifier
 from de3dgan.stages.frame_classifiers import PublishedClassifier
 from de3dgan.training import loop

@@ -23,8 +23,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from de3dgan.models import Discriminator, Generator, SASTNet
-from de3dgan.models.blocks import ElectrodeGrid, SpatioTemporalTrunk, UNet3d
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Adam, Optimizer
@@ -33,6 +31,8 @@ from de3dgan.data.store import Store
 from de3dgan.eeg.montage import GRID_SHAPE, grid_cells
 from de3dgan.eeg.sampling import FRAME
 from de3dgan.eeg.scaling import RobustScaler
+from de3dgan.models import Discriminator, Generator, SASTNet
+from de3dgan.models.blocks import ElectrodeGrid, SpatioTemporalTrunk, UNet3d
 from de3dgan.training.losses import consistency_loss
 
 _N_CELLS = GRID_SHAPE[0] * GRID_SHAPE[1]

@@ -34,7 +34,6 @@ sys.path.insert(0, str(ROOT))
 
 import numpy as np
 import torch
-from de3dgan.models import Discriminator, Generator, SASTNet
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -44,6 +43,7 @@ from de3dgan.base.recipe import SCRIPTS, find_scripts, load_recipe, load_script
 from de3dgan.data.preprocessing import build_store
 from de3dgan.data.simulation import Signal
 from de3dgan.data.synthetic import write_deap
+from de3dgan.models import Discriminator, Generator, SASTNet
 from de3dgan.training import checkpoints
 from de3dgan.training.device import PRECISIONS
 

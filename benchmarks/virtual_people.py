@@ -25,8 +25,6 @@ sys.path.insert(0, str(ROOT))
 
 import numpy as np
 import torch
-from de3dgan.models import SpectralGenerator
-from de3dgan.models.views import PowerMaps
 from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
@@ -49,6 +47,8 @@ from de3dgan.data.store import Store
 from de3dgan.eeg.noise import matched_noise
 from de3dgan.evaluation.features import frame_maps
 from de3dgan.evaluation.worth import Worth, people_worth
+from de3dgan.models import SpectralGenerator
+from de3dgan.models.views import PowerMaps
 from de3dgan.stages.generation import SpectralSampler
 from de3dgan.stages.spectral_generator import recordings
 from de3dgan.stages.virtual import Person, Population, Sampler, sampler_of, virtual_weight

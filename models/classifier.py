@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from de3dgan.models.blocks import Dropout, SpatioTemporalTrunk, float32
-from de3dgan.models.views import Measured, Reference, Views
 from torch import Tensor, nn
 
 from de3dgan.base import draws
 from de3dgan.eeg.montage import DEAP_CHANNELS, Grid
+from de3dgan.models.blocks import Dropout, SpatioTemporalTrunk, float32
+from de3dgan.models.views import Measured, Reference, Views
 
 
 class SASTNet(nn.Module):

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from de3dgan.models.blocks import SpatioTemporalTrunk
 from torch import Tensor, nn
 
 from de3dgan.eeg.montage import DEAP_CHANNELS, Grid
+from de3dgan.models.blocks import SpatioTemporalTrunk
 
 
 class Discriminator(nn.Module):

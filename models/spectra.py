@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 
 import torch
-from de3dgan.models.blocks import float32
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from de3dgan.eeg.sampling import FRAME, SFREQ, WINDOW
+from de3dgan.models.blocks import float32
 
 #: Power (µV²) below which EEG counts as silent: far below the noise of an amplifier.
 _QUIET = 1e-3

@@ -7,10 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
-from de3dgan.models.blocks import ElectrodeGrid, UNet3d, float32
-from de3dgan.models.constraint import DEConstraint, SharedConstraint
-from de3dgan.models.recordings import Recordings, interpolation, mean_power, skewed
-from de3dgan.models.spectra import STFT
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -18,6 +14,10 @@ from torch.nn import functional as F
 from de3dgan.base.errors import UserError
 from de3dgan.eeg.montage import DEAP_CHANNELS, Grid
 from de3dgan.eeg.sampling import SFREQ, WINDOW
+from de3dgan.models.blocks import ElectrodeGrid, UNet3d, float32
+from de3dgan.models.constraint import DEConstraint, SharedConstraint
+from de3dgan.models.recordings import Recordings, interpolation, mean_power, skewed
+from de3dgan.models.spectra import STFT
 
 #: Hz between which log amplitudes are interpolated: dense around the alpha peak, and where power
 #: lines and low-pass filters are.

@@ -23,11 +23,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from de3dgan.models.blocks import float32
-from de3dgan.models.spectra import LogPower
 from torch import Tensor, nn
 
 from de3dgan.eeg.sampling import FRAME, WINDOW
+from de3dgan.models.blocks import float32
+from de3dgan.models.spectra import LogPower
 
 #: Hz of the bands that covariances are taken in; the upper edge belongs to the next.
 BANDS = ((4, 8), (8, 11), (11, 14), (14, 22), (22, 31), (31, 46))

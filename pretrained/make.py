@@ -28,8 +28,6 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from de3dgan.models import SpectralGenerator
-
 from de3dgan.base.cli import command_line
 from de3dgan.base.errors import UserError
 from de3dgan.base.files import make_folder, read_json, read_object, write_text
@@ -37,6 +35,7 @@ from de3dgan.base.paths import ROOT, display_path, from_root
 from de3dgan.base.recipe import SCRIPTS, find_scripts, load_recipe
 from de3dgan.data.splits import everyone
 from de3dgan.eeg.de import trial_de
+from de3dgan.models import SpectralGenerator
 from de3dgan.stages import spectral_generator
 from de3dgan.stages.generation import TrainedGenerator
 from de3dgan.stages.pretrained import PRETRAINED, load

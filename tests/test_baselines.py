@@ -7,8 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from de3dgan.models import SpectralSASTNet
-from de3dgan.models.views import PowerMaps
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.dummy import DummyClassifier
@@ -20,6 +18,8 @@ from de3dgan.data.store import Store
 from de3dgan.eeg.subspace import lacking
 from de3dgan.evaluation import artefacts, baselines, metrics, tangent, tuning
 from de3dgan.evaluation.features import frame_de, frame_maps, of_baselines
+from de3dgan.models import SpectralSASTNet
+from de3dgan.models.views import PowerMaps
 from de3dgan.stages.classifier import _verdict
 from de3dgan.stages.frame_classifiers import SpectralClassifier
 from de3dgan.training.device import Compute

@@ -20,7 +20,6 @@ from unittest import mock
 
 import pytest
 import torch
-from de3dgan.models import SASTNet
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -28,6 +27,7 @@ from benchmarks import stress_chains
 from benchmarks.stress_chains import Cell, note, table, unlike_a_sentence
 from de3dgan.base.errors import UserError
 from de3dgan.eeg.montage import DEAP_CHANNELS
+from de3dgan.models import SASTNet
 from de3dgan.stages import augmentation
 from de3dgan.training import checkpoints
 from tests.conftest import ROOT, run_stage

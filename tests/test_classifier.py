@@ -9,7 +9,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from de3dgan.models import SASTNet, SpectralSASTNet
 from torch.nn import functional as F
 
 from benchmarks import classifier as benchmark
@@ -21,6 +20,7 @@ from de3dgan.data.ledger import Ledger
 from de3dgan.data.opening import open_store
 from de3dgan.data.scalers import fit_eeg_scaler
 from de3dgan.data.splits import labels_and_split, make_split
+from de3dgan.models import SASTNet, SpectralSASTNet
 from de3dgan.stages import classifier
 from de3dgan.stages.augmentation import PairedEEG
 from de3dgan.stages.classifier import Start, paired_loss

@@ -10,12 +10,12 @@ from copy import deepcopy
 import numpy as np
 import pytest
 import torch
-from de3dgan.models.decoders import BraindecodeNet, NotInstalled, networks
 
 from benchmarks import yardstick
 from de3dgan.base.errors import UserError
 from de3dgan.base.recipe import Recipe
 from de3dgan.eeg.montage import DEAP_CHANNELS
+from de3dgan.models.decoders import BraindecodeNet, NotInstalled, networks
 from de3dgan.reporting.results import Predictions
 from de3dgan.training import checkpoints
 from tests.conftest import read_lines, run_stage

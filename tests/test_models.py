@@ -8,14 +8,14 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from de3dgan.models import Discriminator, Generator, SASTNet
-from de3dgan.models.blocks import ElectrodeGrid
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from de3dgan.base.errors import UserError
 from de3dgan.eeg.montage import CELLS, DEAP_CHANNELS, Grid
+from de3dgan.models import Discriminator, Generator, SASTNet
+from de3dgan.models.blocks import ElectrodeGrid
 from de3dgan.training import checkpoints
 from tests.conftest import run_script
 from tests.helpers import EEGMAT_CHANNELS, one_line

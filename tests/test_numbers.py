@@ -41,7 +41,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from de3dgan.models import SpectralGenerator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -60,6 +59,7 @@ from de3dgan.evaluation.names import NAMES
 from de3dgan.evaluation.quality import matched_noise
 from de3dgan.evaluation.statistics import Clusters, compare, estimate, verdict, verdict_text
 from de3dgan.figures import style
+from de3dgan.models import SpectralGenerator
 from de3dgan.reporting.results import MODELS, Predictions
 from tests.conftest import STAGES, run_here, run_stage, write_store
 from tests.helpers import fake_store, one_line, smallest_png, split_by_trial

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from de3dgan.models.views import PowerMaps
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.signal import resample_poly
@@ -18,6 +17,7 @@ from de3dgan.data.sources import Recordings, Segment, Subject, Trial
 from de3dgan.eeg.de import differential_entropy
 from de3dgan.eeg.sampling import n_resampled, resampled, resampled_in_parts
 from de3dgan.evaluation.features import baseline_levels
+from de3dgan.models.views import PowerMaps
 from tests.helpers import fake_store, one_line
 
 SECOND = 128

@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from de3dgan.models.blocks import DoubleSize3d, Dropout
 
 from de3dgan.base import draws
 from de3dgan.base.errors import UserError
+from de3dgan.models.blocks import DoubleSize3d, Dropout
 from de3dgan.training import checkpoints, distributed
 from de3dgan.training.device import device_of
 from tests.conftest import METHODS, ROOT, STAGES, TINY_OF, read_lines, run_stage, script_of

@@ -7,6 +7,13 @@ import math
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import signal, stats
+
+from de3dgan.eeg.de import BANDS, band_signals, differential_entropy, power_responses
+from de3dgan.eeg.montage import DEAP_CHANNELS
+from de3dgan.evaluation.measures import Found, de_round_trip, seam_ratio
 from de3dgan.models import SpectralGenerator
 from de3dgan.models.constraint import DEConstraint, SharedConstraint, between_windows
 from de3dgan.models.recordings import (
@@ -20,13 +27,6 @@ from de3dgan.models.recordings import (
     weakening,
 )
 from de3dgan.models.spectra import LogPower
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scipy import signal, stats
-
-from de3dgan.eeg.de import BANDS, band_signals, differential_entropy, power_responses
-from de3dgan.eeg.montage import DEAP_CHANNELS
-from de3dgan.evaluation.measures import Found, de_round_trip, seam_ratio
 from tests.helpers import EEGMAT_CHANNELS
 
 N_WINDOWS = 24

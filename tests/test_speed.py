@@ -9,13 +9,13 @@ import time
 import numpy as np
 import pytest
 import torch
-from de3dgan.models import Discriminator, Generator, SASTNet
 from torch import nn
 
 from benchmarks import published_loop, scaling, speed, speed_steps, speed_tables
 from benchmarks.published_loop import HostBatches
 from de3dgan.data.opening import open_store
 from de3dgan.data.store import Store
+from de3dgan.models import Discriminator, Generator, SASTNet
 from de3dgan.training import loop, losses
 from de3dgan.training.device import Compute
 from tests.conftest import STAGES, TINY_CONFIG, load_script, run_stage, script_of

@@ -18,11 +18,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from de3dgan.models import Discriminator, SpectralGenerator
 
 from de3dgan.base.errors import UserError
 from de3dgan.eeg.de import trial_de
 from de3dgan.eeg.montage import Grid
+from de3dgan.models import Discriminator, SpectralGenerator
 from de3dgan.stages import classifier, published_generator
 from de3dgan.stages.spectral_generator import augment, recordings
 from de3dgan.training import checkpoints, curves, loop, losses

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from de3dgan.models import SpectralSASTNet
-from de3dgan.models.views import BANDS, PowerMaps, Views
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.linalg import logm, sqrtm
 
 from de3dgan.eeg.montage import Grid
+from de3dgan.models import SpectralSASTNet
+from de3dgan.models.views import BANDS, PowerMaps, Views
 from tests.helpers import EEGMAT_CHANNELS
 
 #: Two pairs of left and right, of five electrodes.
