@@ -13,9 +13,10 @@ decoders               other networks for the same, those of braindecode, which 
 discriminator          the published critic
 generator              the published U-Net
 spectral_generator     our generator
+recordings             what training recordings show that DE does not tell
+cross_spectra          cross-spectra of electrodes, in factors
 constraint             the DE constraint, the last step of our generator
-spectra                short-time Fourier transform and back; log power of frames
-coherence              correlations between electrodes, predicted from DE
+spectra                short-time Fourier transform; log power of frames
 =====================  =============================================================================
 """
 

@@ -7,10 +7,10 @@ from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from de3dgan.eeg.de import EDGE, edge_maps, fft_length, power_responses
-from de3dgan.eeg.sampling import WINDOW
+from de3dgan.eeg.sampling import SFREQ, WINDOW
+from de3dgan.models.cross_spectra import CrossSpectra
 
 #: Power (µV²) that stands for silence, which has no logarithm.
 _SILENCE = 1e-12
@@ -18,6 +18,8 @@ _SILENCE = 1e-12
 _DAMPING = 1.0
 #: Share of a step that the next one goes on with.
 _MOMENTUM = 0.6
+#: Hz between frequencies at which cross-spectra are looked at, for how DE moves with steps.
+_SPACING = 0.25
 #: Nats that a step changes DE by, at most.
 _LONGEST = 1.0
 
@@ -38,16 +40,13 @@ class DEConstraint(nn.Module):
         """
         eeg = eeg - eeg.mean(-1, keepdim=True)
         n_times = eeg.shape[-1]
-        n_fft, filters = _filters(n_times, eeg.dtype, eeg.device)
-        spectrum = torch.fft.rfft(eeg, n=n_fft)
-        out = []
-        for response, *edges in filters:
-            signal = torch.fft.irfft(spectrum * response, n=n_fft)[..., :n_times]
-            start = eeg[..., :EDGE] @ edges[0] @ edges[1]
-            stop = eeg[..., -EDGE:] @ edges[2] @ edges[3]
-            rest = n_times - EDGE
-            out.append(signal + F.pad(start, (0, rest)) + F.pad(stop, (rest, 0)))
-        return torch.stack(out, dim=-3)
+        n_fft, responses, edges = _filters(n_times, eeg.dtype, eeg.device)
+        spectrum = torch.fft.rfft(eeg, n=n_fft)[..., None, :, :] * responses[:, None]
+        bands = torch.fft.irfft(spectrum, n=n_fft)[..., :n_times]
+        for band, (start, stop) in enumerate(edges):
+            bands[..., band, :, :EDGE] += eeg[..., :EDGE] @ start[0] @ start[1]
+            bands[..., band, :, -EDGE:] += eeg[..., -EDGE:] @ stop[0] @ stop[1]
+        return bands
 
     def forward(self, eeg: Tensor, de: Tensor, n_passes: int = 5) -> Tensor:
         """Return `eeg` with the DE `de`.
@@ -88,7 +87,7 @@ class SharedConstraint(DEConstraint):
     is never there.
     """
 
-    def forward(self, eeg: Tensor, de: Tensor, spectra: Tensor, n_passes: int = 24) -> Tensor:
+    def forward(self, eeg: Tensor, de: Tensor, spectra: CrossSpectra, n_passes: int = 24) -> Tensor:
         """Return `eeg` with the DE `de`, nearly.
 
         Parameters
@@ -97,8 +96,8 @@ class SharedConstraint(DEConstraint):
             In µV; 10 s or more.
         de : Tensor, (B, n_bands, n_windows, n_chans)
             Absolute DE in nats.
-        spectra : Tensor, complex (B, n_times // 2 + 1, n_chans, n_chans)
-            Cross-spectra that EEG was drawn from; their scale does not matter.
+        spectra : CrossSpectra
+            That EEG was drawn from, at n_times // 2 + 1 frequencies; their scale does not matter.
         n_passes : int
             Steps.
 
@@ -108,8 +107,8 @@ class SharedConstraint(DEConstraint):
             In µV.
         """
         n_times = eeg.shape[-1]
-        response = _responses(n_times, eeg.dtype, eeg.device)
-        inverse, weights = _curvature(spectra, response)
+        responses = _responses(n_times, eeg.dtype, eeg.device)
+        inverse, own = _curvature(spectra, responses)
         step, rate = torch.zeros_like(eeg), eeg.new_ones(len(eeg), 1, 1)
         least = eeg.new_full((len(eeg), 1, 1), math.inf)
         for _ in range(n_passes):
@@ -118,36 +117,36 @@ class SharedConstraint(DEConstraint):
             error = missing.detach().abs().mean((1, 2, 3))[:, None, None]
             rate = torch.where(error > least, 0.5 * rate, rate)  # it has gone too far
             least = torch.minimum(least, error)
-            wanted = missing @ inverse.mT
-            gain = between_windows(wanted.clamp(-_LONGEST, _LONGEST).mT)
-            change = (weights * torch.fft.rfft(gain * bands).mT).sum(1)
-            change = torch.fft.irfft((spectra @ change[..., None])[..., 0].mT, n=n_times)
-            step = rate * (_MOMENTUM * step + change)
+            wanted = (missing @ inverse.mT).clamp(-_LONGEST, _LONGEST) / own[..., None, :]
+            change = torch.fft.rfft(between_windows(wanted.mT) * bands)
+            change = (responses[:, None] * change).sum(1)
+            step = rate * (_MOMENTUM * step + torch.fft.irfft(spectra @ change, n=n_times))
             eeg = eeg + step
         return eeg
 
 
-def _curvature(spectra: Tensor, response: Tensor) -> tuple[Tensor, Tensor]:
+def _curvature(spectra: CrossSpectra, responses: Tensor) -> tuple[Tensor, Tensor]:
     """Return what turns errors of DE into steps.
 
     Stationary EEG with cross-spectra S has ``Σ_f S_cc H²`` of power in a band. A step u at
-    electrode d moves the DE of c by ``Σ_f |S_cd|² H⁴`` over it.
+    electrode d moves the DE of c by ``Σ_f |S_cd|² H⁴`` over it. Some frequencies tell enough.
 
     Returns
     -------
     inverse : Tensor, (B, n_bands, n_chans, n_chans)
         Of these movements, damped.
-    weights : Tensor, (B, n_bands, n_freqs, n_chans)
-        By which band-passed EEG is multiplied, so that u on its own moves DE by u.
+    own : Tensor, (B, n_bands, n_chans)
+        By which steps are divided, so that u on its own moves DE by u.
     """
-    square = response.square()
-    density = spectra.diagonal(dim1=-2, dim2=-1).real
+    stride = max(1, round(_SPACING * 2 * (responses.shape[-1] - 1) / SFREQ))
+    square, some = responses[:, ::stride].square(), spectra.every(stride)
+    density = some.diagonal(dim1=-2, dim2=-1).real
     power = (square @ density).clamp_min(_SILENCE)
-    moved = torch.einsum("kf,bfcd->bkcd", square.square(), spectra.abs().square())
+    moved = torch.einsum("kf,bfcd->bkcd", square.square(), some.abs().square())
     own = (moved.diagonal(dim1=-2, dim2=-1) / power).clamp_min(_SILENCE)
     matrix = moved / power[..., None] / own[..., None, :]
     one = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
-    return torch.linalg.inv(matrix + _DAMPING * one), response[:, :, None] / own[..., None, :]
+    return torch.linalg.inv(matrix + _DAMPING * one), own
 
 
 @lru_cache(maxsize=8)
@@ -160,18 +159,19 @@ def _responses(n_times: int, dtype: torch.dtype, device: torch.device) -> Tensor
 @lru_cache(maxsize=8)
 def _filters(
     n_times: int, dtype: torch.dtype, device: torch.device
-) -> tuple[int, list[list[Tensor]]]:
+) -> tuple[int, Tensor, list[list[list[Tensor]]]]:
     """Return the length of the Fourier transform, and the filter of each band.
 
-    A filter is its power response, then the two factors of `edge_maps` for the start of a recording
-    and the two for its end.
+    Their power responses, (n_bands, n_fft // 2 + 1), and of each the two factors of `edge_maps` for
+    the start of a recording and the two for its end.
     """
     n_fft = fft_length(n_times + EDGE)
     with torch.inference_mode(False):
-        return n_fft, [
-            [torch.from_numpy(x).to(device, dtype) for x in (response, *start, *stop)]
-            for response, (start, stop) in zip(power_responses(n_fft), edge_maps(), strict=True)
+        edges = [
+            [[torch.from_numpy(x).to(device, dtype) for x in factors] for factors in pair]
+            for pair in edge_maps()
         ]
+    return n_fft, _responses(n_fft, dtype, device), edges
 
 
 def windowed_de(bands: Tensor) -> Tensor:
@@ -179,8 +179,11 @@ def windowed_de(bands: Tensor) -> Tensor:
 
     See `de3dgan.eeg.de.windowed_de`; silence has the DE of a millionth of a µV.
     """
-    variance = bands.unflatten(-1, (-1, WINDOW)).var(-1).clamp_min(_SILENCE)
-    return (0.5 * torch.log(2 * math.pi * math.e * variance)).transpose(-1, -2)
+    windows = bands.unflatten(-1, (-1, WINDOW))
+    # Several times as fast as PyTorch's `var`; no digits are lost, as bands have a mean near 0.
+    squares = torch.linalg.vector_norm(windows, dim=-1).square()
+    variance = (squares - windows.sum(-1).square() / WINDOW) / (WINDOW - 1)
+    return (0.5 * torch.log(2 * math.pi * math.e * variance.clamp_min(_SILENCE))).mT
 
 
 def between_windows(values: Tensor) -> Tensor:
@@ -188,7 +191,10 @@ def between_windows(values: Tensor) -> Tensor:
 
     (..., n_windows) to (..., n_windows · WINDOW).
     """
-    flat = F.interpolate(
-        values.flatten(0, -2)[:, None], scale_factor=WINDOW, mode="linear", align_corners=False
-    )
-    return flat[:, 0].unflatten(0, values.shape[:-1])
+    ends = torch.cat([values[..., :1], values, values[..., -1:]], dim=-1)
+    pairs = torch.stack([ends[..., :-1], ends[..., 1:]], dim=-1)
+    share = (torch.arange(WINDOW, dtype=values.dtype, device=values.device) + 0.5) / WINDOW
+    # As a product, which is four times as fast as PyTorch's interpolation.
+    between = pairs.flatten(0, -2) @ torch.stack([1 - share, share])
+    between = between.view(*values.shape[:-1], -1)
+    return between[..., WINDOW // 2 : -(WINDOW // 2)]

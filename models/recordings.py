@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from functools import lru_cache
 from itertools import islice
 
 import torch
@@ -18,6 +19,7 @@ from torch.nn import functional as F
 
 from de3dgan.eeg.de import BANDS, power_responses
 from de3dgan.eeg.sampling import SFREQ
+from de3dgan.models.cross_spectra import CrossSpectra
 
 #: Samples of the windows that spectra are estimated with: 2 s, for steps of half a hertz.
 _LENGTH = 2 * SFREQ
@@ -189,8 +191,10 @@ class Recordings(nn.Module):
             levels = levels + (self.from_bands @ log_gain).mT
         return levels
 
-    def mixing(self, levels: Tensor, roots: Tensor, ranges: Tensor, chance: Tensor) -> Tensor:
-        """Return the matrices that give white noise the cross-spectra of a recording.
+    def spectra(
+        self, levels: Tensor, roots: Tensor, ranges: Tensor, chance: Tensor
+    ) -> CrossSpectra:
+        """Return the cross-spectra of EEG that takes after recordings.
 
         Parameters
         ----------
@@ -202,25 +206,40 @@ class Recordings(nn.Module):
 
         Returns
         -------
-        Tensor, complex (B, n_times // 2 + 1, n_chans, n_chans)
-            Whose squares are densities in µV²/Hz; 0 outside 1 to 60 Hz.
+        CrossSpectra
+            Densities in µV²/Hz at n_times // 2 + 1 frequencies; 0 outside 1 to 60 Hz.
         """
-        n = chance.shape[1]
-        freqs = torch.linspace(0, SFREQ / 2, n, device=chance.device)
+        freqs = torch.linspace(0, SFREQ / 2, chance.shape[1], device=chance.device)
         inside = (freqs >= self.freqs[0]) & (freqs <= self.freqs[-1])
         position = (freqs * _LENGTH / SFREQ - LOWEST).clamp(0, levels.shape[-1] - 1.001)
         lower, share = position.long(), position.frac()
         amplitude = torch.lerp(levels[..., lower], levels[..., lower + 1], share).exp() * inside
-        knots = torch.tensor(_KNOTS, device=chance.device)
+        groups, share, of_knot, of_band = _groups(chance.shape[1], chance.device)
+        group = torch.where(torch.special.ndtr(chance) < share, groups[1], groups[0])
+        return CrossSpectra(amplitude.mT, roots[:, of_knot], ranges[:, of_band], group)
+
+
+@lru_cache(maxsize=8)
+def _groups(n_freqs: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return how frequencies are grouped by their knot of coherency and their band.
+
+    Returns
+    -------
+    groups : Tensor of int, (2, n_freqs)
+        The groups of a frequency if it takes after the knot before it, and the one after it.
+    share : Tensor, (n_freqs,)
+        How often it takes after the latter.
+    of_knot, of_band : Tensor of int, (n_groups,)
+        The knot and the band of each group.
+    """
+    with torch.inference_mode(False):
+        freqs, knots = torch.linspace(0, SFREQ / 2, n_freqs), torch.tensor(_KNOTS)
         after = torch.searchsorted(knots, freqs).clamp(1, len(knots) - 1)
         share = (freqs - knots[after - 1]) / (knots[after] - knots[after - 1])
-        knot = after - 1 + (torch.special.ndtr(chance) < share).long()
-        roots = roots[torch.arange(len(roots))[:, None], knot]
-        mixing, bands = amplitude.mT[..., None] * roots, band_of(freqs)
-        for band in range(ranges.shape[1]):  # one after the other, for memory's sake
-            here = bands == band
-            mixing[:, here] = ranges[:, band, None].to(mixing.dtype) @ mixing[:, here]
-        return mixing
+        numbers = torch.stack([after - 1, after]) * (len(BANDS) + 1) + band_of(freqs)
+        present, groups = numbers.unique(return_inverse=True)
+        found = groups, share, present // (len(BANDS) + 1), present % (len(BANDS) + 1)
+        return tuple(part.to(device) for part in found)
 
 
 def cross_spectra(eeg: Tensor) -> Tensor:

@@ -205,12 +205,12 @@ class SpectralGenerator(nn.Module):
         n_times = 2 * (noise.shape[-1] - 1)
         recording, roots, ranges, skewness = self.recordings.draw(chance[:, 0, 0])
         levels = self.recordings.fitted(levels + recording, roots, ranges, mean_power(de))
-        mixing = self.recordings.mixing(levels, roots, ranges, chance[..., 1])
-        spectrum = (mixing @ noise.mT[..., None])[..., 0]
+        spectra = self.recordings.spectra(levels, roots, ranges, chance[..., 1])
         # Of complex noise the power is the sum of those of its two parts.
-        eeg = torch.fft.irfft((SFREQ / 4 * n_times) ** 0.5 * spectrum.mT, n=n_times)
+        spectrum = (SFREQ / 4 * n_times) ** 0.5 * spectra.coloured(noise)
+        eeg = torch.fft.irfft(spectrum, n=n_times)
         eeg = eeg + self._within(ranges, skewed(self.constraint.bands(eeg).sum(1), skewness))
-        eeg = self.constraint(eeg, de, mixing @ mixing.mH, n_passes)
+        eeg = self.constraint(eeg, de, spectra, n_passes)
         # The rest is made up for by gains of electrodes, but for what they give weak directions.
         return eeg + self._within(ranges, self.gains(eeg, de, 2) - eeg)
 

@@ -16,6 +16,7 @@ from de3dgan.eeg.montage import DEAP_CHANNELS
 from de3dgan.evaluation.measures import Found, de_round_trip, seam_ratio
 from de3dgan.models import SpectralGenerator
 from de3dgan.models.constraint import DEConstraint, SharedConstraint, between_windows
+from de3dgan.models.cross_spectra import CrossSpectra
 from de3dgan.models.recordings import (
     Recordings,
     band_of,
@@ -127,22 +128,43 @@ def test_gradients_of_the_constraint_are_those_of_differences():
         torch.testing.assert_close((gradient * direction).sum(), slope, rtol=1e-5, atol=1e-5)
 
 
-def noise_of(spectra: torch.Tensor, n_times: int, seed: int = 0) -> torch.Tensor:
-    """Return white noise that was given cross-spectra, (1, n_chans, n_times)."""
-    generator = torch.Generator().manual_seed(seed)
-    values, vectors = torch.linalg.eigh(spectra)
-    root = vectors * values.clamp_min(0).sqrt()[..., None, :]
-    noise = torch.randn(*root.shape[:-1], dtype=torch.complex64, generator=generator)
-    return torch.fft.irfft((root @ noise[..., None])[..., 0].mT * n_times**0.5, n=n_times)
+def test_cross_spectra_in_factors_are_their_products():
+    torch.manual_seed(0)
+    n_trials, n_groups, n_chans, n_freqs = 2, 5, 3, 150
+    amplitude = torch.rand(n_trials, n_freqs, n_chans)
+    roots = torch.randn(n_trials, n_groups, n_chans, n_chans, dtype=torch.complex64)
+    weakening = torch.randn(n_trials, n_groups, n_chans, n_chans)
+    weakening = weakening + weakening.mT
+    group = torch.randint(n_groups, (n_trials, n_freqs))
+    group[1] = group[1].clamp_max(2)  # some are empty
+    spectra = CrossSpectra(amplitude, roots, weakening, group)
+    x = torch.randn(n_trials, n_chans, n_freqs, dtype=torch.complex64)
+    coloured, product, every = spectra.coloured(x), spectra @ x, spectra.every(7)
+    for trial in range(n_trials):
+        for freq in range(n_freqs):
+            of_group = group[trial, freq]
+            mixing = weakening[trial, of_group].to(x.dtype) @ (
+                amplitude[trial, freq, :, None] * roots[trial, of_group]
+            )
+            at = trial, slice(None), freq
+            torch.testing.assert_close(coloured[at], mixing @ x[at])
+            torch.testing.assert_close(product[at], mixing @ mixing.mH @ x[at])
+            if freq % 7 == 0:
+                torch.testing.assert_close(every[trial, freq // 7], mixing @ mixing.mH)
 
 
 def test_the_shared_constraint_reaches_the_de_and_leaves_lacking_directions_lacking():
     n_times, mixing = 2560, np.random.default_rng(3).standard_normal((6, 4))
     real = tensor(mixing @ pink(1, 4, n_times, seed=3))
     freqs = torch.fft.rfftfreq(n_times, 1 / 128)
-    shape = tensor(mixing @ mixing.T).to(torch.complex64)
-    spectra = (60 / freqs.clamp_min(1) * (freqs < 60))[None, :, None, None] * shape
-    drawn, de = noise_of(spectra, n_times), differential_entropy_of(real)
+    amplitude = (60 / freqs.clamp_min(1) * (freqs < 60)).sqrt()[None, :, None].expand(-1, -1, 6)
+    root = torch.nn.functional.pad(tensor(mixing), (0, 2)).to(torch.complex64)[None, None]
+    group = torch.zeros(1, len(freqs), dtype=torch.long)
+    spectra = CrossSpectra(amplitude, root, torch.eye(6)[None, None], group)
+    torch.manual_seed(0)
+    white = torch.randn(1, 6, len(freqs), dtype=torch.complex64)
+    drawn = torch.fft.irfft(n_times**0.5 * spectra.coloured(white), n=n_times)
+    de = differential_entropy_of(real)
     eeg = SharedConstraint()(drawn, de, spectra)
     error = (differential_entropy_of(eeg) - de).abs().mean()
     assert error < 0.05
@@ -236,8 +258,7 @@ def test_a_drawn_recording_has_the_power_and_the_directions_it_is_to_have():
     levels, roots, ranges, _ = recordings.draw(torch.randn(4))
     power = torch.exp(0.2 * torch.randn(4, 4, 5))
     levels = recordings.fitted(levels, roots, ranges, power)
-    mixing = recordings.mixing(levels, roots, ranges, torch.randn(4, 1921))
-    spectra = mixing @ mixing.mH
+    spectra = recordings.spectra(levels, roots, ranges, torch.randn(4, 1921)).every(1)
     response = tensor(np.stack(list(power_responses(3840))))
     density = spectra.diagonal(dim1=-2, dim2=-1).real
     found = response.square() @ density * 128 / 3840
