@@ -43,7 +43,7 @@ class Config(Recipe):
     data_dir: Path = Path("DE_feature/seed")  # store that preprocess_de.py made
 
     # --- the network
-    widths: tuple[int, int, int, int] = (16, 32, 64, 128)  # U-Net feature maps: half the paper's
+    widths: tuple[int, int, int, int] = (8, 16, 32, 64)  # U-Net maps: a quarter of the paper's
 
     # --- the training
     epochs: int = 30  # passes over the training trials; more only fits their people

@@ -57,6 +57,17 @@ class ElectrodeGrid(nn.Module):
         """Take electrodes off the grid: (..., n_rows, n_columns) to (..., n_chans)."""
         return x.flatten(-2)[..., self.cells]
 
+    def scatter_maps(self, x: Tensor) -> Tensor:
+        """Place maps of electrodes: (..., n_chans, n_maps) to (..., n_rows, n_columns, n_maps).
+
+        What convolutions in the memory order "channels last" read as it is.
+        """
+        return F.pad(x, (0, 0, 0, 1)).index_select(-2, self.electrode).unflatten(-2, self.shape)
+
+    def gather_maps(self, x: Tensor) -> Tensor:
+        """Take maps off: (..., n_rows, n_columns, n_maps) to (..., n_chans, n_maps)."""
+        return x.flatten(-3, -2).index_select(-2, self.cells)
+
 
 class ResidualBlock3d(nn.Module):
     """Two 3x3x3 convolutions with normalisation around a 1x1x1 skip, then SELU.
@@ -264,6 +275,5 @@ class SpatioTemporalTrunk(nn.Module):
             x = self.grid.gather(x).movedim(1, 2)
         # Kept in the memory order (N, H, W, samples), which is how EEG lies in memory as well, and
         # what 2-D convolutions are fastest on.
-        x = F.pad(x, (0, 0, 0, 1))[:, self.grid.electrode].unflatten(1, self.grid.shape)
-        x = x.movedim(3, 1)
+        x = self.grid.scatter_maps(x).movedim(3, 1)
         return self.attention(self.convs(x)).flatten(1)

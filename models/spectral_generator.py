@@ -71,7 +71,7 @@ class SpectralGenerator(nn.Module):
         self,
         ch_names: Sequence[str] = DEAP_CHANNELS,
         n_bands: int = 4,
-        widths: Sequence[int] = (16, 32, 64, 128),
+        widths: Sequence[int] = (8, 16, 32, 64),
         n_positions: int = 4,
         n_recordings: int = 40,
         grid: Grid | Mapping[str, Any] | None = None,
@@ -129,16 +129,15 @@ class SpectralGenerator(nn.Module):
         -------
         Tensor, (B, n_chans, n_windows, n_freqs)
         """
-        x = self.time_scales(de)
-        position = self.position[None, :, None].expand(len(x), -1, x.shape[2], -1)
-        maps = self.unet(self.grid.scatter(torch.cat([x, position], dim=1)))
-        return self._amplitudes_from(self.grid.gather(maps).float(), x)
+        x = self.time_scales(de).movedim(1, -1)  # (B, n_windows, n_chans, n_maps)
+        maps = torch.cat([x, self.position.T.expand(*x.shape[:-1], -1)], dim=-1)
+        maps = self.unet(self.grid.scatter_maps(maps).movedim(-1, 1))
+        return self._amplitudes_from(self.grid.gather_maps(maps.movedim(1, -1)).float(), x)
 
     @float32
     def _amplitudes_from(self, maps: Tensor, x: Tensor) -> Tensor:
-        learnt = self.residual(maps.permute(0, 3, 2, 1))
-        knots = learnt + self.linear(x.permute(0, 3, 2, 1)) + self.intercept[:, None]
-        return knots @ self.from_knots.T
+        knots = self.residual(maps) + self.linear(x) + self.intercept
+        return (knots @ self.from_knots.T).transpose(1, 2)
 
     def time_scales(self, de: Tensor) -> Tensor:
         """Split normalised DE by time scale: windows, seconds, and the trial's mean.
@@ -244,8 +243,8 @@ class SpectralGenerator(nn.Module):
 
     @float32
     def _likelihood(self, log_amplitudes: Tensor, eeg: Tensor) -> Tensor:
-        expected, power = (2 * log_amplitudes).exp(), self._power(eeg)
-        return -(expected.log() + power / expected).mean()
+        log_power = 2 * log_amplitudes
+        return -(log_power + self._power(eeg) * (-log_power).exp()).mean()
 
     @torch.no_grad()
     def init_closed_form(self, de: Tensor, eeg: Tensor) -> None:
