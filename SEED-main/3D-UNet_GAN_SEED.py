@@ -48,7 +48,7 @@ class Config(Recipe):
     # --- the training
     epochs: int = 30  # passes over the training trials; more only fits their people
     batch_size: int = 8  # 60-s trials per step; published
-    lr: float = 5e-4  # AdamW's learning rate
+    lr: float = 1e-3  # AdamW's learning rate
     weight_decay: float = 1e-2  # of AdamW
     ema_decay: float = 0.99  # weights handed over are an EMA of those of about 1 / (1 - this) steps
     gain_sd: float = 0.25  # spread of random gains in training, nats

@@ -182,8 +182,13 @@ class MultiScaleConv2d(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the sum over scales."""
-        return sum(conv(x) for conv in self.scales)
+        """Return the sum over scales: one convolution, by the sum of their kernels."""
+        widest = self.scales[0].kernel_size[0]
+        kernels = [
+            F.pad(conv.weight, 4 * [(widest - conv.kernel_size[0]) // 2]) for conv in self.scales
+        ]
+        bias = sum(conv.bias for conv in self.scales)
+        return F.conv2d(x, sum(kernels), bias, padding=widest // 2)
 
 
 class Dropout(nn.Dropout):

@@ -163,10 +163,10 @@ class Views(nn.Module):
         """Measure EEG (N, n_chans, n_times) in µV, of one second or more."""
         log_power = self.maps.log_power
         frames = eeg.unfold(-1, FRAME, WINDOW)
-        spectra = log_power.spectra(frames)  # (N, n_chans, n_frames, n_tapers, n_freqs)
+        spectra = log_power.spectra(frames)  # (N, n_chans, n_frames, 2 · n_tapers, n_freqs)
         covariances = []
         for low, high in BANDS:
-            inside = torch.view_as_real(spectra[..., low:high]).flatten(2)  # bins are 1 Hz apart
+            inside = spectra[..., low:high].flatten(2)  # frequencies are 1 Hz apart
             covariances.append(inside @ inside.mT / frames.shape[2])
         return Measured(log_power.of(spectra).mean(2), torch.stack(covariances, dim=1))
 
