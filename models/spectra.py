@@ -128,7 +128,9 @@ class LogPower(nn.Module):
         Tensor, (..., 2 · n_tapers, n_freqs)
             Real and imaginary part with each taper.
         """
-        return (frames @ self.basis.flatten(1)).unflatten(-1, self.basis.shape[1:])
+        # Flattened first: overlapping frames would be multiplied one by one.
+        flat = frames.reshape(-1, FRAME) @ self.basis.flatten(1)
+        return flat.view(*frames.shape[:-1], *self.basis.shape[1:])
 
     def of(self, spectra: Tensor) -> Tensor:
         """Return log power in nats, given `spectra`: (..., n_filters)."""
