@@ -79,7 +79,7 @@ def resampled_in_parts(
         raise ValueError("it has no samples")
     # Parts start at multiples of `down` samples in, which are multiples of `up` samples out.
     step = max(1, round(_PART * sfreq / down)) * down
-    margin = -(-10 * max(up, down) // (up * down)) * down
+    margin = _margin(up, down)
     out = None
     for start in range(0, n_times, step):
         stop = min(start + step, n_times)
@@ -95,6 +95,43 @@ def resampled_in_parts(
         offset = margin // down * up
         out[:, at : at + n] = part[:, offset : offset + n]
     return out
+
+
+def polyphase(sfreq: float) -> tuple[np.ndarray, int, int]:
+    """Return `resampled` as products with filters, for EEG that is resampled within a network.
+
+    Parameters
+    ----------
+    sfreq : float
+        Sampling rate in Hz.
+
+    Returns
+    -------
+    filters : array, float64 (up, margin + down + margin)
+        Of each `up` samples out, those that they are the products with.
+    down : int
+        Samples in for `up` samples out.
+    margin : int
+        Samples before and after these that filters reach to.
+
+    Raises
+    ------
+    ValueError
+        If the rate is no simple ratio to `SFREQ`.
+    """
+    from scipy import signal
+
+    ratio = _ratio(sfreq)
+    up, down = ratio.numerator, ratio.denominator
+    margin = _margin(up, down)
+    impulses = np.eye(margin + down + margin)
+    first = margin // down * up
+    return signal.resample_poly(impulses, up, down, axis=1)[:, first : first + up].T, down, margin
+
+
+def _margin(up: int, down: int) -> int:
+    """Return how many samples in, a multiple of `down`, the filter reaches beyond others."""
+    return -(-10 * max(up, down) // (up * down)) * down
 
 
 def _ratio(sfreq: float) -> Fraction:

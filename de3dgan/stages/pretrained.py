@@ -5,7 +5,9 @@ They lie in pretrained/<name>/, with a model card; pretrained/make.py makes them
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -38,7 +40,19 @@ def load(
         )
     path = folder / name / "model.pt"
     remedy = "get it anew from the repository."
-    content = checkpoints.load_model(path, "gan", remedy)
+    return of_content(checkpoints.load_model(path, "gan", remedy), path, remedy, device)
+
+
+def of_content(
+    content: Mapping[str, Any], path: Path, remedy: str, device: torch.device | str = "cpu"
+) -> tuple[TrainedGenerator, Population]:
+    """Rebuild a pretrained generator and its people from what a checkpoint holds.
+
+    Raises
+    ------
+    UserError
+        If what was read from `path` does not fit together; it ends with `remedy`.
+    """
     with checkpoints.refused_if_damaged(path, remedy):
         population = Population.from_content(content["population"])
         generator = TrainedGenerator.from_content(content, Compute(torch.device(device)))

@@ -93,6 +93,12 @@ def load_model(path: Path, stage: str, remedy: str) -> dict[str, Any]:
         that it says it holds.
     """
     content = load(path, remedy)
+    check_model(content, path, stage, remedy)
+    return content
+
+
+def check_model(content: Mapping[str, Any], path: Path, stage: str, remedy: str) -> None:
+    """Raise what `load_model` does unless `content`, read from `path`, is a stage's network."""
     with refused_if_damaged(path, remedy):
         if content["stage"] != stage:
             raise UserError(
@@ -109,7 +115,6 @@ def load_model(path: Path, stage: str, remedy: str) -> dict[str, Any]:
                 f"{display_path(path)} is damaged: its weights are not those of the network that "
                 f"it says it holds ({problem}): {remedy}"
             ) from None
-    return content
 
 
 @contextmanager
