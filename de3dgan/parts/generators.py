@@ -16,8 +16,16 @@ from de3dgan.parts.hub import OnHub
 from de3dgan.stages import pretrained
 from de3dgan.training import checkpoints, model_card
 
-#: The files of a repository, as the Hub calls them.
-_WEIGHTS, _CONFIG, _CARD = "model.safetensors", "config.json", "README.md"
+#: Files of a repository, as the Hub calls them.
+_WEIGHTS, _CONFIG = "model.safetensors", "config.json"
+#: What is said on the Hub, before the card.
+_USE = """\
+```python
+from de3dgan.parts.generators import PretrainedGenerator
+
+made = PretrainedGenerator.from_pretrained("…")  # the name of this page
+```
+"""
 _REMEDY = "get it anew from where it comes from."
 
 
@@ -57,9 +65,7 @@ class PretrainedGenerator(OnHub):
     ):
         self.content, self.text = content, text
         checkpoints.check_model(content, path, "gan", _REMEDY)
-        self.generator, self.population = pretrained.of_content(
-            content, path, _REMEDY, device
-        )
+        self.generator, self.population = pretrained.of_content(content, path, _REMEDY, device)
 
     @classmethod
     def from_checkpoint(cls, folder: str | Path) -> PretrainedGenerator:
@@ -81,16 +87,17 @@ class PretrainedGenerator(OnHub):
 
     def card(self, said: str = "") -> str:
         """Return the model card; see `OnHub.card`."""
-        return "\n".join(part for part in (self.text, said) if part)
+        return "\n".join(part for part in (_USE, said, self.text) if part)
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        """Write tensors to one file, and all else to another."""
+        """Write tensors to one file, all else to another, and the card as it is."""
         from safetensors.torch import save_file
 
         tensors: dict[str, Tensor] = {}
         rest = _without_tensors(self.content, "", tensors)
         save_file(tensors, save_directory / _WEIGHTS)
         (save_directory / _CONFIG).write_text(json.dumps(rest, indent=1), encoding="utf-8")
+        (save_directory / model_card.NAME).write_text(self.text, encoding="utf-8")
 
     @classmethod
     def _from_pretrained(
@@ -107,8 +114,8 @@ class PretrainedGenerator(OnHub):
         with checkpoints.refused_if_damaged(folder, _REMEDY):
             rest = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
             content = _with_tensors(rest, load_file(folder / _WEIGHTS))
-            card = (folder / _CARD).read_text(encoding="utf-8")
-            return cls(content, card.partition("\n---\n")[2].strip() + "\n", folder, map_location)
+            text = (folder / model_card.NAME).read_text(encoding="utf-8")
+            return cls(content, text, folder, map_location)
 
 
 def _without_tensors(content: Any, name: str, tensors: dict[str, Tensor]) -> Any:
@@ -121,9 +128,7 @@ def _without_tensors(content: Any, name: str, tensors: dict[str, Tensor]) -> Any
             key: _without_tensors(value, f"{name}/{key}", tensors) for key, value in content.items()
         }
     if isinstance(content, list | tuple):
-        return [
-            _without_tensors(value, f"{name}/{i}", tensors) for i, value in enumerate(content)
-        ]
+        return [_without_tensors(value, f"{name}/{i}", tensors) for i, value in enumerate(content)]
     return content
 
 

@@ -1,10 +1,10 @@
 """SA-ST-Net with the constructor and the contract of braindecode's networks.
 
 They take EEG of any montage, sampling rate, unit and length, and run in whatever trains networks of
-braindecode, which need not be installed. Inside is what the stages train: there, a classifier is
-given normalised frames, or frames and the baseline of their trial. Here nothing but the EEG is
-given, so both networks learn from the training EEG itself what is usual, as batch norm does: mean
-and variance of an electrode, and our network what to be relative to.
+braindecode, which need not be installed. Inside is what the stages train. There it is given
+statistics of the training split, and of each trial its baseline; here it is given nothing but EEG.
+So means and variances are learnt while training goes on, as batch norm does, and there is no
+baseline.
 """
 
 from __future__ import annotations
@@ -216,8 +216,8 @@ class PublishedSASTDecoder(Decoder):
 class SASTDecoder(Decoder):
     """SA-ST-Net on maps of log power, beside a linear layer on views of power and covariance.
 
-    Views (`de3dgan.models.views`) are relative to the mean of all EEG that was trained on, in the
-    place of a baseline, and z-scored. The linear layer is trained, where the stages have it in
+    Views (`de3dgan.models.views`) are relative to no baseline, and z-scored by mean and variance
+    over all EEG that was trained on. The linear layer is trained, where the stages have it in
     closed form.
 
     Parameters
@@ -259,11 +259,6 @@ class SASTDecoder(Decoder):
         super().__init__(n_chans, n_outputs, n_times, sfreq, chs_info, **shape)
         self.noise = noise
         self.views = Views(self.n_chans, self.grid.pairs(), n_filters)
-        usual = self.views.measure(torch.zeros(1, self.n_chans, FRAME))
-        one = torch.eye(self.n_chans).expand_as(usual.covariance)
-        self.register_buffer("n_seen", torch.zeros(()))
-        self.register_buffer("usual_level", torch.zeros_like(usual.level))
-        self.register_buffer("usual_covariance", one.clone())
         sizes, n_maps = self.views.sizes, self.views.maps.n_maps
         self.norm = nn.BatchNorm1d(sum(sizes), momentum=None, affine=False)
         # A view counts as much as another, however many features it has.
@@ -287,21 +282,10 @@ class SASTDecoder(Decoder):
 
     @float32
     def seen(self, frames: Tensor) -> Tensor:
-        """Return the features of all views of frames, relative to what is usual."""
+        """Return the features of all views of frames, relative to no baseline."""
         measured = self.views.measure(frames)
-        if self.training:
-            self._learn_usual(measured)
-        usual = Measured(self.usual_level, self.usual_covariance)
-        return self.views(measured, self.views.reference(usual))
-
-    @torch.no_grad()
-    def _learn_usual(self, measured: Measured) -> None:
-        """Have frames count in the means that others are relative to."""
-        n = len(measured.level)
-        self.n_seen += n
-        self.usual_level += n / self.n_seen * (measured.level.mean(0) - self.usual_level)
-        new = measured.covariance.mean(0) - self.usual_covariance
-        self.usual_covariance += n / self.n_seen * new
+        one = Measured(*(part[:1] for part in measured))  # all have the same reference, none
+        return self.views(measured, self.views.reference(one, none=True))
 
 
 def _electrodes(
