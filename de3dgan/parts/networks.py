@@ -151,7 +151,7 @@ class Decoder(OnHub, nn.Module):
                     f"{self.sfreq:g} Hz, of these {self.n_chans} electrodes in this order: "
                     f"{', '.join(self.ch_names)}.",
                 ],
-                "Limits": model_card.bullets(model_card.LIMITS),
+                "Limits": model_card.bullets(model_card.LIMITS[:1]),
                 "Licence": [
                     "The code is under the MIT licence. What may be done with the network depends "
                     "on the licence of the recordings that it was trained on as well."
@@ -160,8 +160,12 @@ class Decoder(OnHub, nn.Module):
         )
 
 
-class PublishedSASTDecoder(Decoder):
-    """SA-ST-Net as published, which convolves over the electrode grid with samples as input maps.
+class SASTDecoder(Decoder):
+    """SA-ST-Net on maps of log power, beside a linear layer on views of power and covariance.
+
+    Views (`de3dgan.models.views`) are relative to no baseline, and z-scored by mean and variance
+    over all EEG that was trained on. The linear layer is trained, where the stages have it in
+    closed form.
 
     Parameters
     ----------
@@ -177,53 +181,6 @@ class PublishedSASTDecoder(Decoder):
     chs_info : list of dict
         ``info["chs"]`` of MNE, of which the names are used: ``[{"ch_name": "Fp1"}, …]``. They say
         where on the grid an electrode is.
-    widths : sequence of int, length 5
-        Feature maps of the trunk.
-    n_features : int
-        Length of the feature before the last layer.
-    drop_prob : float
-        Probability of dropping a value of the trunk's output, in training.
-
-    Raises
-    ------
-    ValueError
-        If an argument is missing, or an electrode is in no montage of MNE's.
-    """
-
-    def __init__(
-        self,
-        n_chans: int | None = None,
-        n_outputs: int | None = None,
-        n_times: int | None = None,
-        sfreq: float | None = None,
-        chs_info: Sequence[Mapping[str, Any]] | None = None,
-        widths: Sequence[int] = (256, 128, 64, 32, 16),
-        n_features: int = 1024,
-        drop_prob: float = 0.5,
-    ):
-        shape = {"widths": list(widths), "n_features": n_features, "drop_prob": drop_prob}
-        super().__init__(n_chans, n_outputs, n_times, sfreq, chs_info, **shape)
-        self.net = SASTNet(
-            self.ch_names, n_outputs, FRAME, widths, n_features, drop_prob, self.grid
-        )
-
-    def of_frames(self, frames: Tensor) -> Tensor:
-        """Return the scores of frames, clipped to what 98 % of normal samples are within."""
-        logits, _ = self.net(frames.clamp(-_CLIPPED, _CLIPPED))
-        return logits
-
-
-class SASTDecoder(Decoder):
-    """SA-ST-Net on maps of log power, beside a linear layer on views of power and covariance.
-
-    Views (`de3dgan.models.views`) are relative to no baseline, and z-scored by mean and variance
-    over all EEG that was trained on. The linear layer is trained, where the stages have it in
-    closed form.
-
-    Parameters
-    ----------
-    n_chans, n_outputs, n_times, sfreq, chs_info
-        See `PublishedSASTDecoder`.
     n_filters : int
         Bands of log power.
     widths : sequence of int, length 5
@@ -238,7 +195,7 @@ class SASTDecoder(Decoder):
     Raises
     ------
     ValueError
-        See `PublishedSASTDecoder`.
+        If an argument is missing, or an electrode is in no montage of MNE's.
     """
 
     def __init__(
@@ -286,6 +243,49 @@ class SASTDecoder(Decoder):
         measured = self.views.measure(frames)
         one = Measured(*(part[:1] for part in measured))  # all have the same reference, none
         return self.views(measured, self.views.reference(one, none=True))
+
+
+class PublishedSASTDecoder(Decoder):
+    """SA-ST-Net as published, which convolves over the electrode grid with samples as input maps.
+
+    Parameters
+    ----------
+    n_chans, n_outputs, n_times, sfreq, chs_info
+        See `SASTDecoder`.
+    widths : sequence of int, length 5
+        Feature maps of the trunk.
+    n_features : int
+        Length of the feature before the last layer.
+    drop_prob : float
+        Probability of dropping a value of the trunk's output, in training.
+
+    Raises
+    ------
+    ValueError
+        See `SASTDecoder`.
+    """
+
+    def __init__(
+        self,
+        n_chans: int | None = None,
+        n_outputs: int | None = None,
+        n_times: int | None = None,
+        sfreq: float | None = None,
+        chs_info: Sequence[Mapping[str, Any]] | None = None,
+        widths: Sequence[int] = (256, 128, 64, 32, 16),
+        n_features: int = 1024,
+        drop_prob: float = 0.5,
+    ):
+        shape = {"widths": list(widths), "n_features": n_features, "drop_prob": drop_prob}
+        super().__init__(n_chans, n_outputs, n_times, sfreq, chs_info, **shape)
+        self.net = SASTNet(
+            self.ch_names, n_outputs, FRAME, widths, n_features, drop_prob, self.grid
+        )
+
+    def of_frames(self, frames: Tensor) -> Tensor:
+        """Return the scores of frames, clipped to what 98 % of normal samples are within."""
+        logits, _ = self.net(frames.clamp(-_CLIPPED, _CLIPPED))
+        return logits
 
 
 def _electrodes(
