@@ -96,7 +96,13 @@ def main(config: Config) -> None:
         with augmentation.paired_eeg(run, frames) as paired:
             begun = classifier.start(run, frames, trained, paired, config.label_weight)
             loss = classifier.paired_loss(
-                frames, paired, trained, config.label_weight, config.consistency_weight, begun
+                run,
+                frames,
+                paired,
+                trained,
+                config.label_weight,
+                config.consistency_weight,
+                begun,
             )
             trained, history, best_epoch = classifier.train(
                 run, frames, trained, optimiser, loss, config.choose_by, begun

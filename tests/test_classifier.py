@@ -24,7 +24,7 @@ from de3dgan.models import SASTNet, SpectralSASTNet
 from de3dgan.stages import classifier
 from de3dgan.stages.augmentation import PairedEEG
 from de3dgan.stages.classifier import Start, paired_loss
-from de3dgan.stages.frame_classifiers import FrameClassifier
+from de3dgan.stages.frame_classifiers import FrameClassifier, SpectralClassifier
 from de3dgan.stages.frame_classifiers import classifier_of as of_network
 from de3dgan.training import checkpoints
 from de3dgan.training.device import Compute
@@ -141,7 +141,7 @@ def test_stage_3_minimises_what_its_weights_say(weights, store):
     numbers, labels = np.array([3, 20, 8]), torch.tensor([0, 1, 1])
     net, partners = Linear(), np.array([7, 16, 9])
     pairs = PairedEEG(paired, lambda epoch, given: partners if epoch == 2 else given, jitter=0.5)
-    terms = paired_loss(real, pairs, net, *weights, NOTHING)(2, numbers, labels)
+    terms = paired_loss(None, real, pairs, net, *weights, NOTHING)(2, numbers, labels)
     assert [n.tolist() for n in net.numbers] == [[3, 20, 8], [7, 16, 9]]
     assert net.jitters == [0, 0.5]  # real frames are left alone
 
@@ -158,6 +158,28 @@ def test_stage_3_minimises_what_its_weights_say(weights, store):
     torch.testing.assert_close(terms["feature_distance"], distance)
 
 
+@pytest.mark.parametrize("epochs", [1, 8])
+def test_what_the_head_says_of_paired_frames_is_found_once_or_each_time(epochs, store, monkeypatch):
+    frames, own = Frames(store, CPU, waveform_baseline=False), classifier_of("spectral", store)
+    for part in (own.net.head_weight, own.net.head_bias, own.net.net.head.weight):
+        part.data.normal_()
+    pairs = PairedEEG(Frames(store, CPU, False, eeg=store.eeg[::-1].copy()))
+    split = split_by_trial(store, val=1, test=4)
+    config = SimpleNamespace(epochs=epochs, epoch_steps=0, batch_size=4, n_classes=2)
+    run = SimpleNamespace(config=config, split=split, device=CPU, compute=Compute(CPU))
+    found = []
+    call = SpectralClassifier.head_scores
+    monkeypatch.setattr(
+        SpectralClassifier, "head_scores", lambda *args: found.append(args[2]) or call(*args)
+    )
+    own.net.eval()
+    loss = paired_loss(run, frames, pairs, own, 1.0, 0.5, NOTHING)
+    assert [numbers.tolist() for numbers in found] == ([] if epochs == 1 else [[*split.train]])
+    numbers, labels = split.train[[3, 0, 5]], torch.tensor([0, 1, 1])
+    expected = F.cross_entropy(own(pairs.frames[numbers], numbers)[0], labels)
+    torch.testing.assert_close(loss(0, numbers, labels)["paired_cross_entropy"], expected)
+
+
 def test_paired_eeg_does_not_change_what_real_frames_are_normalised_by(store):
     """However unlike real EEG it is, a network with batch norms keeps statistics of real frames."""
     frames = Frames(store, CPU, waveform_baseline=False)
@@ -167,7 +189,7 @@ def test_paired_eeg_does_not_change_what_real_frames_are_normalised_by(store):
     for pairs in (None, PairedEEG(other)):
         own = Linear()
         own.net = torch.nn.BatchNorm1d(3)
-        paired_loss(frames, pairs, own, 1.0, 0.0, NOTHING)(0, numbers, labels)
+        paired_loss(None, frames, pairs, own, 1.0, 0.0, NOTHING)(0, numbers, labels)
         statistics.append(own.net.running_mean)
         assert own.net.momentum == 0.1
     torch.testing.assert_close(*statistics, rtol=0, atol=0)
@@ -214,7 +236,7 @@ def test_without_paired_eeg_stage_3_goes_on_as_stage_2(with_paired):
     paired = None if with_paired else PairedEEG(real)
     begun = replace(NOTHING, with_paired=with_paired)
     numbers, labels = np.array([3, 20, 8]), torch.tensor([0, 1, 1])
-    terms = paired_loss(real, paired, Linear(), 1.0, 0.5, begun)(0, numbers, labels)
+    terms = paired_loss(None, real, paired, Linear(), 1.0, 0.5, begun)(0, numbers, labels)
     assert set(terms) == {"loss"}
     wanted = F.cross_entropy(Linear()(real[numbers], None)[0], labels)
     torch.testing.assert_close(terms["loss"], wanted)

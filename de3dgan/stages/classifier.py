@@ -33,6 +33,8 @@ from de3dgan.training.losses import consistency_loss, weighted_cross_entropy
 from de3dgan.training.run import Run
 
 _EVALUATION_BATCH = 512
+#: How often training comes back to paired frames for their part of the head to be kept.
+_OFTEN = 2
 #: Shares of the residual that validation chooses from.
 _RESIDUAL_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
@@ -311,6 +313,7 @@ def _of_real(
 
 
 def paired_loss(
+    run: Run,
     frames: Frames,
     paired: PairedEEG | None,
     classifier: FrameClassifier,
@@ -322,6 +325,8 @@ def paired_loss(
 
     Parameters
     ----------
+    run : Run
+        The stage's run.
     frames : Frames
         Real EEG.
     paired : PairedEEG or None
@@ -345,7 +350,7 @@ def paired_loss(
     """
     if paired is None or not begun.with_paired:
         return cross_entropy(frames, classifier, begun)
-    of_paired = classifier.of_store(paired.frames.store)
+    of_paired = _of_paired(run, paired, classifier.of_store(paired.frames.store))
 
     def batch_loss(epoch: int, numbers: np.ndarray, labels: Tensor) -> dict[str, Tensor]:
         partners = paired.partners(epoch, numbers)
@@ -364,6 +369,33 @@ def paired_loss(
         return {"loss": entropy + consistency_weight * distance, **terms}
 
     return batch_loss
+
+
+def _of_paired(
+    run: Run, paired: PairedEEG, classifier: FrameClassifier
+) -> Callable[[Tensor, np.ndarray, float], tuple[Tensor, Tensor]]:
+    """Return what gives scores and features of paired frames, see `FrameClassifier`.
+
+    What the head says of a frame is found once, if training comes back to most of them.
+    """
+    if not isinstance(classifier, SpectralClassifier):
+        return classifier
+    config, train = run.config, run.split.train
+    numbers = np.unique([paired.partners(epoch, train) for epoch in range(config.epochs)])
+    n_asked = config.epochs * (config.epoch_steps * config.batch_size or len(train))
+    if n_asked < _OFTEN * len(numbers):
+        return classifier
+    n_frames = paired.frames.store.n_trials * paired.frames.n_frames
+    known = torch.zeros(n_frames, config.n_classes, device=run.device)
+    for some in chunks(numbers, _EVALUATION_BATCH):
+        scores = classifier.head_scores(paired.frames[some], some)
+        known[run.compute.to_device(some)] = scores
+
+    def of_paired(eeg: Tensor, numbers: np.ndarray, jitter: float) -> tuple[Tensor, Tensor]:
+        added, feature = classifier.trained_part(eeg, numbers, jitter)
+        return added.float() + known[run.compute.to_device(numbers)], feature
+
+    return of_paired
 
 
 @contextmanager

@@ -178,6 +178,11 @@ class SpectralClassifier(FrameClassifier):
         level = self.net.views.maps.level(eeg)
         return self.net.residual(level, self.reference.level[self._rows(numbers)], jitter)
 
+    @torch.no_grad()
+    def head_scores(self, eeg: Tensor, numbers: np.ndarray) -> Tensor:
+        """Return the scores of the head, (N, n_classes), which training leaves as they are."""
+        return self.net.head(self.features(eeg, numbers))
+
     @torch.inference_mode()
     def features(self, eeg: Tensor, numbers: np.ndarray) -> Tensor:
         """Return what the head is given of frames, (N, n_features)."""
