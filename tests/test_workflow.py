@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import logging
 import os
 import re
@@ -27,6 +29,7 @@ from tests.helpers import one_line
 
 sys.path.append(str(ROOT / "workflow"))
 
+import progress  # noqa: E402
 import run  # noqa: E402
 import study  # noqa: E402
 
@@ -155,6 +158,14 @@ def studied(tmp_path_factory) -> Path:
     (folder / "runs" / "store-deap.cksum").write_text("as if made of recordings\n")
     done = snakemake(folder, data_dir=folder / "none", **SMALL)
     assert done.returncode == 0, done.stdout + done.stderr
+    lines = done.stderr.splitlines()
+    assert all(line.isprintable() for line in lines)  # nothing that only a terminal understands
+    shown = [line for line in lines if line.startswith("gan ")]
+    assert len(shown) == 4
+    assert max(map(len, shown)) < 80
+    assert re.match(r"gan 1/1, classifier 1/1, finetune 2/2 \| .*, 0 s left \| ", shown[-1])
+    assert done.stdout.endswith(f"{folder / 'runs' / 'report' / 'report.html'}\n")
+    assert "epoch" in (folder / "runs" / progress.LOG).read_text()
     return folder
 
 
@@ -204,7 +215,7 @@ def test_what_was_finished_without_the_workflow_is_taken_over(again, tmp_path):
         path.unlink()
     done = snakemake(tmp_path, f"{FOLD}/classifier/model.cksum", **again)
     assert done.returncode == 0, done.stderr
-    assert "classifier is finished: " in done.stdout
+    assert "classifier is finished: " in (runs / progress.LOG).read_text()
     assert without_checksums(runs) == before
 
 
@@ -213,7 +224,7 @@ def test_a_checkpoint_that_is_made_anew_is_noticed_by_what_was_made_of_the_old_o
     shutil.rmtree(again["runs"] / FOLD / "classifier")
     done = snakemake(tmp_path, **{**again, "classifier_epochs": 2})
     assert done.returncode == 2
-    assert "Finished jobid" in done.stderr
+    assert "gan 0/0" not in done.stderr and "classifier 1/1" in done.stderr
     assert "differs in upstream.classifier" in done.stderr.splitlines()[-1]
 
 
@@ -263,6 +274,7 @@ def test_a_stopped_study_goes_on_where_it_was_and_redoes_nothing(stop, control, 
 
     def run_until(n_epochs: int, signal_number: int) -> str:
         """Run the study, stop it when there are so many epochs, and return what it said."""
+        (again["runs"] / progress.LOG).unlink()
         with open(tmp_path / "log", "w") as log:
             process = subprocess.Popen(
                 command(tmp_path, **settings),
@@ -276,7 +288,7 @@ def test_a_stopped_study_goes_on_where_it_was_and_redoes_nothing(stop, control, 
         finally:
             os.killpg(process.pid, signal_number)
         assert process.wait(60) != 0
-        return (tmp_path / "log").read_text()
+        return (again["runs"] / progress.LOG).read_text() + (tmp_path / "log").read_text()
 
     said = run_until(3, stop)
     if stop == signal.SIGINT:
@@ -297,6 +309,69 @@ def wait_for(condition, process: subprocess.Popen | None = None, seconds: float 
         assert time.monotonic() < end, "it does not happen"
         assert process is None or process.poll() is None, "it has ended"
         time.sleep(0.02)
+
+
+# --- how far it is
+
+
+def event(kind: LogEvent, **fields: object) -> logging.LogRecord:
+    """Return a record as Snakemake logs it."""
+    return logging.makeLogRecord({"msg": "", "event": kind, **fields})
+
+
+@pytest.fixture
+def shown(tmp_path, monkeypatch) -> progress.Progress:
+    """Return the line of a study of two folds whose clock stands still, and is set by hand."""
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.chdir(tmp_path)
+    line = progress.Progress(io.StringIO())
+    line.now = now
+    return line
+
+
+def job(line: progress.Progress, number: int, rule: str, output: str, seconds: float) -> None:
+    """Have a job begin and end."""
+    line.filter(event(LogEvent.JOB_INFO, jobid=number, rule_name=rule, output=[output]))
+    line.now[0] += seconds
+    line.filter(event(LogEvent.JOB_FINISHED, job_id=number))
+
+
+def test_the_line_says_what_is_done_how_long_it_takes_and_what_was_found(shown, tmp_path):
+    with shown.shown():
+        n_jobs = {"preprocess": 1, "gan": 2, "classifier": 2, "finetune": 14, "total": 19}
+        shown.filter(event(LogEvent.RUN_INFO, stats=n_jobs))
+        assert shown.line() == ("gan 0/2, classifier 0/2, finetune 0/14 | 0 s, end not known yet")
+        job(shown, 1, "gan", "folds520/gan/model.cksum", 600)
+        assert shown.line().endswith(" | 10 min, at least 10 min left")
+        folder = tmp_path / "folds520" / "classifier"
+        folder.mkdir(parents=True)
+        result = {"task": "valence", "fold": 3, "test": {"frame": {"balanced_accuracy": 0.814}}}
+        (folder / "result.json").write_text(json.dumps(result))
+        job(shown, 2, "classifier", "folds520/classifier/model.cksum", 300)
+        job(shown, 3, "finetune", "folds520/finetune/model.cksum", 300)
+    assert shown.line() == (
+        "gan 1/2, classifier 1/2, finetune 1/14 | 20 min, 1 h 20 left | fold 3: 0.81"
+    )
+    told = shown._out.getvalue().splitlines()
+    assert told[0] == f"What is done is in {tmp_path / progress.LOG}."
+    assert len(told) == 4
+
+
+def test_time_that_is_left_is_known_from_earlier_runs_and_shared_by_jobs_at_once(shown, tmp_path):
+    folder = tmp_path / "folds520" / "seed1" / "valence" / "trial" / "fold0"
+    for stage, seconds in {"gan": 100, "classifier": 50, "finetune-none": 40}.items():
+        (folder / stage).mkdir(parents=True)
+        (folder / stage / "result.json").write_text(json.dumps({"seconds": seconds}))
+    with shown.shown():
+        n_jobs = {"gan": 2, "classifier": 2, "finetune": 4, "total": 8}
+        shown.filter(event(LogEvent.RUN_INFO, stats=n_jobs))
+        assert "0 s, 8 min left" in shown.line()  # 460 s
+        for number in (1, 2):
+            start = {"jobid": number, "rule_name": "gan", "output": [f"{number}"]}
+            shown.filter(event(LogEvent.JOB_INFO, **start))
+        shown.now[0] += 60
+    assert "1 min, 3 min left" in shown.line()  # (460 - 2 · 60) / 2 s
 
 
 # --- reasons

@@ -2,10 +2,11 @@
 
     python workflow/run.py --config tasks="valence arousal"
 
-It takes all options of ``snakemake``, and runs the Snakefile beside it. When a job has failed,
-Snakemake prints a page about it; the sentence with which the job itself has ended is far above
-that, or on another machine. Here it is the last line. The exit code is 2 if there is something for
-a user to mend, as it is of all scripts, and 130 if the study was stopped.
+It takes all options of ``snakemake``, and runs the Snakefile beside it. One line says how far it is
+(`progress`); what Snakemake and the jobs say is in ``study.log`` of the study's folder. When a job
+has failed, the sentence with which it has ended is far up there, or on another machine. Here it is
+the last line. The exit code is 2 if there is something for a user to mend, as it is of all scripts,
+and 130 if the study was stopped.
 """
 
 from __future__ import annotations
@@ -20,13 +21,18 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
+from progress import Progress
 from snakemake.cli import args_to_api, parse_args
 from snakemake.exceptions import print_exception
 from snakemake.logging import LogEvent
 
 HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+
+from de3dgan.base.paths import USERS_FOLDER  # noqa: E402
+
 #: The end of the name of the file in which a job leaves its sentence: its log, to Snakemake.
 _REASON = ".reason"
 
@@ -71,13 +77,13 @@ class Reasons(logging.Filter):
         reasons = [reason for _, logs in self.failed.values() for reason in _reasons(logs)]
         return list(dict.fromkeys(reasons))
 
-    def unexplained(self) -> list[str]:
-        """Return where to look for the reason of what failed without a sentence."""
+    def unexplained(self, log: Path | None = None) -> list[str]:
+        """Return where to look for the reason of what failed without a sentence, `log` or above."""
         lines = []
         for product, logs in self.failed.values():
             if not _reasons(logs):
                 others = [str(log) for log in logs if log.suffix != _REASON]
-                where = " and ".join(others) or "above"
+                where = " and ".join(others) or str(log or "above")
                 lines.append(f"{product} was not made, and no reason was given: see {where}.")
         return lines
 
@@ -106,17 +112,23 @@ def run(arguments: list[str], reason_file: Path | None) -> NoReturn:
         would say something after it, and says this instead.
     """
     reason_file = reason_file and reason_file.absolute()  # Snakemake changes the folder
-    reasons = Reasons()
+    os.environ[USERS_FOLDER] = os.getcwd()
+    reasons, progress = Reasons(), Progress(os.fdopen(os.dup(2), "w"))
     logging.getLogger("snakemake.logging").addFilter(reasons)
-    with _cache_folder():
-        succeeds = _succeeds(["--snakefile", str(HERE / "Snakefile"), *arguments], reasons)
+    with _cache_folder(), progress.shown():
+        parsed = _parsed(["--snakefile", str(HERE / "Snakefile"), *arguments], reasons)
+        if parsed is not None and not parsed[1].dryrun:
+            logging.getLogger("snakemake.logging").addFilter(progress)
+        succeeds = parsed is not None and _succeeds(*parsed)
     if succeeds:
+        if progress.log:
+            print(f"Finished. The report: {progress.log.with_name('report') / 'report.html'}")
         sys.exit(0)
     if reasons.stopped:
         print("Stopped. The same command goes on from there.", file=sys.stderr)
         sys.exit(130)
     sentences = reasons.sentences()
-    lines = [f"Error: {line}" for line in (*reasons.unexplained(), *sentences)]
+    lines = [f"Error: {line}" for line in (*reasons.unexplained(progress.log), *sentences)]
     last = lines.pop() if lines and reason_file else None
     print("".join(f"{line}\n" for line in lines), end="", file=sys.stderr)
     if last:
@@ -139,21 +151,29 @@ def _cache_folder() -> Iterator[None]:
         yield
 
 
-def _succeeds(arguments: list[str], reasons: Reasons) -> bool:
-    """Do what ``snakemake`` does with `arguments`, but for the page of usage on a wrong one."""
+def _parsed(arguments: list[str], reasons: Reasons) -> tuple[Any, Any] | None:
+    """Return Snakemake's parser and what it makes of `arguments`; None, and why, of wrong ones.
+
+    In the place of its page of usage there is its last line.
+    """
     output = io.StringIO()
     try:
         with contextlib.redirect_stderr(output):
             parser, parsed = parse_args(arguments)
     except SystemExit as stop:
         if not stop.code:
-            return True  # --help
+            raise  # --help
         complaint = output.getvalue().splitlines()[-1].partition("error: ")[2]
         plugin = "a cluster needs a plugin, as docs/studies.md says"
         hint = plugin if "--executor" in complaint else "see --help"
         reasons.mistakes.append(f"{complaint}; {hint}.")
-        return False
+        return None
     print(output.getvalue(), end="", file=sys.stderr)
+    return parser, parsed
+
+
+def _succeeds(parser: Any, parsed: Any) -> bool:
+    """Do what ``snakemake`` does."""
     try:
         return args_to_api(parsed, parser)
     except Exception as error:  # as its own main does

@@ -6,6 +6,9 @@ import os
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+#: Environment variable of the folder that a user is in, where that is not the working directory: a
+#: study runs its stages elsewhere.
+USERS_FOLDER = "DE3DGAN_USERS_FOLDER"
 #: Folder of the settings of BIDS data sets that come with the repository.
 SHIPPED = ROOT / "eeg_dataset" / "settings"
 
@@ -20,9 +23,9 @@ def from_root(path: str | Path) -> Path:
 
 
 def display_path(path: str | Path) -> str:
-    """Return `path` as a user would type it: relative to the working directory if below it."""
+    """Return `path` as a user would type it: relative to the folder that the user is in."""
     path = Path(os.path.abspath(path))
     try:
-        return str(path.relative_to(Path.cwd()))
+        return str(path.relative_to(os.environ.get(USERS_FOLDER) or Path.cwd()))
     except ValueError:
         return str(path)
