@@ -298,6 +298,26 @@ def everyone(recipe: Recipe, store: Store) -> tuple[np.ndarray, Split]:
     return labels, _with_fingerprint(split, store)
 
 
+def without_test(store: Store, protocol: str, seed: int) -> Split:
+    """Return a split that tests nobody: all are trained on, but for those who validate.
+
+    Validation is cut as in `make_split`.
+
+    Raises
+    ------
+    UserError
+        If there are too few groups.
+    """
+    trials = np.arange(store.n_trials)
+    _, groups = np.unique(group_names(store, protocol)[1], return_inverse=True)
+    columns = classes_of_columns(store)
+    columns = [*columns, _strata(columns, groups)]
+    train, val = _stratified_fold(trials, columns, groups, None, seed, protocol)
+    train, val = (_frames_of(part, store.n_frames) for part in (train, val))
+    split = Split(protocol, 0, seed, store.n_frames, train, val, train[:0])
+    return _with_fingerprint(split, store)
+
+
 def with_few_groups(split: Split, store: Store, labels: np.ndarray | None, n_groups: int) -> Split:
     """Return a split with a number of its training groups; the frames of others are `spare`.
 

@@ -27,7 +27,7 @@ def tensorboard(run: Run, n_epochs: int) -> Iterator[Callable[[str, float, int],
 
     Of a run that goes on, points after its first `n_epochs` are left out.
     """
-    if not distributed.is_main_process():
+    if run.quiet or not distributed.is_main_process():
         yield lambda name, value, epoch: None
         return
     try:

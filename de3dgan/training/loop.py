@@ -105,7 +105,7 @@ def fit(
         desc=f"{config.task} {run.stage}",
         unit="step",
         dynamic_ncols=True,
-        disable=not distributed.is_main_process(),
+        disable=run.quiet or not distributed.is_main_process(),
     )
     # Of several processes, none may stop where the others go on.
     until_all_stop = signals_deferred() if distributed.world_size() > 1 else nullcontext()

@@ -74,6 +74,8 @@ class Run:
         What `spent` said when an earlier process stopped.
     started : float
         When this process began with it.
+    quiet : bool
+        Whether it shows nothing on the terminal and no curves: one that is part of a program.
     """
 
     config: Recipe
@@ -90,6 +92,7 @@ class Run:
     state: dict[str, Any] = field(default_factory=dict)
     before: dict[str, float] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
+    quiet: bool = False
 
     @classmethod
     @contextmanager
@@ -199,7 +202,7 @@ class Run:
 
     def log(self, message: str) -> None:
         """Add a line to ``log.txt`` and to the terminal."""
-        if distributed.is_main_process():
+        if distributed.is_main_process() and not self.quiet:
             tqdm.write(message)
         self.note(message)
 
