@@ -58,9 +58,10 @@ from benchmarks.speed_steps import (
     Step,
     block,
     full_batches,
+    paired_eeg_is_learnt_from,
     published_step,
 )
-from benchmarks.speed_tables import MEAN, STAGES, over_cycle
+from benchmarks.speed_tables import MEAN, STAGES, over_cycle, rounded
 from de3dgan.base.cli import command_line
 from de3dgan.base.errors import UserError
 from de3dgan.base.recipe import find_scripts, load_recipe, load_script
@@ -315,7 +316,7 @@ def stage_rows(
             rows.extend(timed(stage, steps, batches, run.device, config.repeats))
             raise Measured
 
-        with patch("de3dgan.training.loop.fit", fit):
+        with patch("de3dgan.training.loop.fit", fit), paired_eeg_is_learnt_from():
             script.main(recipes[method])
 
     with contextlib.suppress(Measured):
@@ -355,25 +356,27 @@ def summary(
     rows: Sequence[Mapping[str, Any]], n_epochs: Mapping[str, int]
 ) -> tuple[Sequence[str], list[Sequence[str]]]:
     """Return the headings and rows of the table."""
-    heads = ("step", "loop or method", "s", "of the published code's time")
+    heads = ("step", "loop or method", "s", "against the published code")
     heads += ("epoch of 32 people, s", "epochs", "all epochs, hours")
-    found = {(row["stage"], row["loop"], row["kind"]): row["seconds"] for row in rows}
-    for stage, loop, kind in list(found):
-        if kind == "critic rests":
-            pair = (found[stage, loop, name] for name in _KINDS)
-            found[stage, loop, MEAN] = over_cycle(*pair)
+    found = {}
+    for row in rows:
+        key = row["stage"], row["loop"]
+        found[*key, row["kind"]] = row["seconds"]
+        if row["kind"] == "critic rests":
+            found[*key, MEAN] = over_cycle(*(found[*key, kind] for kind in _KINDS))
     out = []
     for (stage, loop, kind), seconds in found.items():
-        whole = kind not in _KINDS
         theirs = found[stage, PUBLISHED_CODE, kind or (MEAN if stage == "gan" else "")]
         line = [STAGES[stage] + (f", {kind}" if kind else ""), loop, f"{seconds:.3g}"]
-        line.append(f"{seconds / theirs:.2g}")
-        if whole:
+        line.append(f"{rounded(theirs / seconds)}x")
+        if kind in _KINDS:
+            line += ["", "", ""]
+        else:
             recipe = load_recipe(find_scripts(stage)["valence"], _method(loop))
             epochs = n_epochs[stage] if loop == PUBLISHED_CODE else recipe.epochs
-            epoch = seconds * (getattr(recipe, "epoch_steps", 0) or _N_STEPS[stage])
-            line += [f"{epoch:,.3g}", str(epochs), f"{epochs * epoch / 3600:.3g}"]
-        out.append([*line, *[""] * (len(heads) - len(line))])
+            epoch = seconds * (recipe.epoch_steps or _N_STEPS[stage])
+            line += [rounded(epoch), str(epochs), rounded(epochs * epoch / 3600)]
+        out.append(line)
     return heads, out
 
 

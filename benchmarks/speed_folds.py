@@ -47,7 +47,7 @@ def main(config: Config) -> None:
     with tempfile.TemporaryDirectory() as folder:
         recordings, store = Path(folder, "recordings"), Path(folder, "store")
         write_deap(recordings, config.n_subjects)
-        build_store("deap", recordings, store)
+        build_store("deap", recordings, store, n_jobs=1)
         for method in config.methods:
             for n in config.at_once:
                 flags = ["--data-dir", store, "--runs-dir", Path(folder, method, str(n))]

@@ -108,7 +108,7 @@ def _target(
     value = min(values) if least else max(values)
     met = value >= limit if least else value <= limit
     wanted = f"at {'least' if least else 'most'} {limit:g}{unit}"
-    return name, wanted, f"{_rounded(value)}{unit}", "met" if met else "**missed**"
+    return name, wanted, f"{rounded(value)}{unit}", "met" if met else "**missed**"
 
 
 # --- machines, and what --precision auto is on them
@@ -161,7 +161,7 @@ def step_tables(found: Found) -> dict[str, Table]:
         for row in rows:
             times, seconds, gflop = ratio(rows, row), row["seconds"], 1e-9 * row["flops"]
             step = _called(row["stage"], row["kind"]), row["loop"], f"{seconds:.3g}"
-            speed = f"{_rounded(row['batch'] / seconds)} {row['unit']}"
+            speed = f"{rounded(row['batch'] / seconds)} {row['unit']}"
             gained = f"{times:.2f}x" if times else ""
             shares = f"{utilisation(row, peak):.2f}", f"{row['share_in_products']:.0%}"
             work = f"{gflop:,.1f}", f"{gflop / seconds:,.0f}", *shares
@@ -355,7 +355,8 @@ def study_hours(found: Found, method: str, n_epochs: int | None = None) -> float
     return TASKS * FOLDS * seconds / 3600
 
 
-def _rounded(value: float) -> str:
+def rounded(value: float) -> str:
+    """Return a figure with three digits, or as a whole number."""
     return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
