@@ -6,9 +6,9 @@ it is done:
 - feature maps contiguous rather than channels last, and PyTorch's own transposed convolution; in
   float32, as published, or in the precision of whatever `torch.autocast` it is called in;
 - the generator's head at all 120 half-seconds and all 72 cells of the grid, halved in time after;
-- EEG and DE normalised by the statistics of each batch, in NumPy, and copied from there;
+- EEG gathered in NumPy, and copied from there; in stage 1, it and DE are normalised by the
+  statistics of each batch, in the other two EEG is given as it is;
 - losses fetched from the device after each step;
-- in fine-tuning, EEG generated anew in every step;
 - the critic's loss, gradient penalty included, computed in every step, and thrown away in the four
   of five epochs in which the critic rests; its score in the generator's loss in all of them.
 
@@ -55,19 +55,11 @@ class HostBatches:
         return self._de(self.store.absolute_de(trials)), self._eeg(frames)
 
     def frames(self, numbers: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Return EEG frames, (N, FRAME, 8, 9), and their labels, (N,)."""
+        """Return EEG frames in µV, (N, FRAME, 8, 9), and their labels, (N,)."""
         trial, second = np.divmod(numbers, self.store.n_frames)
         seconds = self.store.eeg.reshape(self.store.n_trials, len(self.cells), -1, FRAME)
         frames = seconds[trial, :, second].transpose(0, 2, 1)
-        return self._eeg(frames), torch.from_numpy(self.labels[trial]).to(self.device)
-
-    def de_of(self, numbers: np.ndarray) -> Tensor:
-        """Return the half-seconds of N frames as one sequence, (1, n_bands, 2 · N, 8, 9)."""
-        trial, second = np.divmod(numbers, self.store.n_frames)
-        windows = np.stack([2 * second, 2 * second + 1], axis=1)
-        de = self.store.de[trial[:, None], :, windows]  # (N, 2, n_bands, n_chans)
-        de = de + self.store.baseline_de[self.store.baseline_index[trial]][:, None]
-        return self._de(np.moveaxis(de.reshape(-1, *de.shape[2:]), 1, 0)[None])
+        return self._on_grid(frames), torch.from_numpy(self.labels[trial]).to(self.device)
 
     def _eeg(self, frames: np.ndarray) -> Tensor:
         frames = np.ascontiguousarray(frames)
@@ -166,19 +158,20 @@ def classifier_step(batches: HostBatches, net: SASTNet, config: Any) -> Step:
 
 
 def finetune_step(batches: HostBatches, net: SASTNet, generator: Generator, config: Any) -> Step:
-    """Return the step of stage 3 on frames, a multiple of 4 of them.
-
-    A generator makes whole trials, and the frames of a batch are of many. Their half-seconds are
-    given to it as if they were one trial: less work is not possible.
-    """
+    """Return the step of stage 3 on frames, whose generated EEG is made before, all at once."""
     _as_published(net, generator)
     generator.eval()
     optimiser = Adam(net.parameters(), config.lr, weight_decay=config.weight_decay)
+    with torch.no_grad():
+        made = [
+            generate(generator, batches.trials(np.array([trial]))[0]).float().cpu()
+            for trial in range(batches.store.n_trials)
+        ]
+    paired = torch.cat(made)
 
     def step(_: int, numbers: np.ndarray) -> dict[str, float]:
         real, labels = batches.frames(numbers)
-        with torch.no_grad():
-            generated = generate(generator, batches.de_of(numbers))
+        generated = paired[torch.from_numpy(numbers)].to(batches.device)
         of_real, of_generated = classify(net, real), classify(net, generated)
         logits, features = (torch.cat(pair) for pair in zip(of_real, of_generated, strict=True))
         entropy, distance = consistency_loss(logits, features, labels)

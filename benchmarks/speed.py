@@ -58,9 +58,9 @@ class Config:
     """What to measure, and where to write it."""
 
     # which parts to measure: what --precision auto is; training steps; DE; --help; all stages with
-    # 4 to 32 subjects. With none, the tables are filled anew from speed.json
-    parts: tuple[Literal["auto", "steps", "de", "help", "scaling"], ...] = (
-        *("auto", "steps", "de", "help", "scaling"),
+    # 4 to 32 subjects; several folds at once. With none, the tables are filled anew from speed.json
+    parts: tuple[Literal["auto", "steps", "de", "help", "scaling", "folds"], ...] = (
+        *("auto", "steps", "de", "help", "scaling", "folds"),
     )
     device: Literal["cpu", "cuda"] = "cpu"  # where networks are
     repeats: int = 5  # times that each figure is measured; the median is reported
@@ -78,7 +78,10 @@ def main(config: Config) -> None:
     kept = figures_beside(config.out)
     found = json.loads(kept.read_text()) if kept.is_file() else {}
     of_device = found.setdefault(config.device, {"machines": {}})
-    measure = {"auto": choices, "steps": steps, "de": de, "help": help_seconds, "scaling": scaling}
+    measure = {
+        **{"auto": choices, "steps": steps, "de": de, "help": help_seconds},
+        **{"scaling": scaling, "folds": folds},
+    }
     for part in config.parts:
         of_device[part] = measure[part](config)
         of_device["machines"][part] = machine(config.device)
@@ -127,6 +130,8 @@ def steps(config: Config) -> list[dict[str, Any]]:
     for setting, env in settings(config, _STEPS):
         precisions = _STEPS[setting["instructions"]]
         flags = ("--repeats", config.repeats, "--precisions", *precisions)
+        if config.device == "cuda":  # on processors, it takes longer to compile than it saves
+            flags += ("--compile", "off", "on")
         found.append({**setting, **from_process("speed_steps.py", config.device, *flags, env=env)})
     return found
 
@@ -151,6 +156,11 @@ def de(config: Config) -> dict[str, Any]:
 def scaling(config: Config) -> dict[str, Any]:
     """Return what `scaling.py` finds."""
     return from_process("scaling.py", config.device, "--subjects", *config.subjects)
+
+
+def folds(config: Config) -> dict[str, Any]:
+    """Return what `speed_folds.py` finds."""
+    return from_process("speed_folds.py", config.device)
 
 
 def help_seconds(config: Config) -> dict[str, float]:

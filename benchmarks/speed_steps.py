@@ -22,7 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -44,8 +44,9 @@ from de3dgan.data.preprocessing import build_store
 from de3dgan.data.simulation import Signal
 from de3dgan.data.synthetic import write_deap
 from de3dgan.models import Discriminator, Generator, SASTNet
+from de3dgan.stages import classifier
 from de3dgan.training import checkpoints
-from de3dgan.training.device import PRECISIONS
+from de3dgan.training.device import PRECISIONS, Compute, in_precision
 
 METHODS = ("published", "spectral")
 #: What the rows of a table are called that are not a method of ours.
@@ -66,12 +67,14 @@ class Config:
     out: Path  # a JSON file
     device: Literal["cpu", "cuda"] = "cpu"  # where networks are
     precisions: tuple[Literal["fp32", "bf16"], ...] = ("fp32", "bf16")  # of networks
+    compile: tuple[Literal["off", "on"], ...] = ("off",)  # networks as written, and compiled
     repeats: int = 5  # times that each step is measured; the median is kept
 
 
 def main(config: Config) -> None:
     """Measure the peak of matrix products and, per stage, loop and kind of epoch, steps."""
     device = torch.device(config.device)
+    in_precision(Compute(device), "fp32", None)  # all digits of it, in the peak as in the steps
     peaks, rows = [peak(device, config.precisions)], []
     with tempfile.TemporaryDirectory() as folder:
         recordings, store = Path(folder, "recordings"), Path(folder, "store")
@@ -84,10 +87,15 @@ def main(config: Config) -> None:
                 **{"data_dir": store, "runs_dir": Path(folder, method, precision)},
                 **{"device": config.device, "precision": precision, "restart": True},
             }
-            timed = TimedFit(stage, method, config.repeats)
-            with patch("de3dgan.training.loop.fit", timed), contextlib.suppress(Measured):
-                script.main(recipe(**where))
-            rows += timed.rows
+            for compile in config.compile:
+                timed = TimedFit(stage, method, config.repeats)
+                with (
+                    patch("de3dgan.training.loop.fit", timed),
+                    paired_eeg_is_learnt_from(),
+                    contextlib.suppress(Measured),
+                ):
+                    script.main(recipe(**where, compile=compile))
+                rows += timed.rows
             if stage != "finetune":  # what the next stages read
                 script.main(recipe(**where, epochs=1))
     peaks.append(peak(device, config.precisions))
@@ -128,9 +136,12 @@ class TimedFit:
                 train_step(epoch, batch)
 
         loops: dict[str, Step] = {}
-        if self.method == "published":
-            loops[PUBLISHED_STYLE] = published_step(run, self.stage)
-        loops[self.method] = ours
+        if run.compute.compile == "on":
+            loops[f"{self.method}, compiled"] = ours
+        else:
+            if self.method == "published":
+                loops[PUBLISHED_STYLE] = published_step(run, self.stage)
+            loops[self.method] = ours
         # The published critic steps on every fifth epoch.
         kinds = {"critic steps": 0, "critic rests": 1} if "critic" in nets else {"": 0}
         batch = full_batches(items, run.config.batch_size)
@@ -156,6 +167,14 @@ class TimedFit:
         for row, of_row in zip(self.rows, times.T.tolist(), strict=True):
             row |= {"seconds": statistics.median(of_row), "spread": [min(of_row), max(of_row)]}
         raise Measured
+
+
+@contextlib.contextmanager
+def paired_eeg_is_learnt_from() -> Iterator[None]:
+    """Have fine-tuning learn from generated EEG, be it found to do harm: the longer step."""
+    start = classifier.start
+    with patch.object(classifier, "start", lambda *of: replace(start(*of), with_paired=True)):
+        yield
 
 
 def published_step(run: Any, stage: str) -> Step:

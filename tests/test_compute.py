@@ -7,7 +7,6 @@ import math
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from de3dgan.base.errors import UserError
 from de3dgan.training import device, loop
@@ -187,70 +186,3 @@ def test_what_is_compiled_computes_the_same():
     assert all(torch.equal(value, weights[name]) for name, value in net.state_dict().items())
     Compute(CPU, "fp32").compiled(net := torch.nn.Linear(2, 2), torch.zeros(1, 2), said.append)
     assert net._compiled_call_impl is None  # "auto"
-
-
-class Waits(TorchDispatchMode):
-    """Notes operations for which the processor would have to wait for a GPU."""
-
-    def __init__(self):
-        super().__init__()
-        self.seen = set()
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        """Note what reads a value, or has a size that depends on values."""
-        name = str(function)
-        # Whole numbers that are read are counts of steps, which stay with the processor.
-        if name == "aten._local_scalar_dense.default" and not args[0].is_floating_point():
-            name = ""
-        by_mask = name.startswith("aten.index") and any(
-            index is not None and index.dtype == torch.bool for index in args[1]
-        )
-        if by_mask or "_local_scalar_dense" in name or "nonzero" in name:
-            self.seen.add(name)
-        return function(*args, **(kwargs or {}))
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_no_step_waits_for_the_device(method, little_store, tmp_path, monkeypatch):
-    """Steps are put in line on a GPU one after the other, if none asks for a value."""
-    seen, fit = {}, loop.fit
-
-    def watched(run, nets, optimisers, items, purpose, train_step, *args, **options):
-        def step(epoch, batch):
-            with Waits() as waits:
-                losses = train_step(epoch, batch)
-            seen.setdefault(run.stage, set()).update(waits.seen)
-            return losses
-
-        return fit(run, nets, optimisers, items, purpose, step, *args, **options)
-
-    monkeypatch.setattr(loop, "fit", watched)
-    for stage in STAGES:
-        run_stage(stage, little_store, tmp_path, method, epochs=1)
-    assert seen == dict.fromkeys(STAGES, set())
-    with Waits() as waits:
-        assert torch.ones(3)[torch.ones(3) > 0].sum() > 0  # it would have been seen
-        assert float(torch.ones(())) == 1
-    assert len(waits.seen) == 2
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
-@pytest.mark.parametrize("method", METHODS)
-def test_no_step_waits_for_a_gpu(method, little_store, tmp_path, monkeypatch):
-    fit = loop.fit
-
-    def watched(run, nets, optimisers, items, purpose, train_step, *args, **options):
-        def step(epoch, batch):
-            torch.cuda.set_sync_debug_mode("error")
-            try:
-                return train_step(epoch, batch)
-            finally:
-                torch.cuda.set_sync_debug_mode("default")
-
-        return fit(run, nets, optimisers, items, purpose, step, *args, **options)
-
-    monkeypatch.setattr(loop, "fit", watched)
-    for stage in STAGES:
-        folder = run_stage(stage, little_store, tmp_path, method, epochs=1, device="cuda")
-        environment = json.loads((folder / "result.json").read_text())["environment"]
-        assert environment["device"] == torch.cuda.get_device_name()

@@ -89,12 +89,11 @@ def test_its_batches_hold_what_the_store_holds(store, batches):
     assert r > 0.99
 
 
-def test_its_frames_are_those_of_whole_trials(store, batches):
+def test_its_frames_are_those_of_the_store(store, batches):
     numbers = np.arange(12 * 3, 12 * 4)  # all of trial 3
     frames, labels = batches.frames(numbers)
-    de, eeg = batches.trials(np.array([3]))
-    torch.testing.assert_close(frames, eeg)
-    torch.testing.assert_close(batches.de_of(numbers), de)
+    seconds = store.eeg[3].reshape(len(batches.cells), 12, 128).transpose(1, 2, 0)
+    np.testing.assert_array_equal(frames.flatten(-2)[..., batches.cells], seconds)
     assert labels.tolist() == [1] * 12
 
 
@@ -334,6 +333,34 @@ def test_the_study_is_as_long_as_its_epochs_and_what_surrounds_them(found):
     ]
     assert list(verdicts(found, "cuda").values())[-1] == "met"
     assert "the paper's study" in speed_tables.tables({"cuda": found})["cuda: targets"][1][-1][0]
+
+
+def test_targets_of_a_gpu_are_others(found):
+    """A share of the limit that a GPU's small steps can reach; and our method's study as well."""
+    for row in found["steps"][0]["rows"]:
+        row["flops"] *= 0.5
+    shares = [name for name in verdicts(found) if name.endswith("share of the limit")]
+    assert {verdicts(found)[name] for name in shares} == {"**missed**"}
+    assert {verdicts(found, "cuda")[name] for name in shares} == {"met"}
+    name = "the paper's study, `--method spectral`"
+    assert name not in verdicts(found, "cuda")  # not measured
+    for seconds, verdict in ((60.0, "**missed**"), (10.0, "met")):  # of each of 45 runs
+        for row in found["scaling"]["rows"]:
+            row["method"] = "both" if row["stage"] == "preprocess" else "spectral"
+            row |= {"epochs": [0.0, 0.0], "seconds": seconds}
+        assert verdicts(found, "cuda")[name] == verdict
+        assert name not in verdicts(found)
+
+
+def test_folds_at_once_are_compared_per_fold(found):
+    rows = [
+        {"method": "spectral", "at_once": n, "seconds": seconds} for n, seconds in ((1, 9), (3, 12))
+    ]
+    tables = speed_tables.tables({"cuda": {**found, "folds": {"n_subjects": 8, "rows": rows}}})
+    assert tables["cuda: folds"][1] == [
+        ("spectral", "1", "9", "9"),
+        ("spectral", "3", "12", "4"),
+    ]
 
 
 def test_a_line_is_fitted():
