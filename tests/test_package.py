@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from de3dgan.base import console
-from de3dgan.base.recipe import COMMANDS, SCRIPTS
+from de3dgan.base.programs import COMMANDS, SCRIPTS
 from tests.conftest import FOLDERS, ROOT, TINY, run_here, script_of
 from tests.test_repository import python_files
 
@@ -78,17 +79,21 @@ def test_the_wheel_is_small_and_has_networks_scripts_and_nothing_else(wheel):
 
 def test_all_but_tests_and_studies_is_in_an_extra_or_the_core():
     """Which names are needed, requirements.txt says, at a version that the ranges admit."""
-    from packaging.requirements import Requirement
+    extras = PYPROJECT["optional-dependencies"]
+    asked = [*PYPROJECT["dependencies"], *extras["commands"], *extras["mne"]]
+    lowest = versions("\n".join(asked), ">=")
+    pinned = versions((ROOT / "requirements.txt").read_text().partition("# Development")[0], "==")
+    assert pinned.keys() - {"snakemake"} == lowest.keys()
+    for extra in ("braindecode", "hub"):
+        lowest |= versions("\n".join(extras[extra]), ">=")
+        pinned |= versions((ROOT / f"requirements-{extra}.txt").read_text(), "==")
+    assert not [name for name, version in lowest.items() if pinned[name] < version]
 
-    asked = [*PYPROJECT["dependencies"], *PYPROJECT["optional-dependencies"]["commands"]]
-    asked += PYPROJECT["optional-dependencies"]["mne"]
-    ranges = {r.name: r.specifier for r in map(Requirement, asked) if r.name != "de3dgan"}
-    of_users = (ROOT / "requirements.txt").read_text().partition("# Development")[0]
-    lines = [line.partition("#")[0] for line in of_users.splitlines()]
-    pins = {r.name: r.specifier for r in map(Requirement, filter(str.strip, lines))}
-    assert set(pins) - {"snakemake"} == set(ranges)
-    for name, specifier in ranges.items():
-        assert specifier.contains(str(pins[name]).removeprefix("==")), name
+
+def versions(text: str, operator: str) -> dict[str, tuple[int, ...]]:
+    """Return the version of each package of a list of requirements."""
+    found = re.findall(rf"^([\w.-]+){operator}([\d.]+)", text, re.M)
+    return {name: tuple(map(int, version.split("."))) for name, version in found}
 
 
 def test_help_lists_what_there_is(run):

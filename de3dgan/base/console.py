@@ -10,7 +10,8 @@ from types import ModuleType
 from de3dgan.base.cli import command_line, fail
 from de3dgan.base.errors import UserError
 from de3dgan.base.paths import CODE
-from de3dgan.base.recipe import COMMANDS, SCRIPTS, find_scripts, load_script
+from de3dgan.base.programs import COMMANDS, SCRIPTS
+from de3dgan.base.recipe import find_scripts, load_script
 
 #: Commands that are modules of the package.
 MODULES = {

@@ -22,16 +22,9 @@ from typing import Any, Literal, get_args, get_type_hints
 
 from de3dgan.base.errors import UserError
 from de3dgan.base.files import read_csv
-from de3dgan.base.paths import CODE, INSTALLED, ROOT, display_path, from_root
+from de3dgan.base.paths import CODE, ROOT, from_root
+from de3dgan.base.programs import SCRIPTS, program
 
-#: Name of each stage's script, before the task's suffix.
-SCRIPTS = {
-    "gan": "3D-UNet_GAN",
-    "classifier": "SA-ST_Net_Classifier",
-    "finetune": "Finetune_Classifier",
-}
-#: The other scripts, by the command that an installed package has for each.
-COMMANDS = {"preprocess": "preprocess_de.py", "generate": "generate.py", "report": "report.py"}
 N_FOLDS = 5
 #: What a split keeps on one side, see `de3dgan.data.splits`.
 Protocol = Literal["trial", "video", "subject", "session", "within", "random-frame"]
@@ -181,24 +174,6 @@ class Recipe:
             script = script.with_name(script.name.replace(own, SCRIPTS[stage]))
         words = flag_words(values, type(self))
         return " ".join([program(script), *words])
-
-
-def program(script: Path, folder: str | Path = "") -> str:
-    """Return what a user types to start a script: of an installed package, its command.
-
-    Parameters
-    ----------
-    script : Path
-        One of `SCRIPTS`, for a task, or of `COMMANDS`.
-    folder : path
-        Where the user is, by default in the working directory.
-    """
-    if not INSTALLED or CODE not in script.parents:
-        return f"python {shlex.quote(display_path(script, folder))}"
-    for stage, name in SCRIPTS.items():
-        if script.name.startswith(f"{name}_"):
-            return f"de3dgan {stage} --task {_defaults(load_recipe(script))['task']}"
-    return f"de3dgan {next(name for name, file in COMMANDS.items() if file == script.name)}"
 
 
 def flag_words(values: Mapping[str, Any], recipe: type[Recipe] | None) -> list[str]:

@@ -23,7 +23,7 @@ from de3dgan.base.cli import command_line
 from de3dgan.base.errors import UserError
 from de3dgan.base.files import make_folder, write_errors
 from de3dgan.base.paths import CODE, ROOT, display_path
-from de3dgan.base.recipe import COMMANDS, program
+from de3dgan.base.programs import COMMANDS, program
 from de3dgan.data.sources import eegmat
 
 URL = "https://physionet.org/files/eegmat/1.0.0/"

@@ -27,7 +27,7 @@ import numpy as np
 from de3dgan.base.errors import UserError
 from de3dgan.base.files import json_hash
 from de3dgan.base.paths import CODE, ROOT, SHIPPED, display_path
-from de3dgan.base.recipe import COMMANDS, program
+from de3dgan.base.programs import COMMANDS, program
 from de3dgan.data.memory_maps import reopened
 from de3dgan.eeg.de import BANDS, FILTER_ORDER, add_baseline
 from de3dgan.eeg.montage import Grid

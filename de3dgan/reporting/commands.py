@@ -7,15 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from de3dgan.base.paths import CODE, ROOT, display_path
-from de3dgan.base.recipe import (
-    COMMANDS,
-    SCRIPTS,
-    Recipe,
-    find_scripts,
-    flag_words,
-    load_recipe,
-    program,
-)
+from de3dgan.base.programs import COMMANDS, SCRIPTS, program
+from de3dgan.base.recipe import Recipe, find_scripts, flag_words, load_recipe
 from de3dgan.reporting.results import STAGES
 from de3dgan.reporting.study import Study
 
