@@ -163,3 +163,14 @@ def test_the_command_gives_what_the_script_gives(capsys, monkeypatch):
     own, expected = capsys.readouterr().out, script.stdout
     assert own.startswith("usage: de3dgan gan ")
     assert own.partition("\n")[2] == expected.partition("\n")[2]
+
+
+@pytest.mark.parametrize("words", ["gan --task valence", "generate --people 1", "summary"])
+def test_what_is_missing_in_a_bare_installation_is_said(words, run):
+    program = (
+        "import sys; sys.modules['tyro'] = None; from de3dgan.base.console import main; main()"
+    )
+    done = run("python", "-c", program, *words.split())
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("Error: ") and done.stderr.count("\n") == 1
+    assert "tyro" in done.stderr and "'de3dgan[commands]'" in done.stderr

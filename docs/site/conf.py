@@ -32,6 +32,7 @@ include_patterns = [
 exclude_patterns = ["docs/site/_templates", "docs/site/html", ".*", "runs"]
 templates_path = [str(ROOT / "docs" / "site" / "_templates")]
 
+highlight_language = "none"  # unless a block says which: most are of a terminal
 html_theme = "furo"
 html_additional_pages = {"index": "index.html"}  # leads to the root document
 html_title = "DE-3DGAN"
@@ -58,12 +59,19 @@ def setup(app):
     app.connect("doctree-read", exact)
     app.connect("missing-reference", imported)
     app.connect("autodoc-skip-member", said)
+    app.connect("autodoc-process-docstring", without_types, priority=400)  # before napoleon
 
 
 def said(app, what, name, obj, skip, options):
     """Leave out fields of which Python has a text: the class has its own, under Attributes."""
     builtin = isinstance(obj, type) and obj.__module__ == "builtins"
     return skip or builtin or type(obj).__name__ == "_tuplegetter"
+
+
+def without_types(app, what, name, obj, options, lines):
+    """Keep what is before a colon from being taken for the type of a constant or property."""
+    if what in ("data", "attribute", "property"):
+        lines.insert(0, "")
 
 
 def exact(app, doctree):
