@@ -63,6 +63,16 @@ def to_epochs(
     mne.EpochsArray
         In volts, with electrode positions, an annotation per trial, and numbers of events in the
         order in which they come first. No baseline is subtracted.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> eeg = np.random.default_rng(0).normal(0, 10, (2, 2, 256))  # µV
+    >>> epochs = to_epochs(eeg, ["FZ", "PZ"], ["rest/s01", "rest/s02"])
+    >>> epochs.ch_names, epochs.event_id
+    (['Fz', 'Pz'], {'rest/s01': 1, 'rest/s02': 2})
+    >>> epochs["s02"].get_data(copy=False).shape
+    (1, 2, 256)
     """
     import mne
 
