@@ -17,15 +17,15 @@ SCRIPTS = {
 COMMANDS = {"preprocess": "preprocess_de.py", "generate": "generate.py", "report": "report.py"}
 
 
-def program(script: Path, folder: str | Path = "") -> str:
+def program(script: Path, folder: str | Path | None = None) -> str:
     """Return what a user types to start a script: of an installed package, its command.
 
     Parameters
     ----------
     script : Path
         One of `SCRIPTS`, for a task, or of `COMMANDS`.
-    folder : path
-        Where the user is, by default in the working directory.
+    folder : path, optional
+        Where the user is, see `de3dgan.base.paths.display_path`.
     """
     if not INSTALLED or CODE not in script.parents:
         return f"python {shlex.quote(display_path(script, folder))}"
