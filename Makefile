@@ -8,6 +8,7 @@
 #              make study METHOD=published GAN_EPOCHS=30 ..., the paper's method, for fewer epochs
 #              make study PROFILE=slurm, on a cluster
 #              make study SNAKEMAKE=--dry-run, what would be done; any options of Snakemake
+# make site    pages of the guides and of every public name, in docs/site/html
 # make braindecode   what --network needs to train networks of braindecode
 # Each sets up .venv first if that is needed. What is finished is not done again.
 
@@ -30,7 +31,7 @@ PROFILE ?= default
 REASON := .venv/reason-$(shell echo $$PPID)
 END = $(if $(1),$(error $(1)))
 
-.PHONY: demo braindecode study studied test test-all lint .venv
+.PHONY: demo site braindecode study studied test test-all lint .venv
 
 demo: .venv/installed
 	$(RUN) preprocess_de.py --source eegmat
@@ -53,6 +54,11 @@ test: .venv/installed lint
 
 test-all: .venv/installed lint
 	$(PYTEST) --cov --cov-report=term:skip-covered
+
+site: .venv/installed
+	rm -rf docs/site/api
+	$(RUN) -m sphinx --quiet --fail-on-warning --keep-going -c docs/site . docs/site/html
+	@echo docs/site/html/index.html
 
 lint: .venv/installed
 	.venv/bin/ruff check .

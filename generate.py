@@ -6,8 +6,9 @@ Reads   DE_feature/<source>/                    the store it was trained on
 
 Reads   pretrained/<name>/                      or, with --pretrained, neither of these
 
-Writes  --out                                   MNE FIF, EDF or DEAP's .dat, by extension; or a
-                                                folder: a store, on which all stages run
+Writes  --out                                   MNE FIF (recording, or -epo.fif: epochs), EDF or
+                                                DEAP's .dat, by extension; or a folder: a store, on
+                                                which all stages run
 
 There are two ways. Without `--people`, EEG is generated from the DE of the store's `--trials`.
 Trials of the generator's own training split are EEG it has learnt from; what it does for new EEG is
@@ -44,12 +45,12 @@ if TYPE_CHECKING:
 class Config:
     """Which generator, for which trials or people, and where to."""
 
-    # file to write: .fif, .edf or, with DEAP's 32 electrodes, .dat (named sNN.dat); of people a
-    # folder, too
+    # file to write: .fif, -epo.fif, .edf or, with DEAP's 32 electrodes, .dat (named sNN.dat); of
+    # people a folder, too
     out: Path
     # task of the generator: valence, arousal, four_class, workload or your own
     task: str | None = None
-    pretrained: str | None = None  # or a generator that comes with the repository: eegmat
+    pretrained: str | None = None  # or one that comes with the repository, eegmat, or its folder
     # rows of the store's trials.csv (default: 0); of people, one number: trials of each class
     # (default: 1)
     trials: tuple[int, ...] | None = None
@@ -152,72 +153,37 @@ def trained_generator(config: Config) -> TrainedGenerator:
 
 def of_trials(config: Config, generator: TrainedGenerator, store: Store) -> None:
     """Write EEG that is generated from the DE of trials."""
-    import numpy as np
-
     from de3dgan.base.paths import display_path
-    from de3dgan.data.export import write_eeg
+    from de3dgan.stages import generated
 
-    trials = np.array(store.checked_trials((0,) if config.trials is None else config.trials))
-    eeg = generator(store.absolute_de(trials), trials, config.draw)
-    write_eeg(
-        config.out,
-        eeg,
-        store.ch_names,
-        names=[
-            f"generated from trial {trial} ({generator.part_of(trial)} split): "
-            f"{store.columns['subject'][trial]}, {store.columns['stimulus'][trial]}"
-            for trial in trials
-        ],
-        ratings={name: store.rating(name)[trials] for name in store.ratings},
-        baseline=store.baseline[store.baseline_index[trials]],
-        montage=store.manifest["montage"],
-    )
+    trials = (0,) if config.trials is None else config.trials
+    eeg = generated.of_trials(generator, store, trials, config.draw)
+    eeg.write(config.out)
     print(
-        f"{display_path(config.out)}: {len(trials)} trials, {len(store.ch_names)} channels, µV, "
+        f"{display_path(config.out)}: {len(eeg.names)} trials, {len(eeg.ch_names)} channels, µV, "
         "128 Hz."
     )
 
 
 def of_people(config: Config, generator: TrainedGenerator, population: Population) -> None:
     """Write EEG of virtual people."""
-    import numpy as np
-
     from de3dgan.base.paths import display_path
-    from de3dgan.data.export import write_eeg
-    from de3dgan.stages import virtual
+    from de3dgan.stages import generated, virtual
 
     about = population.about
-    classes = range(len(about["class_names"]))
-    if config.class_ is not None:
-        classes = [population.class_of(config.class_)]
     (n_trials,) = (1,) if config.trials is None else config.trials
-    labels = [label for label in classes for _ in range(n_trials)]
     n_frames = config.seconds or about["n_frames"]
-    sampler = virtual.sampler_of(generator, config.draw)
-    people = (
-        population.person(sampler, labels, n_frames, config.draw, number)
-        for number in range(config.people)
+    people = virtual.draw_people(
+        generator,
+        population,
+        config.people,
+        config.class_,
+        n_trials=n_trials,
+        n_frames=n_frames,
+        draw=config.draw,
     )
     if config.out.suffix:
-        everyone = list(people)
-        write_eeg(
-            config.out,
-            np.concatenate([person.eeg for person in everyone]),
-            about["ch_names"],
-            names=[
-                f"generated: {name}, {virtual.NAME.format(number + 1)}"
-                for number, person in enumerate(everyone)
-                for name in virtual.names_of(population, person)
-            ],
-            ratings={
-                name: np.array(
-                    [population.ratings_of(label)[name] for label in labels] * len(everyone)
-                )
-                for name in population.ratings_of(0)
-            },
-            baseline=np.concatenate([person.baseline[person.baselines] for person in everyone]),
-            montage=about["montage"],
-        )
+        generated.of_people(population, people).write(config.out)
     else:
         made_by = {
             "generator": generator.origin["split_fingerprint"],
@@ -225,10 +191,10 @@ def of_people(config: Config, generator: TrainedGenerator, population: Populatio
             "draw": config.draw,
         }
         virtual.write_store(config.out, population, people, made_by)
+    n_trials *= config.people * (1 if config.class_ else len(about["class_names"]))
     print(
-        f"{display_path(config.out)}: {config.people} people, {config.people * len(labels)} "
-        f"trials of {n_frames} s, {len(about['ch_names'])} channels, µV, 128 Hz; people who do not "
-        "exist."
+        f"{display_path(config.out)}: {config.people} people, {n_trials} trials of {n_frames} s, "
+        f"{len(about['ch_names'])} channels, µV, 128 Hz; people who do not exist."
     )
 
 

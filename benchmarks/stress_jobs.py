@@ -23,7 +23,7 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.documents import table
 from de3dgan.base.cli import command_line
 from de3dgan.base.errors import UserError
-from de3dgan.base.recipe import command_words, find_scripts, load_script
+from de3dgan.base.recipe import find_scripts, flag_words, load_script
 
 #: What the audit hook sees of files.
 _ACCESSES = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate"}
@@ -63,7 +63,7 @@ class Job:
     def words(self, at: Path) -> list[str]:
         """Return the words of its command line."""
         flags = {k: v.format(at=at) if isinstance(v, str) else v for k, v in self.flags.items()}
-        return shlex.split(" ".join(command_words(str(self.script), flags, None)))
+        return [str(self.script), *shlex.split(" ".join(flag_words(flags, None)))]
 
 
 def _stage_job(stage: str, method: str) -> Job:

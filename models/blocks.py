@@ -160,7 +160,7 @@ class UNet3d(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (B, n_in, n_windows, *shape), n_windows a multiple of 8, to (B, widths[0], ...)."""
+        """Map (B, n_in, n_windows, height, width), n_windows a multiple of 8, to widths[0] maps."""
         x = x.contiguous(memory_format=torch.channels_last_3d)
         skips = []
         for depth, block in enumerate(self.down):
@@ -275,7 +275,7 @@ class SpatioTemporalTrunk(nn.Module):
         self.n_features = fifth * self.grid.n_cells
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map EEG (N, n_chans, n_times), or a grid (N, n_times, *shape), to (N, n_features)."""
+        """Map EEG (N, n_chans, n_times), or a grid (N, n_times, H, W), to (N, n_features)."""
         if x.ndim == 4:
             x = self.grid.gather(x).movedim(1, 2)
         # Kept in the memory order (N, H, W, samples), which is how EEG lies in memory as well, and

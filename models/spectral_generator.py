@@ -178,9 +178,9 @@ class SpectralGenerator(nn.Module):
         ----------
         de : Tensor, (B, n_bands, n_windows, n_chans)
             Absolute DE in nats; n_windows a multiple of 8.
-        noise : Tensor, (B, *noise_shape(n_windows))
-            Standard normal; another one gives other EEG with the same DE. The last row chooses the
-            recording that EEG takes after.
+        noise : Tensor, (B, ...)
+            Standard normal, each as `noise_shape` says; another one gives other EEG with the same
+            DE. The last row chooses the recording that EEG takes after.
         n_passes : int
             Steps towards the DE.
 

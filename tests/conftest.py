@@ -38,6 +38,7 @@ runpy.run_path(os.path.join(_HOOK, "sitecustomize.py"))  # before what it change
 
 from de3dgan.base import recipe  # noqa: E402
 from de3dgan.data.synthetic import write_store  # noqa: E402
+from tests.browser import browser  # noqa: E402, F401, a fixture
 
 # A slow or busy machine is no failure.
 hypothesis.settings.register_profile("any machine", deadline=None)

@@ -18,7 +18,7 @@ from de3dgan.eeg.de import BANDS, trial_de
 from de3dgan.evaluation import network_judge
 from de3dgan.evaluation import quality as module
 from de3dgan.evaluation.copying import figures, likeness, sought
-from de3dgan.evaluation.judges import ask, strongest
+from de3dgan.evaluation.judges import ask, strongest, told_apart
 from de3dgan.evaluation.measures import (
     Found,
     across_halves,
@@ -365,6 +365,23 @@ def test_full_rank_is_told_where_a_small_network_does_not():
     assert found["eigenvalues"]["auc"] > 0.95
     best = strongest({"1 s": found})["1 s"]
     assert best["judge"] == "eigenvalues" and best["auc"] == found["eigenvalues"]["auc"]
+
+
+def test_two_eegs_of_people_are_told_apart_and_one_is_not():
+    """For those who have arrays: the same as the stages are told, parts being theirs."""
+    eeg = mixed(24, seed=11)
+    people = np.repeat([f"p{n}" for n in range(12)], 2)
+    parts = np.repeat(["train", "val", "test"], [12, 4, 8])
+    names = ("eigenvalues", "spectra")
+    floor = told_apart(eeg, eeg, people, parts, names=names)
+    assert {length: verdict["judge"] in names for length, verdict in floor.items()} == {
+        length: True for length in (*LENGTHS, "trial")
+    }
+    assert 0.3 < floor["1 s"]["auc"] < 0.7
+    other = of_low_rank(eeg, seed=12)
+    told = told_apart(eeg, other, people, parts, names=names)["1 s"]
+    assert told["judge"] == "eigenvalues" and told["auc"] > 0.9
+    assert told["low"] <= told["auc"] <= told["high"]
 
 
 def test_the_strongest_judge_is_chosen_on_validation_people():

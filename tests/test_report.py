@@ -15,7 +15,7 @@ import pytest
 import tyro
 from sklearn import metrics
 
-from de3dgan.base.recipe import command_words, find_scripts, load_recipe
+from de3dgan.base.recipe import find_scripts, flag_words, load_recipe
 from de3dgan.evaluation.names import NAMES as BASELINES
 from de3dgan.figures import style
 from de3dgan.reporting.commands import wrapped
@@ -262,7 +262,7 @@ def test_any_setting_comes_back_from_a_command(task, stage, method):
     if hasattr(default, "class_names"):
         changed["class_names"] = ("a b", "it's", "c", "$fold")
     for wanted in (default, recipe(**changed)):
-        command = wrapped(["python", *command_words(script.name, wanted.settings(), recipe)])
+        command = wrapped(["python", script.name, *flag_words(wanted.settings(), recipe)])
         words = shlex.split("\n".join(command).replace("\\\n", " "))
         assert ("published" in words) == (method == "published")
         assert tyro.cli(recipe, args=words[2:]) == wanted

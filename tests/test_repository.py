@@ -22,10 +22,14 @@ INDIRECT = {
     "pytest-xdist": "pytest -n, in make test",
     "pytest-cov": "pytest --cov, in make test",
     "snakemake": "make study",
+    "hatchling": "pip install .",
+    "furo": "make site",
+    "myst-parser": "make site",
+    "ipykernel": "notebooks",
 }
 #: What is imported within functions only, if it is there: networks of others, with what they need,
-#: and the Hub.
-OPTIONAL = {"braindecode", "torchaudio", "huggingface_hub", "safetensors"}
+#: the Hub, and tables beside MNE's epochs.
+OPTIONAL = {"braindecode", "torchaudio", "huggingface_hub", "safetensors", "pandas"}
 #: The rooms of the package, from the top floor of imports down: each uses those before it only.
 #: `de3dgan.models` lies beside the package, in `models/`; it uses `base` and `eeg`.
 ROOMS = "base eeg models data training evaluation stages figures reporting parts".split()

@@ -46,20 +46,20 @@ def command_line(main: Callable[[Config], None], *config_classes: type[Config]) 
     raise_interrupts()
     warnings.showwarning = _warn
     try:
-        description = inspect.getdoc(sys.modules["__main__"])
+        description = inspect.getdoc(inspect.getmodule(main))
         config = _with_defaults_at_root(parse(config_classes, sys.argv[1:], description))
         _run_each(main, config.each() if hasattr(config, "each") else [config])
     except UserError as error:
-        _fail(str(error))
+        fail(str(error))
     except OSError as error:
         if error.filename is None and error.errno is None:
             raise
-        _fail(f"Cannot use {os.fsdecode(error.filename or 'a file')}: {os.strerror(error.errno)}.")
+        fail(f"Cannot use {os.fsdecode(error.filename or 'a file')}: {os.strerror(error.errno)}.")
     except (MemoryError, RuntimeError) as error:
         # PyTorch says it in words, and in other ones for a GPU.
         if not isinstance(error, MemoryError) and "memory" not in str(error):
             raise
-        _fail(
+        fail(
             "The memory of this machine is too small for it, or taken: close other programs and "
             "run the same command again, or begin anew with a smaller --batch-size (or --jobs)."
         )
@@ -128,7 +128,7 @@ def parse(
 
 
 def _with_defaults_at_root(config: Config) -> Config:
-    """Hang default paths off the repository's root, whatever lies in the working directory."""
+    """Hang default paths off `ROOT`, whatever lies in the working directory."""
     changed = {
         field.name: ROOT / field.default
         for field in dataclasses.fields(config)
@@ -160,7 +160,8 @@ def _warn(message: Warning | str, *_: object) -> None:
     print(f"Warning: {message}", file=sys.stderr)
 
 
-def _fail(message: str) -> NoReturn:
+def fail(message: str) -> NoReturn:
+    """End the program with 2 and a user's mistake, one sentence."""
     _leave_it_to_the_first_process()
     print(f"Error: {message}", file=sys.stderr)
     if REASON_FILE in os.environ:

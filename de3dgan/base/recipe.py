@@ -22,14 +22,9 @@ from typing import Any, Literal, get_args, get_type_hints
 
 from de3dgan.base.errors import UserError
 from de3dgan.base.files import read_csv
-from de3dgan.base.paths import ROOT, display_path, from_root
+from de3dgan.base.paths import CODE, ROOT, from_root
+from de3dgan.base.programs import SCRIPTS, program
 
-#: Name of each stage's script, before the task's suffix.
-SCRIPTS = {
-    "gan": "3D-UNet_GAN",
-    "classifier": "SA-ST_Net_Classifier",
-    "finetune": "Finetune_Classifier",
-}
 N_FOLDS = 5
 #: What a split keeps on one side, see `de3dgan.data.splits`.
 Protocol = Literal["trial", "video", "subject", "session", "within", "random-frame"]
@@ -177,24 +172,22 @@ class Recipe:
             values = {name: value for name, value in values.items() if name in shared}
             own = next(name for name in SCRIPTS.values() if script.stem.startswith(f"{name}_"))
             script = script.with_name(script.name.replace(own, SCRIPTS[stage]))
-        words = command_words(display_path(script), values, type(self))
-        return " ".join(["python", *words])
+        words = flag_words(values, type(self))
+        return " ".join([program(script), *words])
 
 
-def command_words(script: str, values: Mapping[str, Any], recipe: type[Recipe] | None) -> list[str]:
-    """Return the words of a command: the script, and each flag with its values as one.
+def flag_words(values: Mapping[str, Any], recipe: type[Recipe] | None) -> list[str]:
+    """Return the flags of a command, each with its values as one word.
 
     Parameters
     ----------
-    script : str
-        As a user types it.
     values : dict
         What the script is to be told: fields of a recipe, or settings out of a file.
     recipe : type of Recipe, optional
         Whose defaults need not be told; but the fold is, and the method if it is not the script's.
     """
     defaults = {} if recipe is None else _defaults(recipe)
-    words = [shlex.quote(script)]
+    words = []
     for name, value in values.items():
         plain = _plain(value)
         usual = name in defaults and plain == defaults[name]
@@ -225,7 +218,10 @@ def load_recipe(path: Path, method: str = "spectral") -> type[Recipe]:
 def find_scripts(stage: str) -> dict[str, Path]:
     """Return every script of a stage, yours too, by the name that it gives its task."""
     name = SCRIPTS[stage]
-    paths = sorted([*ROOT.glob(f"{name}_*.py"), *ROOT.glob(f"*-main/{name}_*.py")])
+    below = [f"{name}_*.py", f"*-main/{name}_*.py"]
+    # Of an installed package yours are in the working directory, and come last, to be preferred.
+    folders = [CODE] if CODE == ROOT else [CODE, ROOT]
+    paths = [path for folder in folders for each in below for path in sorted(folder.glob(each))]
     return {_defaults(load_recipe(path))["task"]: path for path in paths}
 
 

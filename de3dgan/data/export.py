@@ -1,4 +1,4 @@
-"""EEG trials as files for other programs: MNE's FIF, EDF and DEAP's `.dat`."""
+"""EEG trials as files for other programs: MNE's FIF, EDF and DEAP's ``.dat``."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 from de3dgan.base.errors import UserError
 from de3dgan.base.files import make_folder, write_errors
 from de3dgan.base.paths import display_path
+from de3dgan.data.epochs import to_epochs
 from de3dgan.data.montages import HEAD, find_montage, mne_info
 from de3dgan.data.sources import deap
 from de3dgan.data.sources.deap import BASELINE, MAX_TRIALS, N_CHANNELS, N_TIMES, RATINGS
@@ -32,6 +33,7 @@ def write_eeg(
     ch_names: Sequence[str],
     *,
     names: Sequence[str],
+    events: Sequence[str] | None = None,
     ratings: Mapping[str, np.ndarray] | None = None,
     baseline: np.ndarray | None = None,
     montage: str | None = None,
@@ -42,6 +44,9 @@ def write_eeg(
         One recording, trials one after the other, with electrode positions. Each trial is an
         annotation with its name; each join has MNE's own two, "BAD boundary" and "EDGE boundary",
         so that filters and epochs stop there. Single precision.
+    ``-epo.fif``
+        The trials as MNE's `Epochs`, with electrode positions, events, and each trial's name as an
+        annotation, see `de3dgan.data.epochs.to_epochs`. Single precision.
     ``.edf``
         The same without positions (EDF has none), in 16 bits over each channel's range.
     ``.dat``
@@ -60,6 +65,8 @@ def write_eeg(
     names : sequence of str, length n_trials
         What each trial is, such as "valence trial 3 (subject s01, video04)". In files, commas stand
         for colons, which separate names in FIF.
+    events : sequence of str, length n_trials, optional
+        For ``-epo.fif``, what each trial is of, such as "high valence/s01"; by default, its name.
     ratings : mapping of str to array (n_trials,), optional
         For ``.dat``, which needs valence, arousal, dominance and liking, each from 1 to 9.
     baseline : array, (n_trials, n_chans, n_baseline_times), optional
@@ -98,6 +105,9 @@ def write_eeg(
     if kind == ".dat":
         labels = np.stack([ratings[name] for name in RATINGS], axis=1)
         _write_dat(path, eeg, ch_names, labels, baseline)
+    elif _is_of_epochs(path):
+        events = names if events is None else events
+        _write_with_mne(path, to_epochs(eeg, ch_names, events, names=names, montage=montage))
     else:
         _write_with_mne(path, to_raw(eeg, ch_names, names, montage))
     return path
@@ -143,8 +153,8 @@ def to_raw(
     return raw.set_annotations(trials + joins[0] + joins[1], verbose="error")
 
 
-def _write_with_mne(path: Path, raw: mne.io.RawArray) -> None:
-    """Write `raw` as FIF or EDF, by the extension of `path`."""
+def _write_with_mne(path: Path, eeg: mne.io.RawArray | mne.EpochsArray) -> None:
+    """Write EEG as FIF or EDF, by the extension of `path`."""
     import mne
 
     # MNE wants a path, and one of its own kind of name: hence a folder, not a temporary file.
@@ -152,15 +162,20 @@ def _write_with_mne(path: Path, raw: mne.io.RawArray) -> None:
         write_errors(path),
         tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder,
     ):
-        whole = Path(folder) / f"raw{path.suffix.lower()}"
+        name = "whole-epo" if _is_of_epochs(path) else "raw"
+        whole = Path(folder) / f"{name}{path.suffix.lower()}"
         if whole.suffix == ".fif":
-            raw.save(whole, verbose="error")
+            eeg.save(whole, fmt="single", verbose="error")
         else:
             # By channel, lest one electrode's artefact coarsen all others.
-            mne.export.export_raw(whole, raw, physical_range="channelwise", verbose="error")
+            mne.export.export_raw(whole, eeg, physical_range="channelwise", verbose="error")
         with open(whole, "rb") as file:
             os.fsync(file.fileno())
         os.replace(whole, path)
+
+
+def _is_of_epochs(path: Path) -> bool:
+    return path.name.lower().endswith("-epo.fif")
 
 
 def _write_dat(

@@ -22,7 +22,8 @@ from tyro.conf import Positional
 from de3dgan.base.cli import command_line
 from de3dgan.base.errors import UserError
 from de3dgan.base.files import make_folder, write_errors
-from de3dgan.base.paths import ROOT, display_path
+from de3dgan.base.paths import CODE, ROOT, display_path
+from de3dgan.base.programs import COMMANDS, program
 from de3dgan.data.sources import eegmat
 
 URL = "https://physionet.org/files/eegmat/1.0.0/"
@@ -49,9 +50,9 @@ class Config:
 def main(config: Config) -> None:
     """Download, and say what to do next."""
     n_people = fetch_eegmat(config.out_dir, config.url, config.sums)
-    where = display_path(config.out_dir)
+    where, preprocess = display_path(config.out_dir), program(CODE / COMMANDS["preprocess"], ROOT)
     print(
-        f"{where} holds {n_people} people of EEGMAT. Next: python preprocess_de.py --source eegmat "
+        f"{where} holds {n_people} people of EEGMAT. Next: {preprocess} --source eegmat "
         f"--data-dir {where} --out-dir DE_feature/eegmat-36"
     )
 
@@ -84,7 +85,7 @@ def fetch_eegmat(out_dir: Path, url: str = URL, sums: Path = SUMS) -> int:
             f"{display_path(sums)} names no SubjectNN_1.edf: --sums takes a list as PhysioNet's "
             "SHA256SUMS.txt, a sum and a name on each line."
         )
-    if Path(out_dir).resolve() == ROOT / eegmat.DEFAULT_DIR:
+    if Path(out_dir).resolve() == (CODE / eegmat.DEFAULT_DIR):
         raise UserError(
             f"{display_path(out_dir)} holds the people that come with the repository, at 128 Hz, "
             "which would be replaced: choose another --out-dir."

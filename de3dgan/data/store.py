@@ -26,7 +26,8 @@ import numpy as np
 
 from de3dgan.base.errors import UserError
 from de3dgan.base.files import json_hash
-from de3dgan.base.paths import ROOT, SHIPPED, display_path
+from de3dgan.base.paths import CODE, ROOT, SHIPPED, display_path
+from de3dgan.base.programs import COMMANDS, program
 from de3dgan.data.memory_maps import reopened
 from de3dgan.eeg.de import BANDS, FILTER_ORDER, add_baseline
 from de3dgan.eeg.montage import Grid
@@ -257,6 +258,6 @@ def preprocessing_command(path: Path) -> str:
     source = path.name if path.name in sources.names() else f"{{{','.join(sources.names())}}}"
     if (SHIPPED / f"{path.name}.toml").is_file():
         source = f"bids --settings {path.name}"
-    default = ROOT / "DE_feature" / path.name
+    default = (ROOT / "DE_feature" / path.name).resolve()
     flag = "" if path.resolve() == default else f" --out-dir {shlex.quote(display_path(path))}"
-    return f"python preprocess_de.py --source {source}{flag}"
+    return f"{program(CODE / COMMANDS['preprocess'], ROOT)} --source {source}{flag}"

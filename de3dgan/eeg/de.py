@@ -49,7 +49,7 @@ def fft_length(n_times: int) -> int:
 
 @lru_cache(maxsize=8)
 def power_responses(n_fft: int) -> np.ndarray:
-    """Return |H(f)|² of each band, (n_bands, n_fft // 2 + 1)."""
+    """Return ``|H(f)|²`` of each band, (n_bands, n_fft // 2 + 1)."""
     from scipy import signal
 
     freqs = np.fft.rfftfreq(n_fft, 1 / SFREQ)
@@ -58,7 +58,7 @@ def power_responses(n_fft: int) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def edge_maps() -> list[tuple[tuple[np.ndarray, np.ndarray], ...]]:
-    """Return, per band, how `sosfiltfilt` differs from |H|² near the start and near the end.
+    """Return, per band, how `sosfiltfilt` differs from ``|H|²`` near the start and the end.
 
     The difference is a linear map from the `EDGE` outermost samples to themselves. It is returned
     as two factors, (n_edge, rank) and (rank, n_edge).
@@ -85,7 +85,7 @@ def band_signals(eeg: np.ndarray) -> Iterator[np.ndarray]:
     """Split EEG into bands with zero-phase filters, one band after the other.
 
     The result is that of `scipy.signal.sosfiltfilt` with its default padding, to 1e-10, and several
-    times as fast. Far from the ends a zero-phase filter is a multiplication by |H|² in the
+    times as fast. Far from the ends a zero-phase filter is a multiplication by ``|H|²`` in the
     frequency domain. Near them the two differ by a fixed linear map of rank six, which is computed
     once per process from `sosfiltfilt` itself.
 
@@ -148,6 +148,17 @@ def differential_entropy(eeg: np.ndarray) -> np.ndarray:
     See Also
     --------
     band_signals, windowed_de : the two steps, for recordings of which only parts are wanted.
+
+    Examples
+    --------
+    >>> eeg = np.random.default_rng(0).normal(0, 10, (19, 60 * 128))  # µV at 128 Hz
+    >>> differential_entropy(eeg).shape
+    (4, 120, 19)
+
+    Twice the amplitude is ln 2 = 0.693 nats more:
+
+    >>> np.unique((differential_entropy(2 * eeg) - differential_entropy(eeg)).round(3))
+    array([0.693])
     """
     return np.stack([windowed_de(band) for band in band_signals(eeg)])
 

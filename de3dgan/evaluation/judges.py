@@ -25,16 +25,19 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
+from de3dgan.eeg.sampling import SFREQ
 from de3dgan.evaluation.metrics import Clusters
 from de3dgan.evaluation.names import JUDGES
 from de3dgan.evaluation.network_judge import NetworkJudge
-from de3dgan.evaluation.segments import LENGTHS, Described
+from de3dgan.evaluation.segments import LENGTHS, Described, describe
 from de3dgan.evaluation.statistics import estimate
 
 #: Segments of each kind that a judge needs to learn from.
 _AT_LEAST = 4
 #: Bootstrap draws of an interval: there are many intervals.
 _N_DRAWS = 1000
+#: Segments of each length and kind that `told_apart` describes, about.
+_N_SEGMENTS = 240
 #: Share of the mean variance that is added to all variances: rounding has no logarithm.
 _FLOOR = 1e-4
 
@@ -129,6 +132,66 @@ def strongest(judges: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str
 
     names = {length: max(found, key=partial(rank, length)) for length, found in judges.items()}
     return {length: {"judge": name, **judges[length][name]} for length, name in names.items()}
+
+
+def told_apart(
+    first: np.ndarray,
+    second: np.ndarray,
+    people: np.ndarray,
+    parts: np.ndarray,
+    seed: int = 520,
+    names: Iterable[str] = tuple(JUDGES),
+) -> dict[str, dict[str, Any]]:
+    """Return how well the strongest judge tells two EEGs of the same trials apart.
+
+    Of each trial, judges get other seconds of the first EEG than of the second. So real EEG can be
+    given as both: what is found then is the floor.
+
+    Parameters
+    ----------
+    first, second : array, (n_trials, n_chans, n_times)
+        In µV at 128 Hz, such as real and generated EEG.
+    people : array of str, (n_trials,)
+        Whose each trial is. Intervals are bootstrapped over people.
+    parts : array of str, (n_trials,)
+        What each trial is for: ``"train"`` judges, ``"val"`` to choose the strongest, and
+        ``"test"``, which the figures are of. No person should be in two of them.
+    seed : int
+        For the choice of segments, and the network.
+    names : iterable of str
+        Which of `JUDGES`.
+
+    Returns
+    -------
+    dict
+        See `strongest`: per length of a segment and of whole trials, ``judge`` and its ``auc``,
+        0.5 where nothing is told.
+
+    Examples
+    --------
+    Noise that is twice as loud at one of three electrodes is told from noise:
+
+    >>> import numpy as np
+    >>> eeg = np.random.default_rng(0).normal(0, 10, (12, 3, 24 * 128))
+    >>> people = np.repeat(["a", "b", "c", "d", "e", "f"], 2)
+    >>> parts = np.repeat(["train", "val", "test"], 4)
+    >>> louder = eeg * np.array([2, 1, 1])[:, None]
+    >>> round(told_apart(eeg, louder, people, parts, names=["spectra"])["1 s"]["auc"], 1)
+    1.0
+    """
+    trials = np.arange(len(first))
+    people, parts = np.asarray(people), np.asarray(parts)
+    pairs = []
+    for part in ("train", "val", "test"):
+        rows = np.flatnonzero(parts == part)
+        wanted = np.ones((len(rows), first.shape[-1] // SFREQ), bool)
+        pairs.append(
+            tuple(
+                describe(eeg[rows], trials[rows], wanted, odd, _N_SEGMENTS, seed)
+                for eeg, odd in ((first, False), (second, True))
+            )
+        )
+    return strongest(ask(*pairs, people, seed, names))
 
 
 class _Question:

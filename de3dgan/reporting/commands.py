@@ -6,8 +6,9 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from de3dgan.base.paths import ROOT, display_path
-from de3dgan.base.recipe import SCRIPTS, Recipe, command_words, find_scripts, load_recipe
+from de3dgan.base.paths import CODE, ROOT, display_path
+from de3dgan.base.programs import COMMANDS, SCRIPTS, program
+from de3dgan.base.recipe import Recipe, find_scripts, flag_words, load_recipe
 from de3dgan.reporting.results import STAGES
 from de3dgan.reporting.study import Study
 
@@ -33,11 +34,12 @@ def study_commands(study: Study, runs_dir: Path) -> str:
             if config is not None:
                 settings = {k: v for k, v in config["settings"].items() if k not in passed_over}
                 script, recipe = _script(config["stage"], study.task, settings["method"])
-                script, *flags = command_words(script, settings, recipe)
+                flags = flag_words(settings, recipe)
                 place = _flag_of_folder(runs)
-                lines += wrapped([f"  python {script} --fold $fold", place, *flags])
+                lines += wrapped([f"  {script} --fold $fold", place, *flags])
         lines.append("done")
-    lines.append(f"python report.py {_flag_of_folder(runs_dir)}")
+    report = program(CODE / COMMANDS["report"], ROOT)
+    lines.append(f"{report} {_flag_of_folder(runs_dir)}")
     return "\n".join(lines)
 
 
@@ -45,8 +47,8 @@ def _script(stage: str, task: str, method: str) -> tuple[str, type[Recipe] | Non
     """Return a stage's script for a task, as a user types it, and its recipe for a method."""
     path = find_scripts(stage).get(task)
     if path is None:
-        return f"{SCRIPTS[stage]}_<your task>.py", None
-    return str(path.relative_to(ROOT)), load_recipe(path, method)
+        return program(Path(f"{SCRIPTS[stage]}_<your task>.py")), None
+    return program(path, ROOT), load_recipe(path, method)
 
 
 def _flag_of_folder(runs_dir: Path) -> str:

@@ -1,6 +1,7 @@
 """Generators that come with the repository, each with a prior over the DE of people.
 
-They lie in pretrained/<name>/, with a model card; pretrained/make.py makes them.
+They lie in pretrained/<name>/, with a model card; pretrained/make.py makes them. An installed
+package has none: it takes the folder of one.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 import torch
 
 from de3dgan.base.errors import UserError
-from de3dgan.base.paths import ROOT
+from de3dgan.base.paths import INSTALLED, ROOT
 from de3dgan.stages.generation import TrainedGenerator
 from de3dgan.stages.virtual import Population
 from de3dgan.training import checkpoints
@@ -27,18 +28,29 @@ def load(
 ) -> tuple[TrainedGenerator, Population]:
     """Load a pretrained generator and the people whom it can make.
 
+    Parameters
+    ----------
+    name : str
+        Of one that comes with the repository, or the folder of one.
+    folder : Path
+        Where those that come with the repository are.
+    device : device or str
+        What it computes on.
+
     Raises
     ------
     UserError
         If there is none of this name, or its file is not as it was written.
     """
-    known = sorted(path.parent.name for path in folder.glob("*/model.pt"))
-    if name not in known:
+    paths = [where / "model.pt" for where in (folder / name, Path(name))]
+    path = next((path for path in paths if path.is_file()), None)
+    if path is None:
+        known = sorted(path.parent.name for path in folder.glob("*/model.pt"))
+        get = "copy pretrained/ of the repository, which an installed package does not have, and "
         raise UserError(
-            f"There is no pretrained generator {name!r}: give as --pretrained "
-            f"{'one of ' * (len(known) > 1)}{', '.join(known) or 'one that has been made'}."
+            f"There is no pretrained generator {name!r}: {get * INSTALLED}give as --pretrained "
+            f"{'one of ' * (len(known) > 1)}{', '.join(known) or 'the folder of one'}."
         )
-    path = folder / name / "model.pt"
     remedy = "get it anew from the repository."
     return of_content(checkpoints.load_model(path, "gan", remedy), path, remedy, device)
 

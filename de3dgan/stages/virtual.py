@@ -8,7 +8,7 @@ runs on them as on people who were recorded.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -219,6 +219,51 @@ def virtual_weight(n_people: int) -> float:
 def sampler_of(generator: TrainedGenerator, draw: int = 0) -> Sampler:
     """Return what makes EEG of virtual people by a generator: each takes after one recording."""
     return lambda de, numbers, people: generator(de, numbers, draw, people)
+
+
+def draw_people(
+    generator: TrainedGenerator,
+    population: Population,
+    n_people: int,
+    class_name: str | None = None,
+    *,
+    n_trials: int = 1,
+    n_frames: int = 0,
+    draw: int = 0,
+) -> Iterator[Person]:
+    """Yield virtual people, each the same however many others there are.
+
+    Parameters
+    ----------
+    generator : TrainedGenerator
+        What makes their EEG.
+    population : Population
+        Whom they are drawn from.
+    n_people : int
+        How many.
+    class_name : str, optional
+        Of their trials; by default, all classes.
+    n_trials : int
+        Trials that each has of each class.
+    n_frames : int
+        Seconds of a trial; 0 for as many as those have that were trained on.
+    draw : int
+        Another number gives other people.
+
+    Raises
+    ------
+    UserError
+        If there is no such class.
+    """
+    classes = range(len(population.about["class_names"]))
+    if class_name is not None:
+        classes = [population.class_of(class_name)]
+    labels = [label for label in classes for _ in range(n_trials)]
+    n_frames = n_frames or population.about["n_frames"]
+    sampler = sampler_of(generator, draw)
+    return (
+        population.person(sampler, labels, n_frames, draw, number) for number in range(n_people)
+    )
 
 
 def population_of(origin: Mapping[str, Any], store: Store) -> Population:

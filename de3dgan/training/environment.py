@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from de3dgan.base.paths import ROOT
+from de3dgan.base.paths import INSTALLED, ROOT
 from de3dgan.training.device import Compute
 
 
@@ -29,7 +29,7 @@ def environment(compute: Compute) -> dict[str, Any]:
     dict
         The versions of Python and of packages; the ``platform``; how networks ``compute``, see
         `Compute.description`; the git ``commit`` of the code and whether it was ``modified`` since,
-        both None outside of a git checkout.
+        both None outside of a git checkout; of an installed package, its version, ``de3dgan``.
     """
     status = _git("status", "--porcelain", "--untracked-files=no")
     return {
@@ -37,6 +37,7 @@ def environment(compute: Compute) -> dict[str, Any]:
         "torch": str(torch.__version__),  # with the build, of which its package need not tell
         **{name: version(name) for name in ("numpy", "scipy", "scikit-learn")},
         "platform": platform.platform(),
+        **({"de3dgan": version("de3dgan")} if INSTALLED else {}),
         **compute.description,
         "commit": _git("rev-parse", "HEAD"),
         "modified": None if status is None else bool(status),
@@ -45,6 +46,8 @@ def environment(compute: Compute) -> dict[str, Any]:
 
 def _git(*arguments: str) -> str | None:
     """Return what a git command says of this repository, or None if it is not in git."""
+    if INSTALLED:  # which may lie in someone else's
+        return None
     command = ["git", "-C", str(ROOT), *arguments]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10)

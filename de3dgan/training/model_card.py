@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from de3dgan.base.files import read_json
-from de3dgan.base.recipe import SCRIPTS
+from de3dgan.base.programs import SCRIPTS
 
 #: The file in the directory of a run, or beside a pretrained generator.
 NAME = "CARD.md"

@@ -1,7 +1,7 @@
 """EEGMAT: 36 people at rest and doing mental arithmetic (Zyma et al. 2019), as EDF files.
 
 Two recordings per person, `SubjectNN_1.edf` (rest, about 180 s) and `SubjectNN_2.edf` (arithmetic,
-62 s), of 19 electrodes. Each person gives one baseline and two 60-s trials:
+62 s), of 19 electrodes. Each person gives one baseline and two 60-s trials::
 
     rest         |-- baseline --|  ...  |-- trial "rest" --|
     arithmetic   |-- trial "arithmetic" --| ...
