@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import copy
 import os
 import re
@@ -59,3 +60,9 @@ def test_it_ends_in_a_judged_figure_about_as_shown(run, shown):
 
 def test_its_eeg_is_mnes(run):
     assert "<EpochsArray | 36 events" in printed(run) and "rest/person 1" in printed(run)
+
+
+def test_it_takes_20_statements(shown):
+    source = "\n".join(cell.source for cell in shown.cells if cell.cell_type == "code")
+    nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.stmt)]
+    assert len([n for n in nodes if not isinstance(n, ast.Import | ast.ImportFrom)]) <= 20

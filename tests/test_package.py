@@ -174,3 +174,19 @@ def test_what_is_missing_in_a_bare_installation_is_said(words, run):
     assert done.returncode == 2, done.stderr
     assert done.stderr.startswith("Error: ") and done.stderr.count("\n") == 1
     assert "tyro" in done.stderr and "'de3dgan[commands]'" in done.stderr
+
+
+def test_estimators_need_no_more_than_the_core(run):
+    extras = ["mne", "tyro", "matplotlib", "tensorboard", "pyriemann", "pooch", "jinja2", "pandas"]
+    program = f"""if True:
+        import sys
+        sys.modules.update(dict.fromkeys({extras}))
+        import numpy as np
+        from de3dgan.parts.estimators import DifferentialEntropy, EEGGenerator
+        eeg = 10 * np.random.default_rng(0).standard_normal((6, 2, 12 * 128))
+        generator = EEGGenerator(n_epochs=1, ch_names=["Fz", "Cz"]).fit(eeg)
+        print(generator.sample(de=DifferentialEntropy().fit_transform(eeg[:1])).shape)
+    """
+    done = run("python", "-c", program)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split("\n")[-2] == "(1, 2, 1536)"

@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from types import FunctionType
 
 from sphinx.addnodes import pending_xref
 
@@ -63,9 +64,10 @@ def setup(app):
 
 
 def said(app, what, name, obj, skip, options):
-    """Leave out fields of which Python has a text: the class has its own, under Attributes."""
+    """Leave out what others have written: Python's text of a field, scikit-learn's methods."""
     builtin = isinstance(obj, type) and obj.__module__ == "builtins"
-    return skip or builtin or type(obj).__name__ == "_tuplegetter"
+    foreign = isinstance(obj, FunctionType) and not obj.__module__.startswith("de3dgan.")
+    return skip or builtin or foreign or type(obj).__name__ == "_tuplegetter"
 
 
 def without_types(app, what, name, obj, options, lines):
