@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +34,15 @@ class Browser:
         size = {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": False}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         self.driver.get(path.resolve().as_uri() + query)
+
+    def scripts(self, run: bool) -> None:
+        """Have pages that are opened from now on run their scripts, or not."""
+        disabled = {"value": not run}
+        self.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", disabled)
+
+    def pdf(self) -> bytes:
+        """Return the page as it is printed."""
+        return base64.b64decode(self.driver.print_page())
 
     def complaints(self) -> list[str]:
         """Return what it has said in its console since this was last asked."""

@@ -13,16 +13,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tyro
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 from sklearn import metrics
 
 from de3dgan.base.recipe import find_scripts, flag_words, load_recipe
 from de3dgan.evaluation.names import NAMES as BASELINES
 from de3dgan.figures import style
+from de3dgan.reporting import people
 from de3dgan.reporting.commands import wrapped
 from de3dgan.reporting.formats import Cell, Table, latex, latex_text
 from de3dgan.reporting.page import VERDICTS
 from de3dgan.reporting.results import MODELS
 from de3dgan.reporting.study import COMPARISONS
+from tests.browser import WIDTHS, Browser
 from tests.conftest import ROOT, load_script, run_here, run_stage
 from tests.helpers import smallest_png
 from tests.planted import DONE, N_FRAMES, RATES, edit, edit_settings, plant
@@ -74,7 +78,7 @@ def table(folder: Path, name: str) -> list[dict[str, str]]:
 class Page(HTMLParser):
     """What is in a page; refuses tags that do not balance."""
 
-    EMPTY = {"meta", "img", "br", "link", "hr"}
+    EMPTY = {"meta", "img", "br", "link", "hr", "input"}
 
     def __init__(self, html: str, keep_lines: bool = False):
         super().__init__()
@@ -101,7 +105,7 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
-        if "style" in self.open:
+        if {"style", "script"} & set(self.open):
             return
         self.text += data
         if {"td", "th"} & set(self.open):
@@ -115,6 +119,57 @@ class Page(HTMLParser):
         return [row for row in self.cells if row[0].replace("⚠ leaky", "").strip() == name]
 
 
+# --- in a browser
+
+
+def in_column(browser: Browser, table: str, column: int) -> list[float]:
+    """Return the figures of a column of a table, from top to bottom."""
+    cells = browser.driver.find_elements(
+        By.CSS_SELECTOR, f"table:has(#{table}) tbody tr td:nth-child({column})"
+    )
+    return [float(cell.text.split("\n")[0].replace("–", "nan")) for cell in cells]
+
+
+@pytest.mark.parametrize("scripts", [True, False], ids=["with scripts", "without"])
+@pytest.mark.parametrize("width", WIDTHS)
+def test_it_fits_and_works_in_a_browser(width, scripts, reported, browser):
+    browser.scripts(scripts)
+    try:
+        browser.open(reported / "report.html", width)
+        assert browser.too_wide() <= 0
+        assert not browser.complaints()
+        models, accuracy = "valence-subject-models-1", 3
+        before = in_column(browser, models, accuracy)
+        heading = f"table:has(#{models}) thead th:nth-child({accuracy})"
+        (cell,) = browser.driver.find_elements(By.CSS_SELECTOR, heading)
+        buttons = cell.find_elements(By.TAG_NAME, "button")
+        assert len(buttons) == scripts
+        for order in (-1, 1, 0) if scripts else ():
+            buttons[0].send_keys(Keys.ENTER)  # from the keyboard
+            wanted = sorted(before, reverse=order < 0) if order else before
+            assert in_column(browser, models, accuracy) == wanted
+            words = {-1: "descending", 1: "ascending", 0: None}
+            assert cell.get_attribute("aria-sort") == words[order]
+        image = browser.driver.find_element(By.CSS_SELECTOR, "figure img")
+        small = image.size["width"]
+        browser.driver.execute_script("arguments[0].scrollIntoView()", image)
+        image.click()
+        assert image.size["width"] > 1.2 * small
+        assert browser.too_wide() <= 0  # it scrolls in its own box
+        image.click()
+        assert image.size["width"] == small
+        assert not browser.complaints()
+    finally:
+        browser.scripts(True)
+
+
+def test_it_prints(reported, browser):
+    browser.open(reported / "report.html")
+    pdf = browser.pdf()
+    assert pdf.startswith(b"%PDF")
+    assert 5 < len(re.findall(rb"/Type\s*/Page\b", pdf)) < 60
+
+
 # --- the page
 
 
@@ -125,7 +180,7 @@ def test_page_needs_nothing_else_and_is_well_formed(reported):
     assert html.startswith("<!DOCTYPE html>")
     assert page.all("html")[0]["lang"] == "en"
     assert {"viewport", "color-scheme"} <= {meta.get("name") for meta in page.all("meta")}
-    assert not page.all("script") and not page.all("link")
+    assert page.all("script") == [{}] and not page.all("link")
     ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
     for _, attributes in page.tags:
@@ -143,7 +198,7 @@ def test_page_needs_nothing_else_and_is_well_formed(reported):
 def test_figures_have_a_text_and_a_size(reported):
     page = Page((reported / "report.html").read_text())
     pictures = page.all("img")
-    assert len(pictures) == 1 + 4 + 2 * 2 + 3
+    assert len(pictures) == 1 + 1 + 4 + 2 * 2 + 3
     assert all(len(picture["alt"]) > 30 for picture in pictures)
     widths = [int(picture["width"]) for picture in pictures]
     assert widths.count(1) == 4 and min(w for w in widths if w > 1) > 600  # 4 stood in, above
@@ -165,15 +220,18 @@ def test_verdict_comes_first_and_sections_in_order(reported):
         "Per one-second frame:",
         "Per trial, whose prediction",
         "Balanced accuracy per frame of the first model",
+        "a single person's figure says little",
+        "is not known from these runs",
         "copies of one that was seen: none",
         "EEG generated from the DE of test trials",
+        "How often each judge",
         "Four seconds of real and of generated EEG",
         "All settings.",
         "To make it again",
     ]
     places = [text.index(words) for words in order]
     assert places == sorted(places)
-    assert "leaky" not in text.replace("marked as leaky", "")
+    assert "leaky" not in text.partition(" Cards ")[0].replace("marked as leaky", "")
     assert "Seeds 520 and 520 have 1 of 5 folds: the other groups are not tested." in text
     assert f"Not run, or not finished, in any fold: {MODELS['finetune-real']};" in text
 
@@ -452,7 +510,7 @@ def test_only_what_is_leaky_is_marked(finished_runs, tmp_path, undrawn):
 
 def test_latex_tables_are_whole(reported):
     paths = sorted((reported / "tables").glob("*.tex"))
-    assert len(paths) == 6
+    assert len(paths) == 8
     for path in paths:
         tex = path.read_text()
         lines = tex.splitlines()
@@ -472,11 +530,12 @@ def test_markdown_has_the_verdict_and_the_same_tables(reported):
     said = next(said for _, said in VERDICTS.values() if f"**{said}" in text)
     assert text.index(said) < text.index("### All models")
     tables = re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
-    assert len(tables) == 6
+    assert len(tables) == 8
     for lines in map(str.splitlines, tables):
         assert len({line.count("|") for line in lines}) == 1
     for row in table(reported, "valence-subject-models-per-frame"):
-        assert text.count(f"| {row['name']} |") == 2
+        in_headings = row["model"] in people.SHOWN  # of the table of people
+        assert text.count(f"| {row['name']} |") == 2 + in_headings
 
 
 def test_latex_escapes():

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from de3dgan.base.errors import UserError
-from de3dgan.base.files import json_hash
+from de3dgan.base.files import json_hash, read_json
 from de3dgan.base.paths import CODE, ROOT, SHIPPED, display_path
 from de3dgan.base.programs import COMMANDS, program
 from de3dgan.data.memory_maps import reopened
@@ -235,6 +236,15 @@ class Store:
         return add_baseline(
             reopened(self.de)[trials], self.baseline_de[self.baseline_index[trials]]
         )
+
+
+def data_card(wanted: str) -> str:
+    """Return the card of the store in DE_feature/ with a hash; nothing if there is none."""
+    for path in ROOT.glob("DE_feature/[!.]*/card.txt"):
+        with suppress(UserError):
+            if read_json(path.with_name("manifest.json")).get("hash") == wanted:
+                return path.read_text(encoding="utf-8")
+    return ""
 
 
 def holds_other_files(path: Path) -> bool:

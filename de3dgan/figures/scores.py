@@ -12,6 +12,8 @@ from matplotlib.figure import Figure
 from de3dgan.evaluation.statistics import Estimate
 from de3dgan.figures.style import GENERATED, annotate, house_style, legend_above, new_figure
 
+#: People whose names are written below their points, at most.
+_NAMED = 50
 #: Colour and marker of each kind of model.
 _KINDS = {"baseline": ("0.55", "s"), "network": (GENERATED, "o"), "control": ("#0072B2", "D")}
 
@@ -169,6 +171,48 @@ def forest(
         "asked the same: the table of comparisons says which differ. Ticks below a line are seeds.",
     )
     legend_above(axes[0, 0], len(_KINDS) + 1)
+    return figure
+
+
+@house_style
+def people(
+    names: Sequence[str], rates: Mapping[str, Sequence[float]], chance: float, title: str
+) -> Figure:
+    """Draw how well each person is read.
+
+    Parameters
+    ----------
+    names : sequence of str, length n_people
+        From left to right.
+    rates : mapping of str to sequence of float, each of length n_people
+        Balanced accuracy of each model; baselines first, networks after them.
+    chance : float
+        Balanced accuracy of guessing.
+    title : str
+        Which runs; the second line of the heading.
+    """
+    figure, axes = new_figure(min(12, max(7, 2.5 + 0.22 * len(names))), 4.8)
+    ax = axes[0, 0]
+    ax.axhline(100 * chance, color="0.45", linestyle="--", linewidth=1.2, label="chance")
+    looks = [("0.55", "s"), (GENERATED, "o"), ("#0072B2", "D")]
+    size = 7 if len(names) <= _NAMED else 3
+    for (name, values), (colour, marker) in zip(rates.items(), looks[: len(rates)], strict=True):
+        look = {"color": colour, "markersize": size, "linestyle": "", "label": name}
+        ax.plot(100 * np.asarray(values), marker=marker, mec="black", mew=0.5, **look)
+    named = len(names) <= _NAMED
+    ax.set_xticks(range(len(names)) if named else [], names if named else [], rotation=90, size=8)
+    ax.set(xlabel="Person" if named else f"{len(names):,} people", ylim=(-3, 103))
+    ax.set_ylabel("Balanced accuracy per frame (%)")
+    ax.grid(axis="y", color="0.9", linewidth=0.6)
+    legend_above(ax, 2)
+    annotate(
+        figure,
+        "Who is read well, and who is not",
+        title,
+        "Each person's test trials, from whom stage 2 reads best. Look for: who is below chance "
+        "with all models, whose EEG differs from the others' in what makes the classes. With few "
+        "trials of a person, much of the order is chance.",
+    )
     return figure
 
 

@@ -56,7 +56,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Section:
-    """A section of a study's part of the page; `lists` are folded away."""
+    """A section of a study's part of the page; `lists` and `cards` are folded away."""
 
     id: str
     title: str
@@ -64,6 +64,7 @@ class Section:
     tables: list[Table] = field(default_factory=list)
     figures: list[Picture] = field(default_factory=list)
     lists: dict[str, dict[str, str]] = field(default_factory=dict)
+    cards: dict[str, str] = field(default_factory=dict)
     commands: str = ""
 
 

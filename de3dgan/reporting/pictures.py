@@ -20,6 +20,7 @@ from de3dgan.evaluation.names import NAMES as BASELINES
 from de3dgan.evaluation.statistics import Estimate
 from de3dgan.figures import curves, scores, style
 from de3dgan.reporting.page import Picture
+from de3dgan.reporting.people import Person
 from de3dgan.reporting.results import MODELS, Fold
 from de3dgan.reporting.study import PRIMARY, Study, seeds_text
 from de3dgan.reporting.wording import count, number, short_name, span, stage_name
@@ -62,6 +63,23 @@ def forest(study: Study, estimates: Mapping[str, Mapping[str, Mapping[str, Estim
         scores.forest(names, panels, 1 / n_classes, _title(study, leaky)),
         f"Balanced accuracy of each model with its 95 % interval. Per frame: {shares}",
         "Balanced accuracy of all models with 95 % intervals; the dashed line is chance.",
+        leaky,
+    )
+
+
+def people(study: Study, everyone: Sequence[Person], n_classes: int) -> Picture:
+    """Draw the balanced accuracy per frame of each person, see `people.people`."""
+    shown = list(everyone[0].accuracy)
+    leaky = any(map(study.leaky, shown))
+    rates = {MODELS[model]: [person.accuracy[model] for person in everyone] for model in shown}
+    ends = "; ".join(
+        f"{name} {100 * min(values):.0f} to {100 * max(values):.0f} %"
+        for name, values in rates.items()
+    )
+    return _drawn(
+        scores.people([p.name for p in everyone], rates, 1 / n_classes, _title(study, leaky)),
+        f"Balanced accuracy per frame of each person, in the order of stage 2's: {ends}.",
+        "Balanced accuracy per frame of each person; the dashed line is chance.",
         leaky,
     )
 

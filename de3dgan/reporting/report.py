@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from de3dgan.base.files import make_folder, write_csv, write_text
+from de3dgan.data.store import data_card
 from de3dgan.evaluation.names import CHOSEN
 from de3dgan.evaluation.statistics import verdict
 from de3dgan.reporting import pictures
 from de3dgan.reporting.commands import study_commands
 from de3dgan.reporting.formats import csv_rows, latex_text
 from de3dgan.reporting.page import Part, Section, Verdict, html, markdown
+from de3dgan.reporting.people import about_people, people, worth_in_people
 from de3dgan.reporting.results import MODELS, STAGES, UNITS, Fold
 from de3dgan.reporting.study import (
     COMPARISONS,
@@ -25,7 +27,9 @@ from de3dgan.reporting.study import (
 from de3dgan.reporting.tables import (
     METRIC_TEXTS,
     comparisons_table,
+    judges_table,
     leakage_table,
+    people_table,
     quality_table,
     scores_table,
     settings_table,
@@ -98,9 +102,12 @@ def _part(study: Study, runs_dir: Path) -> Part:
     sections = [
         _models(study),
         _comparisons(study, comparisons),
+        _people(study),
+        _worth(study),
         _certificate(study),
         _quality(study),
         _figures(study),
+        _cards(study),
         _settings(study, runs_dir),
     ]
     return Part(
@@ -209,6 +216,39 @@ def _comparisons(study: Study, comparisons: Comparisons) -> Section | None:
     return Section("comparisons", "Comparisons", tables=[comparisons_table(study, comparisons)])
 
 
+def _people(study: Study) -> Section:
+    everyone = people(study)
+    n_classes = next(iter(study.predictions.values()))[0].probabilities.shape[1]
+    return Section(
+        "people",
+        "Who is read well, and who is not",
+        about_people(everyone, n_classes),
+        tables=[people_table(study, everyone)],
+        figures=[pictures.people(study, everyone, n_classes)],
+    )
+
+
+def _worth(study: Study) -> Section | None:
+    if not study.folds_with("finetune"):
+        return None
+    return Section("worth", "Worth in people", worth_in_people(study))
+
+
+def _cards(study: Study) -> Section | None:
+    """Return the cards of the data and of the networks, as text."""
+    fold = study.every_fold()[0]
+    cards = {}
+    if found := data_card(fold.configs["classifier"]["store_hash"]):
+        cards["The data set"] = found
+    for stage in ("gan", "classifier", "finetune"):
+        path = fold.dir / stage / "CARD.md"
+        if path.is_file():
+            cards[f"{stage_name(stage)}, {study.fold_name(fold)}"] = path.read_text(
+                encoding="utf-8"
+            )
+    return Section("cards", "Cards", cards=cards) if cards else None
+
+
 def _certificate(study: Study) -> Section:
     reasons, groups, copies = {}, {}, set()
     for fold in study.every_fold():
@@ -264,7 +304,10 @@ def _quality(study: Study) -> Section | None:
     folds = study.folds_with("gan")
     if not folds:
         return None
-    return Section("quality", "Quality of generated EEG", tables=[quality_table(study, folds)])
+    tables = [quality_table(study, folds)]
+    if all("judges" in fold.results["gan"] for fold in folds):
+        tables.append(judges_table(study, folds))
+    return Section("quality", "Quality of generated EEG", tables=tables)
 
 
 def _figures(study: Study) -> Section:

@@ -8,8 +8,10 @@ from typing import Any
 
 from de3dgan.data.store import REFERENCES
 from de3dgan.evaluation.metrics import METRICS
+from de3dgan.evaluation.names import JUDGES
 from de3dgan.evaluation.statistics import MARGIN, Estimate, over_folds
 from de3dgan.reporting.formats import Cell, Table
+from de3dgan.reporting.people import Person
 from de3dgan.reporting.results import MODELS, Fold
 from de3dgan.reporting.study import PRIMARY, Comparisons, Study, seed_of, seeds_text
 from de3dgan.reporting.wording import (
@@ -259,6 +261,59 @@ def comparisons_table(study: Study, comparisons: Comparisons) -> Table:
     columns = ("Comparison", "In words", "Difference", "p", "Adjusted p", "Excluded gain")
     columns += ("Smallest detectable", *(_METRIC_NAMES[metric] for metric in others))
     return Table(table_name(study, "comparisons"), caption, columns, rows, records)
+
+
+def people_table(study: Study, everyone: Sequence[Person]) -> Table:
+    """Return the balanced accuracy per frame of each person, see `people.people`."""
+    shown = list(everyone[0].accuracy)
+    rows = [
+        [
+            Cell(person.name),
+            Cell(str(person.n_trials)),
+            *(Cell(number(person.accuracy[model])) for model in shown),
+        ]
+        for person in everyone
+    ]
+    records = [
+        {
+            "person": person.name,
+            "n_trials": person.n_trials,
+            "n_classes": person.n_classes,
+            **{model: person.accuracy[model] for model in shown},
+        }
+        for person in everyone
+    ]
+    caption = "Balanced accuracy per frame of each person who was tested, stage 2's highest first."
+    columns = ("Person", "Trials", *(MODELS[model] for model in shown))
+    return Table(table_name(study, "people"), caption, columns, rows, records)
+
+
+def judges_table(study: Study, folds: Sequence[Fold]) -> Table:
+    """Return what each judge says of each EEG, means over folds that have a generator."""
+    said = [fold.results["gan"]["judges"] for fold in folds]
+    kinds = [kind for kind in _QUALITY_ROWS if all(kind in each for each in said)]
+    rows, records = [], []
+    lengths = dict.fromkeys(length for each in said for length in each["generated"])
+    for length in lengths:
+        rows.append([Cell("Trials" if length == "trial" else f"Segments of {length}", ("",))])
+        for judge in JUDGES:
+            row = [Cell(judge)]
+            for kind in kinds:
+                found = [each[kind].get(length, {}).get(judge, {}).get("auc") for each in said]
+                values = [value for value in found if value is not None]
+                ends = f"{number(min(values), 2)} to {number(max(values), 2)}" if values else ""
+                mean = sum(values) / len(values) if values else None
+                row.append(Cell(number(mean, 2), (ends,) if len(values) > 1 else ()))
+                record = {"length": length, "judge": judge, "eeg": kind, "auc": mean}
+                records.append({**record, "n_folds": len(values)})
+            rows.append(row)
+    caption = (
+        "How often each judge, trained on training data, tells the EEG from real EEG of new groups "
+        "(AUC; 0.5 is not at all), mean and range over folds. That of real EEG against other "
+        "seconds of real EEG is what can be reached."
+    )
+    columns = ("Judge", *(_QUALITY_ROWS[kind] for kind in kinds))
+    return Table(table_name(study, "judges"), caption, columns, rows, records)
 
 
 def leakage_table(study: Study) -> Table:
