@@ -284,7 +284,7 @@ def people_table(study: Study, everyone: Sequence[Person]) -> Table:
         for person in everyone
     ]
     caption = "Balanced accuracy per frame of each person who was tested, stage 2's highest first."
-    columns = ("Person", "Trials", *(MODELS[model] for model in shown))
+    columns = ("Person", "Trials", *map(short_name, shown))
     return Table(table_name(study, "people"), caption, columns, rows, records)
 
 
