@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from benchmarks import published_loop, scaling, speed, speed_steps, speed_tables
+from benchmarks import published_loop, scaling, speed, speed_folds, speed_steps, speed_tables
 from benchmarks.published_loop import HostBatches
 from de3dgan.data.opening import open_store
 from de3dgan.data.store import Store
@@ -350,6 +353,22 @@ def test_targets_of_a_gpu_are_others(found):
             row |= {"epochs": [0.0, 0.0], "seconds": seconds}
         assert verdicts(found, "cuda")[name] == verdict
         assert name not in verdicts(found)
+
+
+def test_folds_run_at_once_and_their_stages_one_after_the_other(monkeypatch):
+    begun = []
+    meet = threading.Barrier(3)
+
+    def run(command, **_):
+        meet.wait(timeout=10)  # passed only if all folds are at it
+        begun.append((Path(command[1]).name, command[2:]))
+
+    monkeypatch.setattr(subprocess, "run", run)
+    assert speed_folds.folds(3, ["--epochs", 2]) > 0
+    for place, stage in enumerate(STAGES):
+        at_once = sorted(begun[3 * place : 3 * place + 3])
+        name = script_of(stage).name
+        assert at_once == [(name, ["--fold", str(fold), "--epochs", "2"]) for fold in range(3)]
 
 
 def test_folds_at_once_are_compared_per_fold(found):
