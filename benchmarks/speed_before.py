@@ -9,7 +9,7 @@ of its own, so that whatever else the machine does hits both. The time is that o
 waiting for other programs does not count.
 
 What a fine-tuning step takes is that with paired EEG: it is learnt from here, whatever held-out
-trials would say.
+trials would say. Of `make demo`, it is the processor time of all its commands, with one thread.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import os
+import resource
+import shlex
 import statistics
 import subprocess
 import sys
@@ -37,6 +40,7 @@ NAMES = {
     "classifier": "classifier: a step of 64 frames",
     "finetune": "fine-tuning: a step of 64 frames and as many paired",
     "eeg": "EEG for fine-tuning: 16 trials of 60 s",
+    "demo": "`make demo`, without installation",
 }
 
 
@@ -46,6 +50,7 @@ class Config:
 
     before: Path  # a checkout of the earlier commit, with .venv
     repeats: int = 5  # times that each checkout has its turn
+    demos: int = 1  # times that each runs the demo
 
 
 def main(config: Config) -> None:
@@ -66,16 +71,22 @@ def main(config: Config) -> None:
                 found = _child(tree, store, Path(folder, name), first=not repeat)
                 for what, seconds in found.items():
                     times[name].setdefault(what, []).append(seconds)
+        for repeat in range(config.demos):
+            for name, tree in trees.items():
+                runs = Path(folder, f"demo {name} {repeat}")
+                times[name].setdefault("demo", []).append(demo(tree, runs))
     rows = []
     for what, shown in NAMES.items():
+        if what not in times["now"]:
+            continue
         before, now = (times[tree][what] for tree in trees)
         ratios = sorted(a / b for a, b in zip(before, now, strict=True))
         spread = f"{ratios[0]:.2f} to {ratios[-1]:.2f}"
         rows.append(
             [
                 shown,
-                f"{1e3 * statistics.median(before):.0f}",
-                f"{1e3 * statistics.median(now):.0f}",
+                f"{statistics.median(before):.3g}",
+                f"{statistics.median(now):.3g}",
                 f"{statistics.median(ratios):.2f} ({spread})",
             ]
         )
@@ -89,6 +100,21 @@ def main(config: Config) -> None:
         "ratio",
     ]
     fill_table(DOCUMENT, "speed_before.py", columns, rows)
+
+
+def demo(tree: Path, runs: Path) -> float:
+    """Return the processor time of the commands of ``make demo``, in seconds."""
+    shown = subprocess.run(
+        ["make", "-n", "-o", ".venv/installed", "demo"], cwd=tree, capture_output=True, text=True
+    )
+    began = sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
+    for line in shown.stdout.splitlines():
+        words = [word.replace("runs/demo", str(runs)) for word in shlex.split(line)]
+        one = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+        done = subprocess.run(words, cwd=tree, env=os.environ | one, capture_output=True, text=True)
+        if done.returncode:
+            sys.exit(done.stderr)
+    return sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2]) - began
 
 
 def _child(tree: Path, store: Path, runs: Path, first: bool) -> dict[str, float]:

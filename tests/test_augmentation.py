@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import shutil
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -25,10 +26,10 @@ from de3dgan.data.splits import (
 )
 from de3dgan.eeg.de import differential_entropy
 from de3dgan.eeg.noise import de_matched_noise
-from de3dgan.stages import augmentation
+from de3dgan.stages import augmentation, closed_form
 from de3dgan.stages.augmentation import other_of_same_class, paired_eeg
 from de3dgan.training import checkpoints
-from tests.conftest import run_stage, script_of
+from tests.conftest import read_lines, run_stage, script_of
 from tests.helpers import FOLD, fake_store, one_line
 
 
@@ -285,3 +286,24 @@ def test_additional_people_are_never_those_validated_or_tested_on(fold_seed):
     run = SimpleNamespace(store=store, labels=labels, config=config, split=split)
     partners = augmentation.additional_frames(run)
     assert np.isin(partners(0, split.train), split.spare).all()
+
+
+def test_generated_eeg_that_helps_is_learnt_from_to_the_end(
+    finished_runs, little_store, tmp_path, no_figures, monkeypatch
+):
+    """Chance decides whether EEG of noise helps: here the head says that it does."""
+    shutil.copytree(finished_runs, tmp_path / "runs")
+    fit = closed_form.fit
+    monkeypatch.setattr(closed_form, "fit", lambda *args: replace(fit(*args), with_further=True))
+    chosen = {"protocol": "subject", "epochs": 2, "restart": True}
+    run = run_stage("finetune", little_store, tmp_path / "runs", **chosen)
+    assert "The paired EEG is learnt from." in (run / "log.txt").read_text()
+    history = read_lines(run / "metrics.jsonl")
+    assert [line["epoch"] for line in history] == [0, 1]
+    for line in history:
+        assert line["paired_cross_entropy"] > 0 and line["feature_distance"] > 0
+        entropies = line["cross_entropy"], line["paired_cross_entropy"]
+        assert min(entropies) <= line["loss"] <= max(entropies)
+    assert (run / "predictions.csv").read_bytes() != (
+        finished_runs / "valence" / "subject" / "fold0" / "finetune" / "predictions.csv"
+    ).read_bytes()
