@@ -1,4 +1,4 @@
-"""Run a script as a user does, and note when its training starts and how long its epochs take.
+"""Run a script as a user does, and note when its training starts and what its parts take.
 
     python benchmarks/instrumented.py notes.json 3D-UNet_GAN_Valence.py --epochs 2 ...
 
@@ -12,6 +12,7 @@ import json
 import os
 import runpy
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,10 +24,10 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def main(notes: Path, script: str, arguments: list[str]) -> None:
     """Run `script`, and write what was noted to the file `notes`."""
-    found: dict[str, Any] = {"to_first_step": None, "paired_eeg": 0.0, "epochs": []}
+    found: dict[str, Any] = {"to_first_step": None, "paired_eeg": 0.0, "epochs": [], "parts": {}}
     sys.path.insert(0, str(ROOT))
     sys.argv = [script, *arguments]
-    if "preprocess" not in script:
+    if Path(script).name not in ("preprocess_de.py", "report.py"):
         watch(found)
     try:
         runpy.run_path(script, run_name="__main__")
@@ -39,7 +40,8 @@ def main(notes: Path, script: str, arguments: list[str]) -> None:
 
 def watch(found: dict[str, Any]) -> None:
     """Have training tell what `found` is to hold."""
-    from de3dgan.stages import augmentation
+    from de3dgan.evaluation import baselines
+    from de3dgan.stages import augmentation, classifier, generators
     from de3dgan.training import loop
 
     fit, paired_eeg = loop.fit, augmentation.paired_eeg
@@ -79,6 +81,37 @@ def watch(found: dict[str, Any]) -> None:
             yield paired
 
     loop.fit, augmentation.paired_eeg = watched_fit, watched_eeg
+    for module in (classifier, generators):
+        module.certify = part(found, "certificate", module.certify)
+    classifier.start = part(found, "head", classifier.start)
+    baselines.predictions = part(found, "baselines", baselines.predictions)
+
+
+def part(found: dict[str, Any], name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that notes its seconds and the most memory that the process had in it."""
+    from benchmarks.scaling import anonymous_mib
+
+    def call(*arguments: Any, **settings: Any) -> Any:
+        start, peaks, over = time.perf_counter(), [], threading.Event()
+
+        def look() -> None:
+            while not over.wait(0.02):
+                peaks.append(anonymous_mib(os.getpid()) or 0.0)
+
+        thread = threading.Thread(target=look)
+        thread.start()
+        try:
+            return function(*arguments, **settings)
+        finally:
+            seconds = time.perf_counter() - start
+            over.set()
+            thread.join()
+            found["parts"][name] = {
+                "seconds": seconds,
+                "peak_anonymous_mib": max(peaks, default=None),
+            }
+
+    return call
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 
 from benchmarks.scaling import watched
 from de3dgan.base.errors import UserError
-from de3dgan.base.files import read_json, sha256, write_csv, write_json
+from de3dgan.base.files import read_csv, read_json, sha256, write_csv, write_json
 from de3dgan.data import memory_maps
 from de3dgan.data.opening import open_store
 from de3dgan.data.store import ARRAYS, manifest_hash
@@ -158,6 +159,25 @@ def test_memory_and_time_of_a_process_are_seen_from_outside():
         assert 200 < found["peak_anonymous_mib"] < 260
     with pytest.raises(RuntimeError, match="ZeroDivisionError"):
         watched([sys.executable, "-c", "1 / 0"])
+
+
+def test_tables_of_predictions_take_little_memory(tmp_path):
+    """They have a row for each second and model; written, they are not held at all."""
+    n_rows = 20_000
+    rows = ({"trial": n // 60, "p_0": f"{n / n_rows:.9f}", "subject": "s01"} for n in range(n_rows))
+    path = tmp_path / "predictions.csv"
+    peaks = []
+    for work in (lambda: write_csv(path, rows), lambda: read_csv(path, "")):
+        tracemalloc.start()
+        try:
+            table = work()
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+    assert table["trial"][-1] == str((n_rows - 1) // 60)
+    assert len(table["p_0"]) == n_rows
+    assert peaks[0] < 2**20, peaks
+    assert peaks[1] / n_rows < 250, peaks  # held as rows and then as columns, 355
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")

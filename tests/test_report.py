@@ -19,13 +19,14 @@ from sklearn import metrics
 
 from de3dgan.base.recipe import find_scripts, flag_words, load_recipe
 from de3dgan.evaluation.names import NAMES as BASELINES
+from de3dgan.evaluation.statistics import estimate
 from de3dgan.figures import style
-from de3dgan.reporting import people
+from de3dgan.reporting import people, study
 from de3dgan.reporting.commands import wrapped
 from de3dgan.reporting.formats import Cell, Table, latex, latex_text
 from de3dgan.reporting.page import VERDICTS
-from de3dgan.reporting.results import MODELS
-from de3dgan.reporting.study import COMPARISONS
+from de3dgan.reporting.results import MODELS, Predictions
+from de3dgan.reporting.study import COMPARISONS, Study
 from tests.browser import WIDTHS, Browser
 from tests.conftest import ROOT, load_script, run_here, run_stage
 from tests.helpers import smallest_png
@@ -613,3 +614,28 @@ def test_models_that_predict_the_same_are_equivalent(finished_runs, tmp_path, un
     row = next(row for row in rows if row["against"] == "finetune-none")
     assert (row["in_words"], row["equivalent"]) == ("equivalent", "True")
     assert {float(row[f"{name}_value"]) for name in ("auc", "within_auc")} == {0.0}
+
+
+def test_intervals_of_very_many_groups_are_of_random_ones_together(monkeypatch):
+    """They are as wide as those of all groups, and the figures are the same."""
+    rng = np.random.default_rng(0)
+    n_groups, n_frames = 400, 8
+    trials = np.repeat(np.arange(n_groups), n_frames)
+    labels = trials % 2
+    score = labels + np.repeat(rng.normal(size=n_groups), n_frames) + rng.normal(size=len(trials))
+    p = 1 / (1 + np.exp(-score))
+    frames, persons = np.tile(np.arange(n_frames), n_groups), trials // 4
+    predictions = Predictions(
+        *(trials, frames, labels, np.stack([1 - p, p], 1), trials.astype(str), persons.astype(str)),
+        np.ones(len(trials)),
+    )
+    all_folds = Study("t", "trial", "trial", {(0, 0): []}, {"classifier": [predictions]}, [])
+    whole = estimate(all_folds.clusters("classifier", "frame"))
+    monkeypatch.setattr(study, "_MOST_GROUPS", 100)
+    clusters = all_folds.clusters("classifier", "frame")
+    assert len(clusters[0, 0].groups) == 100
+    few = estimate(clusters)
+    for metric in ("balanced_accuracy", "auc", "within_auc"):
+        assert few[metric].value == pytest.approx(whole[metric].value)
+        widths = [found[metric].high - found[metric].low for found in (few, whole)]
+        assert widths[0] == pytest.approx(widths[1], rel=0.25), metric

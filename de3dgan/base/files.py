@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import errno
 import hashlib
-import io
 import json
 import os
 import shutil
@@ -141,13 +141,15 @@ def write_json(path: str | Path, content: Any) -> None:
 
 
 def write_csv(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write `rows`, all with the same keys, to `path` with a header line."""
-    rows = list(rows)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(path, text.getvalue())
+    """Write `rows`, all with the same keys, to `path` with a header line, one at a time."""
+    rows = iter(rows)
+    first = next(rows)
+    with atomic_write(path) as file:
+        text = codecs.getwriter("utf-8")(file)
+        writer = csv.DictWriter(text, list(first), lineterminator="\n")
+        writer.writeheader()
+        writer.writerow(first)
+        writer.writerows(rows)
 
 
 def read_csv(path: Path, remedy: str) -> dict[str, list[str]]:
@@ -165,21 +167,29 @@ def read_csv(path: Path, remedy: str) -> dict[str, list[str]]:
     """
     try:
         with open(path, newline="", encoding="utf-8") as file:
-            header, *rows = list(csv.reader(file)) or [[]]
+            rows = csv.reader(file)
+            header = next(rows, [])
+            columns: list[list[str]] = [[] for _ in header]
+            known: dict[str, str] = {}  # cells that come again are kept once
+            n_rows, wrong = 0, None
+            for n_rows, row in enumerate(rows, start=1):
+                if len(row) != len(header):
+                    wrong = wrong or (n_rows + 1, len(row))
+                    continue
+                for cells, cell in zip(columns, row, strict=True):
+                    cells.append(known.setdefault(cell, cell))
     except (OSError, ValueError, csv.Error) as error:
         raise UserError(f"{display_path(path)} is damaged or missing ({error}): {remedy}") from None
-    lengths = [len(row) for row in rows]
-    wrong = next((n for n, length in enumerate(lengths) if length != len(header)), None)
     problem = None
-    if not rows:
+    if not n_rows:
         problem = "it has no row"
     elif len(set(header)) < len(header):
         problem = "two of its columns have one name"
     elif wrong is not None:
-        problem = f"line {wrong + 2} has {lengths[wrong]} columns, and line 1 has {len(header)}"
+        problem = f"line {wrong[0]} has {wrong[1]} columns, and line 1 has {len(header)}"
     if problem:
         raise UserError(f"{display_path(path)} is damaged: {problem}: {remedy}")
-    return dict(zip(header, map(list, zip(*rows, strict=True)), strict=True))
+    return dict(zip(header, columns, strict=True))
 
 
 def read_json(path: str | Path) -> Any:

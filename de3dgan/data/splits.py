@@ -262,12 +262,13 @@ def read_split(store: Store, labels: np.ndarray | None, protocol: str, path: Pat
     remedy = 'write {"train": [...], "val": [...], "test": [...]}, each with names of groups.'
     check(content, dict.fromkeys(PARTS, list_of(TEXT)), path, remedy)
     what, names = group_names(store, protocol)
+    there = set(names.tolist())
     part_of: dict[str, str] = {}
     for part in PARTS:
         for group in content[part]:
             if part_of.setdefault(group, part) != part:
                 raise UserError(f"{where} has {what} {group} in {part_of[group]} and in {part}.")
-            if group not in names:
+            if group not in there:
                 raise UserError(
                     f"{where} names {what} {group}, which {display_path(store.path)} does not have."
                 )

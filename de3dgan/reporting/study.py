@@ -46,6 +46,8 @@ PRIMARY = ("balanced_accuracy", "frame")
 
 #: Protocols in which a person is tested in several groups, and stays the unit of what is inferred.
 _BY_PERSON = ("session", "within")
+#: Groups that intervals and tests are of, at most, see `Study.in_unit`: a DEAP has 1,280.
+_MOST_GROUPS = 2048
 
 #: The comparisons that can be made, each with its p adjusted for their number.
 Comparisons = Mapping[tuple[str, str], tuple[Comparison, float]]
@@ -104,9 +106,17 @@ class Study:
         return {seeds: Clusters.of(*self.in_unit(pooled, unit)) for seeds, pooled in sets}
 
     def in_unit(self, predictions: Predictions, unit: str) -> tuple[np.ndarray, ...]:
-        """Return `Predictions.in_unit`, with groups that are independent of each other."""
+        """Return `Predictions.in_unit`, with groups that are independent of each other.
+
+        Of more than 2,048, random ones are counted as one (the delete-a-group jackknife: Kott 2001,
+        Journal of Official Statistics 17), as AUCs take memory for each pair of groups.
+        """
         groups, labels, probabilities, persons = predictions.in_unit(unit)
         groups = persons if self.protocol in _BY_PERSON else groups
+        names, row = np.unique(groups, return_inverse=True)
+        if len(names) > _MOST_GROUPS:
+            rng = np.random.default_rng(0)  # the same for all models
+            groups = (rng.permutation(len(names)) % _MOST_GROUPS)[row]
         return groups, labels, probabilities, persons
 
     @property
@@ -229,6 +239,12 @@ def _study(folds: dict[tuple[int, int], list[Fold]]) -> Study:
                 f"predictions of {model}: rerun them with --restart, or give the folder of one "
                 "study with --runs-dir."
             )
+    n_groups = len(np.unique(next(iter(predictions.values()))[0].groups))
+    if n_groups > _MOST_GROUPS and first.results["classifier"]["protocol"] not in _BY_PERSON:
+        notes.append(
+            f"In intervals and tests, random ones of the {n_groups:,} groups are counted as one: "
+            f"{_MOST_GROUPS:,} in all."
+        )
     result, group = first.results["classifier"], first.certificates["classifier"]["group"]
     group = "subject" if result["protocol"] in _BY_PERSON else group
     return Study(
