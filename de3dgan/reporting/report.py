@@ -305,7 +305,7 @@ def _quality(study: Study) -> Section | None:
     if not folds:
         return None
     tables = [quality_table(study, folds)]
-    if all("judges" in fold.results["gan"] for fold in folds):
+    if all(fold.results["gan"].get("judges", {}).get("generated") for fold in folds):
         tables.append(judges_table(study, folds))
     return Section("quality", "Quality of generated EEG", tables=tables)
 

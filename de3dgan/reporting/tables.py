@@ -293,7 +293,7 @@ def judges_table(study: Study, folds: Sequence[Fold]) -> Table:
     said = [fold.results["gan"]["judges"] for fold in folds]
     kinds = [kind for kind in _QUALITY_ROWS if all(kind in each for each in said)]
     rows, records = [], []
-    lengths = dict.fromkeys(length for each in said for length in each["generated"])
+    lengths = dict.fromkeys(length for each in said for kind in kinds for length in each[kind])
     for length in lengths:
         rows.append([Cell("Trials" if length == "trial" else f"Segments of {length}", ("",))])
         for judge in JUDGES:
