@@ -21,7 +21,7 @@ from de3dgan.base.recipe import find_scripts, flag_words, load_recipe
 from de3dgan.evaluation.names import NAMES as BASELINES
 from de3dgan.evaluation.statistics import estimate
 from de3dgan.figures import style
-from de3dgan.reporting import people, study
+from de3dgan.reporting import study
 from de3dgan.reporting.commands import wrapped
 from de3dgan.reporting.formats import Cell, Table, latex, latex_text
 from de3dgan.reporting.page import VERDICTS
