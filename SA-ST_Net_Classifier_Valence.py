@@ -41,7 +41,7 @@ class Config(Recipe):
 
     # --- the network
     network: str = "SASTNet"  # or one of braindecode's by name, given normalised samples
-    widths: tuple[int, int, int, int, int] = (32, 16, 16, 16, 16)  # feature maps of the trunk
+    widths: tuple[int, int, int, int, int] = (16, 16, 16, 16, 16)  # feature maps of the trunk
     n_features: int = 128  # length of the feature before the classes
     dropout: float = 0.7  # share of the trunk's output dropped in training
     noise: float = 1.0  # standard deviation of noise on normalised log powers in training

@@ -115,7 +115,7 @@ class SpectralSASTNet(nn.Module):
         ch_names: Sequence[str] = DEAP_CHANNELS,
         n_classes: int = 2,
         n_filters: int = 16,
-        widths: Sequence[int] = (32, 16, 16, 16, 16),
+        widths: Sequence[int] = (16, 16, 16, 16, 16),
         n_features: int = 128,
         dropout: float = 0.7,
         noise: float = 1.0,

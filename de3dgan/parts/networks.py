@@ -206,7 +206,7 @@ class SASTDecoder(Decoder):
         sfreq: float | None = None,
         chs_info: Sequence[Mapping[str, Any]] | None = None,
         n_filters: int = 16,
-        widths: Sequence[int] = (32, 16, 16, 16, 16),
+        widths: Sequence[int] = (16, 16, 16, 16, 16),
         n_features: int = 128,
         drop_prob: float = 0.7,
         noise: float = 1.0,
