@@ -17,6 +17,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from sklearn import metrics
 
+from de3dgan.base.files import read_csv
 from de3dgan.base.recipe import find_scripts, flag_words, load_recipe
 from de3dgan.evaluation.names import NAMES as BASELINES
 from de3dgan.evaluation.statistics import estimate
@@ -169,6 +170,33 @@ def test_it_prints(reported, browser):
     pdf = browser.pdf()
     assert pdf.startswith(b"%PDF")
     assert 5 < len(re.findall(rb"/Type\s*/Page\b", pdf)) < 60
+
+
+def test_people_are_in_the_order_of_stage_2_and_have_its_figures(real_runs, reported):
+    rows = table(reported, "valence-subject-people")
+    found = read_csv(real_runs / "valence/subject/fold0/classifier/predictions.csv", "")
+    p = np.array([found["p_0"], found["p_1"]], float).argmax(0)
+    labels, people = np.array(found["label"], int), np.array(found["subject"])
+    trials = np.array(found["trial"])
+    assert [row["person"] for row in rows] and {row["person"] for row in rows} == set(people)
+    for row in rows:
+        own = people == row["person"]
+        expected = metrics.balanced_accuracy_score(labels[own], p[own])
+        assert float(row["classifier"]) == pytest.approx(expected)
+        assert int(row["n_trials"]) == len(set(trials[own]))
+        assert int(row["n_classes"]) == len(set(labels[own]))
+    scores = [float(row["classifier"]) for row in rows]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_without_stage_3_people_are_in_the_order_of_stage_2(finished_runs, tmp_path, undrawn):
+    rates = {**RATES, "best": 0.5, "classifier": 0.8}
+    plant(tmp_path, finished_runs, rates, stages=("classifier",))
+    report(tmp_path)
+    scores = [
+        float(row["classifier"]) for row in table(tmp_path / "report", "valence-subject-people")
+    ]
+    assert scores == sorted(scores, reverse=True)
 
 
 # --- the page

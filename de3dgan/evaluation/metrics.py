@@ -238,6 +238,15 @@ def balanced_accuracy(labels: np.ndarray, predicted: np.ndarray) -> float:
     return float(confusion_metrics(counts)["balanced_accuracy"][0])
 
 
+def balanced_accuracy_of_each(
+    groups: np.ndarray, labels: np.ndarray, predicted: np.ndarray, n_classes: int
+) -> np.ndarray:
+    """Return `balanced_accuracy` of each group, (n_groups,), in the order of their names."""
+    names, group = np.unique(groups, return_inverse=True)
+    counts = _counts((len(names), n_classes, n_classes), group, labels, predicted)
+    return confusion_metrics(counts)["balanced_accuracy"]
+
+
 def confusion(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     """Return counts (n_classes, n_classes), rows the true class, columns the predicted one."""
     n_classes = probabilities.shape[1]

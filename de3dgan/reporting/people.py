@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from de3dgan.evaluation.metrics import Clusters, balanced_accuracy
+from de3dgan.evaluation.metrics import Clusters, balanced_accuracy_of_each
 from de3dgan.evaluation.statistics import N_DRAWS, bootstrap_weights
 from de3dgan.evaluation.worth import Worth, worth
 from de3dgan.reporting.results import MODELS
@@ -44,22 +44,30 @@ class Person:
 def people(study: Study) -> list[Person]:
     """Return everyone who was tested, whom stage 2 reads best first."""
     shown = [model for model in SHOWN if model in study.predictions]
-    found = []
-    first = study.predictions[shown[0]][0]
-    for name in dict.fromkeys(first.persons.tolist()):
-        accuracy = {}
-        for model in shown:
-            rates = []
-            for predictions in study.predictions[model]:
-                own = predictions.persons == name
-                predicted = predictions.probabilities[own].argmax(1)
-                rates.append(balanced_accuracy(predictions.labels[own], predicted))
-            accuracy[model] = float(np.mean(rates))
-        own = first.persons == name
-        n_trials, n_classes = (len(np.unique(of[own])) for of in (first.trials, first.labels))
-        found.append(Person(name, n_trials, n_classes, accuracy))
-    by = shown[-2] if len(shown) > 1 else shown[0]
-    return sorted(found, key=lambda person: -person.accuracy[by])
+    accuracy = {}
+    for model in shown:
+        seeds = [
+            balanced_accuracy_of_each(
+                each.persons, each.labels, each.probabilities.argmax(1), each.probabilities.shape[1]
+            )
+            for each in study.predictions[model]
+        ]
+        accuracy[model] = np.mean(seeds, axis=0)
+    first = study.predictions["classifier"][0]
+    names, person = np.unique(first.persons, return_inverse=True)
+    n_trials, n_classes = (
+        np.bincount(np.unique(np.stack([person, of]), axis=1)[0])
+        for of in (first.trials, first.labels)
+    )
+    return [
+        Person(
+            str(names[row]),
+            int(n_trials[row]),
+            int(n_classes[row]),
+            {model: float(accuracy[model][row]) for model in shown},
+        )
+        for row in np.argsort(-accuracy["classifier"], kind="stable")
+    ]
 
 
 def about_people(everyone: list[Person], n_classes: int) -> list[str]:
