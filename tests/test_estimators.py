@@ -219,7 +219,7 @@ def test_a_classifier_predicts_what_the_stages_script_does(store, little_store, 
     ours.fit(whole(store, rest), labels[rest])
 
     known = estimators._store(
-        store.eeg[rest], store.baseline[store.baseline_index[rest]], store.ch_names, labels[rest]
+        store.baseline[store.baseline_index[rest]], store.eeg[rest], store.ch_names, labels[rest]
     )
     drawn = without_test(known, "trial", 520)
     parts = {part: rest[drawn.trials(part)] for part in ("train", "val")} | {"test": test}

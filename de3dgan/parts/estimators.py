@@ -22,7 +22,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 from torch.optim import AdamW
 
-from de3dgan.base.errors import UserError
+from de3dgan.base.errors import as_value_errors
 from de3dgan.base.recipe import Recipe, find_scripts, load_recipe
 from de3dgan.base.seeds import seed_torch
 from de3dgan.data.frames import Frames
@@ -160,8 +160,8 @@ class DifferentialEntropy(TransformerMixin, _OfTrials):
         check_is_fitted(self)
         whole = self._trials(X, reset=False)
         before, after = _parted(whole, self.baseline)
-        de, of_baseline = _de(after, before)
-        de = de - of_baseline[:, :, None] if before is not None else de
+        de, of_baseline = _de(before, after)
+        de = de - of_baseline[:, :, None]
         return de.reshape(len(de), -1) if self.flatten else de
 
 
@@ -252,8 +252,8 @@ class SASTClassifier(ClassifierMixin, _OfTrials):
         self.classes_, labels = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError("SASTClassifier needs samples of two classes, and y has one class.")
-        with _mistakes_as_value_errors():
-            store = _store(*_parted(eeg, self.baseline)[::-1], names, labels, groups)
+        with as_value_errors():
+            store = _store(*_parted(eeg, self.baseline), names, labels, groups)
             with _run("classifier", store, labels, groups, self) as run:
                 config = run.config
                 net = SpectralSASTNet(
@@ -287,8 +287,8 @@ class SASTClassifier(ClassifierMixin, _OfTrials):
         """
         check_is_fitted(self)
         eeg, names = self._trials(X, reset=False), self.content_["arguments"]["ch_names"]
-        with _mistakes_as_value_errors():
-            store = _store(*_parted(eeg, self.baseline)[::-1], names, np.zeros(len(eeg), int))
+        with as_value_errors():
+            store = _store(*_parted(eeg, self.baseline), names, np.zeros(len(eeg), int))
             compute = Compute(device_of(self.device))
             trained = FrameClassifier.from_content(self.content_, store, compute)
             numbers = np.arange(store.n_trials * store.n_frames)
@@ -385,8 +385,8 @@ class EEGGenerator(_OfTrials):
             self.classes_, labels = np.unique(y, return_inverse=True)
         if baseline is not None:
             baseline = self._trials(baseline, reset=False)
-        with _mistakes_as_value_errors():
-            store = _store(eeg, baseline, names, labels, groups)
+        with as_value_errors():
+            store = _store(baseline, eeg, names, labels, groups, with_de=True)
             with _run("gan", store, labels, groups, self) as run:
                 config = run.config
                 generator = SpectralGenerator(
@@ -446,7 +446,7 @@ class EEGGenerator(_OfTrials):
             raise ValueError("Give sample either the DE that EEG is to have (de) or classes (y).")
         compute = Compute(device_of(self.device))
         generator = TrainedGenerator.from_content(self.content_, compute)
-        with _mistakes_as_value_errors():
+        with as_value_errors():
             if de is not None:
                 de = np.asarray(de, np.float32)
                 first = range(draw * n, (draw + 1) * n)
@@ -483,7 +483,7 @@ def _parted(whole: np.ndarray, seconds: float) -> tuple[np.ndarray | None, np.nd
     return whole[..., :n] if n else None, after[..., : after.shape[2] // WINDOW * WINDOW]
 
 
-def _de(after: np.ndarray, before: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+def _de(before: np.ndarray | None, after: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the absolute DE of trials, and the mean DE of their baselines (0 without)."""
     if before is None:
         de = trial_de(after)
@@ -493,13 +493,17 @@ def _de(after: np.ndarray, before: np.ndarray | None) -> tuple[np.ndarray, np.nd
 
 
 def _store(
-    after: np.ndarray,
     before: np.ndarray | None,
+    after: np.ndarray,
     ch_names: Sequence[str],
     labels: np.ndarray,
     groups: ArrayLike | None = None,
+    with_de: bool = False,
 ) -> Store:
-    """Return trials as a store in memory."""
+    """Return trials, and the baselines before them, as a store in memory.
+
+    Only the generator asks for DE: without it, there are no windows.
+    """
     refuse_twice(ch_names)
     if len(ch_names) != after.shape[1]:
         raise ValueError(
@@ -508,7 +512,12 @@ def _store(
         )
     montage, n_trials = find_montage(ch_names), len(after)
     after = after[..., : after.shape[2] // FRAME * FRAME]
-    de, of_baseline = _de(after, before)
+    if with_de:
+        de, of_baseline = _de(before, after)
+    else:
+        of_baseline = np.zeros((n_trials, len(BANDS), after.shape[1]), np.float32)
+        de = np.empty((n_trials, len(BANDS), 0, after.shape[1]), np.float32)
+    de = de - of_baseline[:, :, None]
     subjects = np.arange(n_trials) if groups is None else np.asarray(groups)
     names = [str(c) for c in range(labels.max() + 1)]
     manifest = {
@@ -530,17 +539,13 @@ def _store(
         _CLASS: labels.tolist(),
     }
     if before is None:  # as in stores of sources without: there is one, and it is silent
-        before = np.zeros((1, *after.shape[1:2], FRAME), np.float32)
-        of_baseline = np.zeros((1, len(BANDS), after.shape[1]), np.float32)
-        relative = de
-    else:
-        relative = de - of_baseline[:, :, None]
+        before, of_baseline = np.zeros((1, after.shape[1], FRAME), np.float32), of_baseline[:1]
     return Store(
         Path("X"),
         manifest,
         np.ascontiguousarray(after),
         np.ascontiguousarray(before),
-        relative,
+        de,
         of_baseline,
         {name: [str(value) for value in values] for name, values in columns.items()},
     )
@@ -583,15 +588,6 @@ def _run(
         )
         seed_torch(seed, 0, f"{stage}: initial weights")
         yield run
-
-
-@contextmanager
-def _mistakes_as_value_errors() -> Iterator[None]:
-    """Raise what a user can mend as scikit-learn does."""
-    try:
-        yield
-    except UserError as error:
-        raise ValueError(str(error)) from None
 
 
 def _on_cpu(content: Mapping[str, Any]) -> dict[str, Any]:

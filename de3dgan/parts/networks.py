@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from de3dgan.base.errors import UserError
+from de3dgan.base.errors import as_value_errors
 from de3dgan.data.montages import find_montage, grid_of
 from de3dgan.eeg.montage import Grid, canonical, refuse_twice
 from de3dgan.eeg.sampling import FRAME, SFREQ, n_resampled, polyphase
@@ -303,8 +303,6 @@ def _electrodes(
             f"There are {n_chans} channels (n_chans), and chs_info has {len(names)}: give the "
             "names of those that there are."
         )
-    try:
+    with as_value_errors():
         refuse_twice(names)
         return names, grid_of(names, find_montage(names))
-    except UserError as error:
-        raise ValueError(str(error)) from None
