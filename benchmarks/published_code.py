@@ -58,6 +58,7 @@ from benchmarks.speed_steps import (
     Step,
     block,
     full_batches,
+    in_training,
     paired_eeg_is_learnt_from,
     published_step,
 )
@@ -298,14 +299,7 @@ def stage_rows(
             *_: Any,
             **__: Any,
         ) -> None:
-            for net in nets.values():
-                net.train()
-
-            def ours(epoch: int, batch: np.ndarray) -> None:
-                with run.ledger.reading_for(*nets):
-                    train_step(epoch, batch)
-
-            loops = {method: ours}
+            loops = {method: in_training(run, nets, train_step)}
             if method == "published":
                 loops = {PUBLISHED_STYLE: published_step(run, stage), **loops}
             kinds = _KINDS if "critic" in nets else ("",)

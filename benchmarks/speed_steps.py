@@ -128,13 +128,7 @@ class TimedFit:
         **__: Any,
     ) -> None:
         """Time steps."""
-        for net in nets.values():
-            net.train()
-
-        def ours(epoch: int, batch: np.ndarray) -> None:
-            with run.ledger.reading_for(*nets):
-                train_step(epoch, batch)
-
+        ours = in_training(run, nets, train_step)
         loops: dict[str, Step] = {}
         if run.compute.compile == "on":
             loops[f"{self.method}, compiled"] = ours
@@ -167,6 +161,18 @@ class TimedFit:
         for row, of_row in zip(self.rows, times.T.tolist(), strict=True):
             row |= {"seconds": statistics.median(of_row), "spread": [min(of_row), max(of_row)]}
         raise Measured
+
+
+def in_training(run: Any, nets: Mapping[str, Any], train_step: Step) -> Step:
+    """Return a script's step as `loop.fit` takes it: networks in train mode, reading noted."""
+    for net in nets.values():
+        net.train()
+
+    def step(epoch: int, batch: np.ndarray) -> None:
+        with run.ledger.reading_for(*nets):
+            train_step(epoch, batch)
+
+    return step
 
 
 @contextlib.contextmanager
