@@ -15,10 +15,9 @@ import pytest
 
 from de3dgan.base.errors import UserError
 from de3dgan.base.recipe import load_script
-from de3dgan.data.synthetic import write_store
 from tests.conftest import ROOT, run_script, script_of
 from tests.helpers import one_line
-from tests.test_workflow import FOLD, SMALL, default_config, snakemake, study
+from tests.test_workflow import FOLD, SMALL, default_config, snakemake, study, with_store
 
 
 def last_line(done: subprocess.CompletedProcess[str]) -> str:
@@ -58,10 +57,7 @@ def test_there_are_no_recordings(tmp_path, monkeypatch):
 @pytest.fixture
 def with_a_store(tmp_path, monkeypatch) -> Path:
     """Return a folder with a store, which a study in it takes for finished; the user is in it."""
-    write_store(tmp_path / "features" / "study-deap")
-    (tmp_path / "runs").mkdir()
-    (tmp_path / "runs" / "store-deap.cksum").write_text("as if made of recordings\n")
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(with_store(tmp_path))
     return tmp_path
 
 

@@ -149,13 +149,18 @@ def test_a_stage_waits_for_the_checkpoints_of_its_own_fold_and_for_nothing_else(
 # --- a small study, in full
 
 
-@pytest.fixture(scope="module")
-def studied(tmp_path_factory) -> Path:
-    """Return the folder of a finished study; not to be changed."""
-    folder = tmp_path_factory.mktemp("study")
+def with_store(folder: Path) -> Path:
+    """Write a store that a study in a folder takes for finished; return the folder."""
     write_store(folder / "features" / "study-deap")
     (folder / "runs").mkdir()
     (folder / "runs" / "store-deap.cksum").write_text("as if made of recordings\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def studied(tmp_path_factory) -> Path:
+    """Return the folder of a finished study; not to be changed."""
+    folder = with_store(tmp_path_factory.mktemp("study"))
     done = snakemake(folder, data_dir=folder / "none", **SMALL)
     assert done.returncode == 0, done.stdout + done.stderr
     lines = done.stderr.splitlines()

@@ -19,10 +19,10 @@ from typing import TextIO
 from snakemake.logging import LogEvent
 from tqdm import tqdm
 
+from de3dgan.base.programs import SCRIPTS
+
 #: File of a study's folder that has what Snakemake and the stages say.
 LOG = "study.log"
-#: What jobs are called, by rule, in the order of the line; others are counted among the rest.
-_NAMES = {"gan": "gan", "classifier": "classifier", "finetune": "finetune"}
 #: Columns of the line: a terminal of 80, less that of its cursor.
 _COLUMNS = 79
 #: Seconds between changes of the line on a terminal while no job ends.
@@ -84,9 +84,9 @@ class Progress(logging.Filter):
     def line(self) -> str:
         """Return the line, of at most 79 characters."""
         kinds = [
-            f"{name} {self.n_done[rule]}/{self.n_jobs[rule]}"
-            for rule, name in _NAMES.items()
-            if rule in self.n_jobs
+            f"{stage} {self.n_done[stage]}/{self.n_jobs[stage]}"
+            for stage in SCRIPTS
+            if stage in self.n_jobs
         ]
         parts = [", ".join(kinds), f"{_duration(time.monotonic() - self._began)}, {self._left()}"]
         lines = [" | ".join([*parts, found]) for found in self.found] + [" | ".join(parts)]
@@ -145,7 +145,7 @@ class Progress(logging.Filter):
         self.n_done[job.rule] += 1
         self.seconds[job.rule].append(time.monotonic() - job.started)
         self.found = _result(job.output) or self.found
-        if job.rule in _NAMES or job.rule == "preprocess":
+        if job.rule in SCRIPTS or job.rule == "preprocess":
             self._show()
 
     def _left(self) -> str:
@@ -161,11 +161,11 @@ class Progress(logging.Filter):
                     if job.rule == rule
                 ]
                 seconds += n_left * mean(self.seconds[rule]) - sum(spent)
-            elif n_left and rule in _NAMES:
+            elif n_left and rule in SCRIPTS:
                 known = False
         if not seconds and not known:
             return "end not known yet"
-        share = sum(job.rule in _NAMES for job in self.running.values()) or 1
+        share = sum(job.rule in SCRIPTS for job in self.running.values()) or 1
         return f"{'' if known else 'at least '}{_duration(seconds / share)} left"
 
 

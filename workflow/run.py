@@ -23,13 +23,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
-from progress import Progress
 from snakemake.cli import args_to_api, parse_args
 from snakemake.exceptions import print_exception
 from snakemake.logging import LogEvent
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
+
+from progress import Progress  # noqa: E402
 
 from de3dgan.base.paths import USERS_FOLDER  # noqa: E402
 
