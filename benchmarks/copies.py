@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from unittest.mock import patch
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -30,10 +31,14 @@ from de3dgan.data.memory_maps import open_array
 from de3dgan.data.opening import open_store
 from de3dgan.data.store import Store
 from de3dgan.eeg.sampling import SFREQ
-from de3dgan.evaluation import copies
+from de3dgan.evaluation import copies, fingerprints
 
 #: Of unrelated pairs, so many are compared closely: the most similar.
 _N_CLOSE = 50
+#: Signs that fingerprints have where 8,000 recordings of a minute are tested.
+_N_SIGNS = 23
+#: Unrelated people: of each, 2 recordings of 12 s. A fifth are tested.
+_MANY_PEOPLE = (1000, 4000)
 
 
 @dataclass(frozen=True)
@@ -109,16 +114,30 @@ def main(config: Config) -> None:
     table.append(
         ["seconds for noise of DEAP's size, 256 against 1,024 trials", deap_seconds(), *more]
     )
+    for n_people in _MANY_PEOPLE:
+        kind = f"seconds for noise of {n_people:,} people, 2 trials of 12 s each, by fingerprints"
+        table.append([kind, many_seconds(n_people), *more])
     fill_table(config.out, "copies.py", ("", *found), table)
 
 
 def deap_seconds() -> str:
     """Return the processor's seconds for a fold of as much EEG as DEAP has."""
+    return noise_seconds(1280, 32, 60)
+
+
+def many_seconds(n_people: int) -> str:
+    """Return the processor's seconds for a fold of many people, by fingerprints."""
+    with patch.object(copies, "_MOST_COMPARED", 0):
+        return noise_seconds(2 * n_people, 8, 12)
+
+
+def noise_seconds(n_trials: int, n_chans: int, duration: int) -> str:
+    """Return the processor's seconds for noise."""
     rng = np.random.default_rng(0)
     with TemporaryDirectory() as folder:
         path = Path(folder, "eeg.npy")
-        eeg = np.lib.format.open_memmap(path, "w+", np.float32, (1280, 32, 60 * SFREQ))
-        for trial in eeg:
+        shape = n_trials, n_chans, duration * SFREQ
+        for trial in np.lib.format.open_memmap(path, "w+", np.float32, shape):
             trial[:] = rng.standard_normal(trial.shape, np.float32)
         return seconds(open_array(path))
 
@@ -169,7 +188,7 @@ def unrelated(eeg: np.ndarray, pairs: list[tuple[int, int]]) -> str:
 
 def altered(eeg: np.ndarray, every: int, alter: Callable) -> str:
     """Return how similar trials are to what they became, and how many are told to be copies."""
-    first, closely, n_found = [], [], 0
+    first, closely, n_found, n_looked_up = [], [], 0, 0
     n_times = eeg.shape[-1] // copies._DECIMATION
     for trial in range(0, len(eeg), every):
         real, other = (np.array(eeg[row], float) for row in (trial, (trial + 7) % len(eeg)))
@@ -178,7 +197,15 @@ def altered(eeg: np.ndarray, every: int, alter: Callable) -> str:
         first.append(float(copies._likeness(one, original, n_times)))
         closely.append(abs(copies._compared(pair, 0, 1).correlation))
         n_found += bool(copies.find_copies(pair, np.array([0]), np.array([1])))
-    return f"at least {min(first):.2f}, closely {min(closely):.2f}; {n_found} of {len(first)} found"
+        with (
+            patch.object(copies, "_MOST_COMPARED", 0),
+            patch.object(fingerprints, "_N_SIGNS", (_N_SIGNS, _N_SIGNS)),
+        ):
+            n_looked_up += bool(copies.find_copies(pair, np.array([0]), np.array([1])))
+    return (
+        f"at least {min(first):.2f}, closely {min(closely):.2f}; {n_found} of {len(first)} found, "
+        f"{n_looked_up} by fingerprints"
+    )
 
 
 if __name__ == "__main__":

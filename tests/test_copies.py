@@ -16,6 +16,13 @@ N_TIMES = 30 * 128
 N_CHANS = 6
 
 
+@pytest.fixture(autouse=True, params=["all pairs", "fingerprints"])
+def search(request, monkeypatch):
+    """All that follows holds for few recordings, and for many."""
+    if request.param == "fingerprints":
+        monkeypatch.setattr(copies, "_MOST_COMPARED", 0)
+
+
 def recordings(n: int, seed: int = 0, n_times: int = N_TIMES, n_chans: int = N_CHANS) -> np.ndarray:
     """Return unrelated EEG that has in common what all EEG has, (n, n_chans, n_times).
 

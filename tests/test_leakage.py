@@ -23,6 +23,7 @@ from de3dgan.data.opening import open_store
 from de3dgan.data.scalers import DE_SCALER, EEG_SCALER, fit_de_scaler, fit_eeg_scaler
 from de3dgan.data.splits import Split, make_split
 from de3dgan.data.store import ARRAYS, Store
+from de3dgan.evaluation import copies
 from de3dgan.evaluation.leakage import certificate
 from de3dgan.reporting.summary import describe
 from de3dgan.stages import (
@@ -440,6 +441,23 @@ def test_a_near_copy_in_another_trial_is_found(protocol):
     assert (copy["tested"], copy["seen"], copy["recording"]) == (tested, seen, "trial")
     assert copy["correlation"] < -0.9
     assert (copy["shift"], copy["seconds"]) == (-1, 11)
+
+
+def test_where_not_all_pairs_are_compared_the_certificate_says_so(monkeypatch):
+    store = people(10)
+    assert certified(store, "subject")[0]["notes"] == []
+    monkeypatch.setattr(copies, "_MOST_COMPARED", 0)
+    found, split = certified(store, "subject")
+    assert not found["leaky"]
+    assert [note.split(" to compare all pairs")[0] for note in found["notes"]] == [
+        "There are too many trials",
+        "There are too many baselines",
+    ]
+    assert len(certified(store, "trial")[0]["notes"]) == 1  # baselines may be shared
+    tested, seen = split.trials("test")[0], split.trials("train")[0]
+    store.eeg[tested] = 2 * store.eeg[seen]
+    (copy,) = certified(store, "subject")[0]["copies"]
+    assert (copy["tested"], copy["seen"]) == (tested, seen)
 
 
 def test_new_people_have_new_baselines_and_the_same_people_may_share_theirs():

@@ -17,7 +17,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from sklearn import metrics
 
-from de3dgan.base.files import read_csv
+from de3dgan.base.files import read_csv, read_json
 from de3dgan.base.recipe import find_scripts, flag_words, load_recipe
 from de3dgan.evaluation.names import NAMES as BASELINES
 from de3dgan.evaluation.statistics import estimate
@@ -28,6 +28,8 @@ from de3dgan.reporting.formats import Cell, Table, latex, latex_text
 from de3dgan.reporting.page import VERDICTS
 from de3dgan.reporting.results import MODELS, Predictions
 from de3dgan.reporting.study import COMPARISONS, Study
+from de3dgan.reporting.summary import describe
+from de3dgan.training import model_card
 from tests.browser import WIDTHS, Browser
 from tests.conftest import ROOT, load_script, run_here, run_stage
 from tests.helpers import smallest_png
@@ -519,6 +521,18 @@ def test_leaky_runs_are_marked_everywhere(little_store, tmp_path, undrawn):
     ).read_text()
     assert tex.count(r"\textbf{(leaky)}") == 15
     assert "groups (trial) tested on." in page.text
+
+
+def test_how_far_the_certificate_goes_is_said_wherever_it_is_quoted(
+    finished_runs, tmp_path, undrawn
+):
+    runs, note = shutil.copytree(finished_runs, tmp_path / "runs"), "Not all were compared."
+    for path in runs.glob("valence/subject/fold*/*/leakage.json"):
+        edit(path, notes=[note])
+    assert Page(report(runs)).text.count(note) == 1
+    assert describe(runs / "valence/subject/fold0").count(note) == 1
+    stage = runs / "valence/subject/fold0/finetune"
+    assert model_card.of_run(stage, read_json(stage / "result.json")).count(note) == 1
 
 
 def test_only_what_is_leaky_is_marked(finished_runs, tmp_path, undrawn):

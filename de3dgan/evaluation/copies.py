@@ -11,7 +11,9 @@ Seismologists compare their records of noise in this way (Bensen et al. 2007).
 
 Recordings that were seen are first compared in pools, that is as a sum; the members of a pool are
 looked at only if it is suspicious (Dorfman 1943). A pair that still is gets confirmed at the full
-sampling rate, with all electrodes.
+sampling rate, with all electrodes. The time that this takes grows with the number of pairs: where
+there are too many (`all_compared`), recordings are first looked up by fingerprints
+(`de3dgan.evaluation.fingerprints`), which find all such copies but those as loud as their noise.
 
 References
 ----------
@@ -27,7 +29,7 @@ import hashlib
 import math
 from dataclasses import dataclass
 from heapq import nlargest
-from itertools import islice
+from itertools import chain
 
 import numpy as np
 from scipy import fft
@@ -36,6 +38,7 @@ from scipy.ndimage import uniform_filter1d
 from de3dgan.data.frames import chunks
 from de3dgan.data.memory_maps import reopened
 from de3dgan.eeg.sampling import SFREQ
+from de3dgan.evaluation.fingerprints import alike
 
 #: Correlation from which a pair is looked at closely. It falls with the share that two recordings
 #: have in common, so that trials with a fifth in common are found.
@@ -58,6 +61,9 @@ _TINY = 1e-30
 _CACHED = 2**17
 #: Recordings tested on that are compared with a pool at a time: 23 MB of spectra, if of 60 s.
 _BLOCK = 256
+#: Recordings tested on, times pools, times their seconds, up to which all pairs are compared. A
+#: fold of DEAP with new people has 3 million, which take some 8 s of a processor.
+_MOST_COMPARED = 2**22
 
 
 @dataclass(frozen=True)
@@ -95,18 +101,31 @@ def find_copies(eeg: np.ndarray, tested: np.ndarray, seen: np.ndarray) -> list[C
 
     Notes
     -----
-    Time grows with ``len(tested) * len(seen)``, memory with neither.
+    Time grows with ``len(tested) * len(seen)`` where `all_compared`, else with their sum. Memory
+    grows with neither where `all_compared`, else by 15 KiB for a minute tested on.
     """
     if not len(tested) or not len(seen):
         return []
     hashes = {_hash(eeg, row): row for row in seen.tolist()}
     same = {row: hashes[h] for row in tested.tolist() if (h := _hash(eeg, row)) in hashes}
     copies = [Copy(row, other, 1.0, eeg.shape[-1] / SFREQ, 0.0) for row, other in same.items()]
-    for rows in chunks(np.setdiff1d(tested, list(same)), _BLOCK):
-        for row, others in _suspicious(eeg, rows, seen).items():
-            compared = (_compared(eeg, row, other) for other in others)
-            copies += islice((copy for copy in compared if _is_copy(copy, eeg.shape[1])), 1)
+    others = np.setdiff1d(tested, list(same))
+    if all_compared(eeg, len(others), len(seen)):
+        parts = (_suspicious(eeg, rows, seen) for rows in chunks(others, _BLOCK))
+    else:
+        parts = iter([alike(lambda rows: _coarse(eeg, rows), others, seen)])
+    for row, found in chain.from_iterable(part.items() for part in parts):
+        compared = (_compared(eeg, row, other) for _, other in nlargest(_N_COMPARED, found))
+        real = [copy for copy in compared if _is_copy(copy, eeg.shape[1])]
+        copies += nlargest(1, real, key=lambda copy: abs(copy.correlation) * copy.seconds)
     return sorted(copies, key=lambda copy: copy.tested)
+
+
+def all_compared(eeg: np.ndarray, n_tested: int, n_seen: int) -> bool:
+    """Return whether all pairs are compared, not only those whose fingerprints are alike."""
+    seconds = eeg.shape[-1] / SFREQ
+    n_pools = n_seen / _search(eeg)[1]
+    return n_tested * n_pools * seconds <= _MOST_COMPARED
 
 
 def copies_within(eeg: np.ndarray, rows: np.ndarray) -> list[Copy]:
@@ -131,13 +150,20 @@ def _is_copy(copy: Copy, n_chans: int) -> bool:
     return abs(copy.correlation) > max(COPY, _limit(n_chans, copy.seconds))
 
 
-def _suspicious(eeg: np.ndarray, tested: np.ndarray, seen: np.ndarray) -> dict[int, list[int]]:
-    """Return the rows of `seen` that are most similar to each of `tested`, if suspiciously so."""
-    n_times = eeg.shape[-1] // _DECIMATION
-    n_chans, seconds = min(eeg.shape[1], _N_CHANS), eeg.shape[-1] / SFREQ
-    limit = max(SUSPICIOUS, _limit(n_chans, seconds))
+def _search(eeg: np.ndarray) -> tuple[float, int]:
+    """Return the likeness that is suspicious, and how many recordings are compared as one."""
+    by_chance = _limit(min(eeg.shape[1], _N_CHANS), eeg.shape[-1] / SFREQ)
+    limit = max(SUSPICIOUS, by_chance)
     # The sum of k recordings correlates with another one by √k as much by chance.
-    pool_size = max(1, int((limit / _limit(n_chans, seconds)) ** 2))
+    return limit, max(1, int((limit / by_chance) ** 2))
+
+
+def _suspicious(
+    eeg: np.ndarray, tested: np.ndarray, seen: np.ndarray
+) -> dict[int, list[tuple[float, int]]]:
+    """Return which rows of `seen` are suspiciously similar to each of `tested`: how, and which."""
+    n_times = eeg.shape[-1] // _DECIMATION
+    limit, pool_size = _search(eeg)
     ours = np.concatenate([_spectra(eeg, rows) for rows in chunks(tested, pool_size)])
     step = max(1, _CACHED // ours[0].size)
     found: dict[int, list[tuple[float, int]]] = {row: [] for row in tested.tolist()}
@@ -147,9 +173,9 @@ def _suspicious(eeg: np.ndarray, tested: np.ndarray, seen: np.ndarray) -> dict[i
         of_pool = np.concatenate([_likeness(some, total, n_times) for some in chunks(ours, step)])
         for row in np.flatnonzero(of_pool > limit):
             each = _likeness(ours[row], theirs, n_times)
-            alike = zip(each.tolist(), pool.tolist(), strict=True)
-            found[int(tested[row])] += [pair for pair in alike if pair[0] > limit]
-    return {row: [other for _, other in nlargest(_N_COMPARED, of)] for row, of in found.items()}
+            likeness = zip(each.tolist(), pool.tolist(), strict=True)
+            found[int(tested[row])] += [pair for pair in likeness if pair[0] > limit]
+    return found
 
 
 def _hash(eeg: np.ndarray, row: int) -> bytes:
@@ -168,9 +194,14 @@ def _limit(n_chans: int, seconds: float) -> float:
 
 def _spectra(eeg: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Return the spectra of coarse traces, complex64 (len(rows), n_traces, n_freqs)."""
-    chans = np.unique(np.linspace(0, eeg.shape[1] - 1, _N_CHANS).round().astype(int))
-    spectra = fft.rfft(_traces(reopened(eeg)[rows][:, chans], _DECIMATION))
+    spectra = fft.rfft(_coarse(eeg, rows))
     return spectra[..., : int((_BAND[1] + 2) * eeg.shape[-1] / SFREQ)]
+
+
+def _coarse(eeg: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return traces of some electrodes at half the sampling rate."""
+    chans = np.unique(np.linspace(0, eeg.shape[1] - 1, _N_CHANS).round().astype(int))
+    return _traces(reopened(eeg)[rows][:, chans], _DECIMATION)
 
 
 def _likeness(one: np.ndarray, others: np.ndarray, n_times: int) -> np.ndarray:

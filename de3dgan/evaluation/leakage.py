@@ -8,7 +8,8 @@ It consists of three independent checks. None of them relies on the configuratio
 - **Recomputation.** The statistics of scalers are computed anew from the frames that they are
   recorded to come from. (Weights cannot be: for them there is the record alone.)
 - **Copies.** The recordings tested on are compared with those that were seen
-  (`de3dgan.evaluation.copies`): names do not say that two trials are not the same one.
+  (`de3dgan.evaluation.copies`): names do not say that two trials are not the same one. Of thousands
+  of recordings not every pair is; the certificate says so.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from de3dgan.data.frames import Frames
 from de3dgan.data.scalers import STATISTICS, same_statistics
 from de3dgan.data.splits import Split, group_names
 from de3dgan.data.store import Store
-from de3dgan.evaluation.copies import find_copies
+from de3dgan.evaluation.copies import all_compared, find_copies
 from de3dgan.training.run import Run
 from de3dgan.training.upstream import expected_artefacts
 
@@ -75,7 +76,7 @@ def certificate(
         ``group``: what a group is. ``test_groups``: the tested trials of each group.
         ``artefacts``: a list with the ``stage``, the ``artefact``, the ``groups`` it saw, their
         ``overlap`` with the test groups, and for scalers whether recomputation gave the same,
-        ``recomputed``. ``copies``: a list of what `copies_seen` returns. ``reasons``: a sentence
+        ``recomputed``. ``copies``, ``notes``: what `copies_seen` returns. ``reasons``: a sentence
         for each leak. ``leaky``: whether there is one.
     """
     group, names = group_names(frames.store, split.protocol)
@@ -117,7 +118,7 @@ def certificate(
             f"Nothing is known of what the {artefact} of the {stage} stage saw."
             for artefact in missing
         ]
-    copies = copies_seen(
+    copies, notes = copies_seen(
         frames.store, split.protocol, tested // frames.n_frames, np.array(sorted(seen_by_any), int)
     )
     reasons += _of_copies(copies)
@@ -127,6 +128,7 @@ def certificate(
         "test_groups": test_groups,
         "artefacts": artefacts,
         "copies": copies,
+        "notes": notes,
         "reasons": reasons,
         "leaky": bool(reasons),
     }
@@ -134,7 +136,7 @@ def certificate(
 
 def copies_seen(
     store: Store, protocol: str, tested: np.ndarray, seen: np.ndarray
-) -> list[dict[str, Any]]:
+) -> tuple[list[dict[str, Any]], list[str]]:
     """Return the recordings tested on that are copies of others, which were seen.
 
     Of new people, baselines must be new as well. In other protocols they may be shared.
@@ -150,20 +152,27 @@ def copies_seen(
 
     Returns
     -------
-    list of dict
+    copies : list of dict
         For each that is one, the fields of `de3dgan.evaluation.copies.Copy`; ``recording``: whether
         it is a "trial" or a "baseline"; ``tested_subject`` and ``seen_subject``: whose it is.
+    notes : list of str
+        A sentence where not all pairs were compared.
     """
     tested, seen = np.unique(tested), np.setdiff1d(seen, tested)
     recordings = {"trial": (store.eeg, np.arange(store.n_trials))}
     if protocol == "subject" and store.reference != "none":
         recordings["baseline"] = (store.baseline, store.baseline_index)
-    subjects, found = np.array(store.columns["subject"]), []
+    subjects, found, notes = np.array(store.columns["subject"]), [], []
     for recording, (eeg, row_of) in recordings.items():
         ours, theirs = (
             dict(zip(row_of[trials].tolist(), subjects[trials].tolist(), strict=True))
             for trials in (tested, seen)
         )
+        if not all_compared(eeg, len(ours), len(theirs)):
+            notes.append(
+                f"There are too many {recording}s to compare all pairs: they were looked up by "
+                "fingerprints, which miss copies with noise that is as loud as the EEG."
+            )
         found += [
             {
                 "recording": recording,
@@ -173,7 +182,7 @@ def copies_seen(
             }
             for copy in find_copies(eeg, np.array(list(ours)), np.array(list(theirs)))
         ]
-    return found
+    return found, notes
 
 
 def _of_copies(copies: Sequence[Mapping[str, Any]]) -> list[str]:

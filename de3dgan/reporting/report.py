@@ -250,7 +250,7 @@ def _cards(study: Study) -> Section | None:
 
 
 def _certificate(study: Study) -> Section:
-    reasons, groups, copies = {}, {}, set()
+    reasons, groups, copies, notes = {}, {}, set(), {}
     for fold in study.every_fold():
         name = study.fold_name(fold)
         # Later stages repeat the reasons of those that they rest on.
@@ -262,6 +262,8 @@ def _certificate(study: Study) -> Section:
         if found:
             reasons[name] = " ".join(found)
         groups |= _groups(name, fold)
+        for certificate in fold.certificates.values():
+            notes |= dict.fromkeys(certificate["notes"])
         copies |= {
             (name, copy["recording"], copy["tested"])
             for certificate in fold.certificates.values()
@@ -276,6 +278,7 @@ def _certificate(study: Study) -> Section:
             "computed anew; and the recordings tested on are compared with those that were seen, "
             "at any gain and shift.",
             f"Recordings tested on that are copies of one that was seen: {len(copies) or 'none'}.",
+            *notes,
         ],
         [leakage_table(study)],
         lists={

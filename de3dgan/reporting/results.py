@@ -107,6 +107,8 @@ _FIELDS = {
         "copies.*": OBJECT,
         "copies.*.recording": TEXT,
         "copies.*.tested": whole(0),
+        "notes": LIST,
+        "notes.*": TEXT,
         "reasons": LIST,
         "reasons.*": TEXT,
     },

@@ -120,10 +120,11 @@ def _leakage(fold: Fold) -> list[str]:
     leaky = [certificate for certificate in fold.certificates.values() if certificate["leaky"]]
     reasons = dict.fromkeys(reason for certificate in leaky for reason in certificate["reasons"])
     if not reasons:
-        group = fold.certificates["finetune"]["group"]
+        certificate = fold.certificates["finetune"]
         return [
-            f"No {group} tested on was seen by any scaler, network or choice of an epoch, and no "
-            "recording tested on is a copy of one that was seen."
+            f"No {certificate['group']} tested on was seen by any scaler, network or choice of an "
+            "epoch, and no recording tested on is a copy of one that was seen.",
+            *certificate["notes"],
         ]
     lines = ["**Leaky: these figures say nothing about new EEG.**", ""]
     return lines + [f"- {reason}" for reason in reasons]

@@ -137,9 +137,12 @@ def _verdict(certificate: Mapping[str, Any]) -> str:
         return "**Leaky: its figures say nothing about new EEG.**\n\n" + "\n".join(
             f"- {reason}" for reason in certificate["reasons"]
         )
-    return (
-        f"Not leaky: no {certificate['group']} tested on was seen by any scaler, network or choice "
-        "of an epoch, and no recording tested on is a copy of one that was seen."
+    return " ".join(
+        [
+            f"Not leaky: no {certificate['group']} tested on was seen by any scaler, network or "
+            "choice of an epoch, and no recording tested on is a copy of one that was seen.",
+            *certificate["notes"],
+        ]
     )
 
 
