@@ -31,15 +31,27 @@ PROFILE ?= default
 REASON := .venv/reason-$(shell echo $$PPID)
 END = $(if $(1),$(error $(1)))
 
-.PHONY: demo site braindecode study studied test test-all lint .venv
+.PHONY: demo demo-features demo-generator demo-classifier demo-finetuned demo-virtual demo-summary \
+	site braindecode study studied test test-all lint .venv
 
+# Steps that need nothing of each other run at once, each with half of the cores. One bar at a time.
 demo: .venv/installed
+	@export OMP_NUM_THREADS=$${OMP_NUM_THREADS:-$$($(RUN) -c \
+		"import os; print(max(1, os.cpu_count() // 2))")}; \
+		$(MAKE) --no-print-directory --jobs 2 demo-summary
+
+demo-features:
 	$(RUN) preprocess_de.py --source eegmat
+demo-generator: demo-features
 	$(RUN) Workload-main/3D-UNet_GAN_Workload.py $(DEMO)
-	$(RUN) Workload-main/SA-ST_Net_Classifier_Workload.py $(DEMO)
+demo-classifier: demo-features
+	TQDM_DISABLE=1 $(RUN) Workload-main/SA-ST_Net_Classifier_Workload.py $(DEMO)
+demo-finetuned: demo-generator demo-classifier
 	$(RUN) Workload-main/Finetune_Classifier_Workload.py $(DEMO)
-	$(RUN) -m de3dgan.reporting.summary --fold-dir runs/demo/workload/subject/fold0
+demo-virtual: demo-generator
 	$(RUN) -m de3dgan.figures.virtual --fold-dir runs/demo/workload/subject/fold0
+demo-summary: demo-finetuned demo-virtual
+	$(RUN) -m de3dgan.reporting.summary --fold-dir runs/demo/workload/subject/fold0
 
 study: studied
 	$(call END,$(shell cat $(REASON) 2>/dev/null; rm -f $(REASON)))

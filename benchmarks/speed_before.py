@@ -95,8 +95,8 @@ def main(config: Config) -> None:
     ).stdout.strip()
     columns = [
         f"float32, one thread, {config.repeats} turns",
-        f"at {commit}, ms",
-        "now, ms",
+        f"at {commit}, s",
+        "now, s",
         "ratio",
     ]
     fill_table(DOCUMENT, "speed_before.py", columns, rows)

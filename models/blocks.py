@@ -69,6 +69,20 @@ class ElectrodeGrid(nn.Module):
         return x.flatten(-3, -2).index_select(-2, self.cells)
 
 
+class Pointwise3d(nn.Conv3d):
+    """A 1x1x1 convolution without bias: (B, n_in, T, H, W) to (B, n_out, T, H, W).
+
+    As a matrix product per cell, which is several times as fast as PyTorch's convolution.
+    """
+
+    def __init__(self, n_in: int, n_out: int):
+        super().__init__(n_in, n_out, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return what `torch.nn.Conv3d` does."""
+        return F.linear(x.movedim(1, -1), self.weight.flatten(1)).movedim(-1, 1)
+
+
 class ResidualBlock3d(nn.Module):
     """Two 3x3x3 convolutions with normalisation around a 1x1x1 skip, then SELU.
 
@@ -84,7 +98,7 @@ class ResidualBlock3d(nn.Module):
             nn.Conv3d(n_out, n_out, 3, padding=1, bias=False),
             norm(n_out),
         )
-        self.skip = nn.Conv3d(n_in, n_out, 1, bias=False)
+        self.skip = Pointwise3d(n_in, n_out)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return SELU(body(x) + skip(x))."""

@@ -16,12 +16,13 @@ from de3dgan.models.cross_spectra import CrossSpectra
 _SILENCE = 1e-12
 #: What is added to the curvature before steps are taken: steps are the shorter for it, and safe.
 _DAMPING = 1.0
-#: Share of a step that the next one goes on with.
-_MOMENTUM = 0.6
+#: Of a step, the next one goes on with n / (n + 3) after n of them (Su, Boyd & Candès, Journal of
+#: Machine Learning Research 17, 2016), and this at most.
+_MOMENTUM = 0.7
 #: Hz between frequencies at which cross-spectra are looked at, for how DE moves with steps.
 _SPACING = 0.25
 #: Nats that a step changes DE by, at most.
-_LONGEST = 1.0
+_LONGEST = 0.3
 
 
 class DEConstraint(nn.Module):
@@ -82,12 +83,13 @@ class SharedConstraint(DEConstraint):
     Gains of single electrodes give power to directions between electrodes that a recording lacks,
     and pull apart what belongs together. So EEG is taken to be white noise with given cross-spectra
     S(f), and it is the *noise* that changes: as little as will do, by damped Gauss-Newton steps
-    with momentum. In a step, EEG changes by ``S(f) Σ H_b(f) [u_b x_b](f)``: the band-passed EEG
-    times what is wanted, u, of each window, made to look like such EEG again. Whatever S(f) lacks
-    is never there.
+    with a momentum that grows, and starts anew where a step has gone too far (O'Donoghue & Candès,
+    Foundations of Computational Mathematics 15, 2015). In a step, EEG changes by
+    ``S(f) Σ H_b(f) [u_b x_b](f)``: the band-passed EEG times what is wanted, u, of each window,
+    made to look like such EEG again. Whatever S(f) lacks is never there.
     """
 
-    def forward(self, eeg: Tensor, de: Tensor, spectra: CrossSpectra, n_passes: int = 24) -> Tensor:
+    def forward(self, eeg: Tensor, de: Tensor, spectra: CrossSpectra, n_passes: int = 20) -> Tensor:
         """Return `eeg` with the DE `de`, nearly.
 
         Parameters
@@ -110,18 +112,20 @@ class SharedConstraint(DEConstraint):
         responses = _responses(n_times, eeg.dtype, eeg.device)
         inverse, own = _curvature(spectra, responses)
         step, rate = torch.zeros_like(eeg), eeg.new_ones(len(eeg), 1, 1)
-        least = eeg.new_full((len(eeg), 1, 1), math.inf)
+        n_steps, least = torch.zeros_like(rate), torch.full_like(rate, math.inf)
         for _ in range(n_passes):
             bands = self.bands(eeg)
             missing = de - windowed_de(bands)
             error = missing.detach().abs().mean((1, 2, 3))[:, None, None]
-            rate = torch.where(error > least, 0.5 * rate, rate)  # it has gone too far
+            too_far = error > least
+            rate, n_steps = torch.where(too_far, 0.5 * rate, rate), n_steps.where(~too_far, 0)
             least = torch.minimum(least, error)
             wanted = (missing @ inverse.mT).clamp(-_LONGEST, _LONGEST) / own[..., None, :]
             change = torch.fft.rfft(between_windows(wanted.mT) * bands)
             change = (responses[:, None] * change).sum(1)
-            step = rate * (_MOMENTUM * step + torch.fft.irfft(spectra @ change, n=n_times))
-            eeg = eeg + step
+            momentum = (n_steps / (n_steps + 3)).clamp_max(_MOMENTUM)
+            step = momentum * step + rate * torch.fft.irfft(spectra @ change, n=n_times)
+            eeg, n_steps = eeg + step, n_steps + 1
         return eeg
 
 

@@ -52,7 +52,8 @@ class STFT(nn.Module):
 
     def power(self, eeg: Tensor) -> Tensor:
         """Return the squared magnitudes of `analyse`."""
-        return torch.view_as_real(self.analyse(eeg)).square().sum(-1)
+        spectra = self.analyse(eeg)
+        return torch.addcmul(spectra.real.square(), spectra.imag, spectra.imag)
 
 
 class LogPower(nn.Module):

@@ -171,7 +171,7 @@ class SpectralGenerator(nn.Module):
         noise[:, -1, 0, 0] = torch.special.ndtri((rows + 0.5) / len(self.recordings))
         return noise
 
-    def forward(self, de: Tensor, noise: Tensor, n_passes: int = 24) -> Tensor:
+    def forward(self, de: Tensor, noise: Tensor, n_passes: int = 20) -> Tensor:
         """Return EEG with the DE that is given.
 
         Parameters

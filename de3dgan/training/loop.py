@@ -99,13 +99,15 @@ def fit(
             f"Training for {config.epochs} epochs of {n_steps} steps in {display_path(run.dir)}."
         )
 
+    # Not `disable=False`, which would overrule tqdm's own variable, TQDM_DISABLE.
+    hidden = {"disable": True} if run.quiet or not distributed.is_main_process() else {}
     bar = tqdm(
         total=config.epochs * n_steps,
         initial=n_done * n_steps + state.n_steps,
         desc=f"{config.task} {run.stage}",
         unit="step",
         dynamic_ncols=True,
-        disable=run.quiet or not distributed.is_main_process(),
+        **hidden,
     )
     # Of several processes, none may stop where the others go on.
     until_all_stop = signals_deferred() if distributed.world_size() > 1 else nullcontext()
