@@ -31,8 +31,8 @@ PROFILE ?= default
 REASON := .venv/reason-$(shell echo $$PPID)
 END = $(if $(1),$(error $(1)))
 
-.PHONY: demo demo-features demo-generator demo-classifier demo-finetuned demo-virtual demo-summary \
-	site braindecode study studied test test-all lint .venv
+.PHONY: demo site braindecode study studied test test-all lint .venv
+.PHONY: demo-features demo-generator demo-classifier demo-finetuned demo-virtual demo-summary
 
 # Steps that need nothing of each other run at once, each with half of the cores. One bar at a time.
 demo: .venv/installed
