@@ -208,7 +208,10 @@ CHAINS = {
         preprocess="--trial-seconds 12 --channels Fz C3 C4 Pz CB1 Cb2",
         stages="--class-names neutral sad fear happy",
     ),
-    "bids": Chain(write_faced_bids, preprocess="--settings faced_bids --trial-seconds 12"),
+    "bids": Chain(
+        write_faced_bids,
+        preprocess="--settings faced_bids --trial-seconds 12 --channels Fz Cz Pz O1 O2",
+    ),
     "planted": Chain(write_planted, protocol="trial", preprocess="--channels Fz Cz Pz O1 O2"),
 }
 
