@@ -24,7 +24,7 @@ Science Advances 1, e1501057.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import product
 
@@ -58,7 +58,7 @@ def alike(
     Parameters
     ----------
     traces_of : callable
-        Returns the traces of some rows, (n, n_traces, n_times), at 64 Hz. Each row is read once.
+        Returns the traces of some rows, (n, n_traces, n_times), at 64 Hz.
     ours, theirs : array of int
         Rows.
 
@@ -72,7 +72,14 @@ def alike(
     Memory grows with `ours`, by 15 KiB for a minute; time with `ours` and with `theirs`.
     """
     found: dict[int, list[tuple[int, int]]] = {row: [] for row in ours.tolist()}
-    kinds, tables = _tables(traces_of, ours)
+    kinds = _kinds(traces_of(ours[:_CHUNK]), len(ours))
+    parts: list[list[tuple[np.ndarray, ...]]] = [[] for _ in kinds]
+    for first, rows in zip(range(0, len(ours), _CHUNK), chunks(ours, _CHUNK), strict=True):
+        traces = traces_of(rows)
+        for kind, part in zip(kinds, parts, strict=True):
+            prints, owners, times = kind.prints(traces)
+            part.append((prints, owners + first, times))
+    tables = [_sorted(part) for part in parts]
     for rows in chunks(theirs, _CHUNK):
         traces = traces_of(rows)
         pairs = [
@@ -126,32 +133,24 @@ class _Kind:
         return ((projections > 0) @ values)[:, None] ^ values[weakest] @ which.T, owners, times
 
 
-def _tables(
-    traces_of: Callable[[np.ndarray], np.ndarray], rows: np.ndarray
-) -> tuple[list[_Kind], list[tuple[np.ndarray, ...]]]:
-    """Return what the prints of each table are, and those of rows, sorted; whose; when."""
-    rng, kinds, parts = np.random.default_rng(0), [], []
-    for first, some in zip(range(0, len(rows), _CHUNK), chunks(rows, _CHUNK), strict=True):
-        traces = traces_of(some)
-        if not kinds:
-            n_moments = len(rows) * traces.shape[-1] / (2 * _AROUND)
-            n_signs = int(np.clip(np.log2(n_moments) + _N_SIGNS_MORE, *_N_SIGNS))
-            for _ in range(_N_TABLES):
-                weights = rng.standard_normal(traces.shape[1], np.float32)
-                size = len(_LAGS) * len(weights), n_signs
-                kind = _Kind(weights, rng.standard_normal(size, np.float32))
-                projections, *_ = kind.projections(traces)
-                usual = projections.mean(0) if len(projections) else 0.0
-                kinds.append(_Kind(weights, kind.planes, usual))
-        prints = [kind.prints(traces) for kind in kinds]
-        parts.append([(of[:, 0], owners + first, times) for of, owners, times in prints])
-    tables = []
-    for of_kind in zip(*parts, strict=True):
-        prints, owners, times = map(np.concatenate, zip(*of_kind, strict=True))
-        order = np.argsort(prints, kind="stable")
-        of = (prints[order], owners[order].astype(np.int32), times[order].astype(np.int32))
-        tables.append(of)
-    return kinds, tables
+def _kinds(example: np.ndarray, n_recordings: int) -> list[_Kind]:
+    """Return how prints are taken, for so many recordings with traces like those of the example."""
+    n_moments = n_recordings * example.shape[-1] / (2 * _AROUND)
+    n_signs = int(np.clip(np.log2(n_moments) + _N_SIGNS_MORE, *_N_SIGNS))
+    rng, kinds = np.random.default_rng(0), []
+    for _ in range(_N_TABLES):
+        weights = rng.standard_normal(example.shape[1], np.float32)
+        planes = rng.standard_normal((len(_LAGS) * len(weights), n_signs), np.float32)
+        projections, *_ = _Kind(weights, planes).projections(example)
+        kinds.append(_Kind(weights, planes, projections.mean(0) if len(projections) else 0.0))
+    return kinds
+
+
+def _sorted(parts: Iterable[tuple[np.ndarray, ...]]) -> tuple[np.ndarray, ...]:
+    """Return a table, sorted: prints, whose they are, and when."""
+    prints, owners, times = map(np.concatenate, zip(*parts, strict=True))
+    order = np.argsort(prints[:, 0], kind="stable")
+    return prints[order, 0], owners[order].astype(np.int32), times[order].astype(np.int32)
 
 
 def _in_common(
