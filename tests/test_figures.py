@@ -67,6 +67,10 @@ ESTIMATES = [
     Estimate(np.nan, np.nan, np.nan, {(0, 0): np.nan, (0, 1): np.nan}),
 ]
 RELIABILITY = np.array([0.6, np.nan, 0.9]), np.array([0.5, np.nan, 1.0]), np.array([3, 0, 9])
+JUDGED = {
+    "real EEG": {"spectra": [0.5, 0.52], "network": [0.49]},
+    "generated EEG": {"spectra": [0.6, 0.7], "network": []},
+}
 CALLS = {
     eeg.traces: (ONE, ONE / 2, FOUR, TITLE),
     eeg.spectra: (TWO, TWO / 2, FOUR, TITLE),
@@ -78,6 +82,7 @@ CALLS = {
     scores.confusion_matrices: (COUNTS, ("low", "high"), TITLE),
     scores.reliability: ({"per trial": RELIABILITY, "per frame": RELIABILITY}, TITLE),
     scores.forest: (MODELS, {"per frame": ESTIMATES, "per trial": ESTIMATES}, 0.5, TITLE),
+    scores.judges: ({"Segments of 1 s": JUDGED, "Trials": JUDGED}, TITLE),
 }
 
 
@@ -128,6 +133,7 @@ SAYS = {
         *("83 % 50", "17 % 10", "75 % of 120 right", "– 0", "True class", "Predicted class"),
     ),
     scores.forest: (*("chance", "baseline", "network", "control: nothing", "per trial", "95 %"),),
+    scores.judges: (*("generated EEG", "not told at all", "spectra", "Segments of 1 s", "AUC"),),
 }
 
 

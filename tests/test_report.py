@@ -229,7 +229,7 @@ def test_page_needs_nothing_else_and_is_well_formed(reported):
 def test_figures_have_a_text_and_a_size(reported):
     page = Page((reported / "report.html").read_text())
     pictures = page.all("img")
-    assert len(pictures) == 1 + 1 + 4 + 2 * 2 + 3
+    assert len(pictures) == 1 + 1 + 1 + 4 + 2 * 2 + 3
     assert all(len(picture["alt"]) > 30 for picture in pictures)
     widths = [int(picture["width"]) for picture in pictures]
     assert widths.count(1) == 4 and min(w for w in widths if w > 1) > 600  # 4 stood in, above

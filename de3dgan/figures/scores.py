@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from de3dgan.evaluation.statistics import Estimate
-from de3dgan.figures.style import GENERATED, annotate, house_style, legend_above, new_figure
+from de3dgan.figures.style import GENERATED, REAL, annotate, house_style, legend_above, new_figure
 
 #: People whose names are written below their points, at most.
 _NAMED = 50
@@ -213,6 +213,51 @@ def people(
         "with all models, whose EEG differs from the others' in what makes the classes. With few "
         "trials of a person, much of the order is chance.",
     )
+    return figure
+
+
+@house_style
+def judges(panels: Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]], title: str) -> Figure:
+    """Draw how well each judge tells EEG from real EEG.
+
+    Parameters
+    ----------
+    panels : mapping of str to mapping
+        What is judged ("segments of 1 s") to which EEG is told from real EEG ("generated EEG";
+        three at most) to the AUCs of each judge, of which there is one for each fold or none.
+    title : str
+        Which runs; the second line of the heading.
+    """
+    names = [*dict.fromkeys(name for eeg in panels.values() for of in eeg.values() for name in of)]
+    figure, axes = new_figure(
+        8.5, 2.8 + 0.34 * len(names), 1, len(panels), sharex=True, sharey=True
+    )
+    looks = [(REAL, "s"), (GENERATED, "o"), ("0.55", "D")]
+    for ax, (judged, eeg) in zip(axes.flat, panels.items(), strict=True):
+        ax.axvline(0.5, color="0.45", linestyle="--", linewidth=1.2, label="not told at all")
+        for (kind, aucs), (colour, marker) in zip(eeg.items(), looks[: len(eeg)], strict=True):
+            told = [(row, aucs[name]) for row, name in enumerate(names) if aucs.get(name)]
+            for row, values in told:
+                ax.plot([min(values), max(values)], [row, row], color=colour, linewidth=2)
+            rows, means = [row for row, _ in told], [np.mean(values) for _, values in told]
+            look = {"color": colour, "markersize": 7, "mec": "black", "linestyle": ""}
+            ax.plot(means, rows, marker=marker, label=kind, **look)
+        ax.set_title(judged, loc="left")
+        ax.grid(axis="x", color="0.9", linewidth=0.6)
+        ax.set(xlabel="AUC", xlim=(-0.03, 1.03))
+        ax.tick_params(axis="y", length=0)
+    axes[0, 0].set_yticks(range(len(names)), names)
+    axes[0, 0].set_ylim(len(names) - 0.4, -0.6)
+    annotate(
+        figure,
+        "Which judges tell EEG from real EEG",
+        title,
+        "Judges are trained on training people and asked about test people. Markers are means over "
+        "folds, lines their range. Look for: orange where black is, which is real EEG told from "
+        "other seconds of real EEG. Where it is far to the right, the judge knows something that the "
+        "generator does not.",
+    )
+    legend_above(axes[0, 0], 4)
     return figure
 
 

@@ -23,6 +23,7 @@ from de3dgan.reporting.page import Picture
 from de3dgan.reporting.people import Person
 from de3dgan.reporting.results import MODELS, Fold
 from de3dgan.reporting.study import PRIMARY, Study, seeds_text
+from de3dgan.reporting.tables import QUALITY_ROWS, judged
 from de3dgan.reporting.wording import count, number, short_name, span, stage_name
 
 _COUNTED = {"frame": "per one-second frame", "trial": "per trial"}
@@ -80,6 +81,29 @@ def people(study: Study, everyone: Sequence[Person], n_classes: int) -> Picture:
         scores.people([p.name for p in everyone], rates, 1 / n_classes, _title(study, leaky)),
         f"Balanced accuracy per frame of each person, in the order of stage 2's: {ends}.",
         "Balanced accuracy per frame of each person; the dashed line is chance.",
+        leaky,
+    )
+
+
+def judges(study: Study, folds: Sequence[Fold]) -> Picture:
+    """Draw what each judge says of the shortest segments, and of trials."""
+    leaky = any(fold.leaky("gan") for fold in folds)
+    panels = judged(folds)
+    shown = {
+        what: {QUALITY_ROWS[kind]: aucs for kind, aucs in panels[what].items()}
+        for what in dict.fromkeys([next(iter(panels)), "Trials"])
+    }
+    told = "; ".join(
+        f"{what.lower()}, {judge}: {number(np.mean(aucs), 2)}"
+        for what, eeg in panels.items()
+        if what in shown
+        for judge, aucs in eeg["generated"].items()
+        if aucs
+    )
+    return _drawn(
+        scores.judges(shown, _title(study, leaky)),
+        f"AUC of each judge. Generated EEG, {told}.",
+        "How well each judge tells EEG from real EEG of people it has not seen.",
         leaky,
     )
 

@@ -307,10 +307,11 @@ def _quality(study: Study) -> Section | None:
     folds = study.folds_with("gan")
     if not folds:
         return None
-    tables = [quality_table(study, folds)]
+    tables, figures = [quality_table(study, folds)], []
     if all(fold.results["gan"].get("judges", {}).get("generated") for fold in folds):
         tables.append(judges_table(study, folds))
-    return Section("quality", "Quality of generated EEG", tables=tables)
+        figures.append(pictures.judges(study, folds))
+    return Section("quality", "Quality of generated EEG", tables=tables, figures=figures)
 
 
 def _figures(study: Study) -> Section:

@@ -135,7 +135,7 @@ _QUALITY = {
         2,
     ),
 }
-_QUALITY_ROWS = {
+QUALITY_ROWS = {
     "real": "Real EEG (what is reachable)",
     "generated": "Generated EEG",
     "noise": "Noise of the same DE",
@@ -288,23 +288,38 @@ def people_table(study: Study, everyone: Sequence[Person]) -> Table:
     return Table(table_name(study, "people"), caption, columns, rows, records)
 
 
+def judged(folds: Sequence[Fold]) -> dict[str, dict[str, dict[str, list[float]]]]:
+    """Return the AUCs of folds, by what is judged, by the EEG, and by the judge."""
+    said = [fold.results["gan"]["judges"] for fold in folds]
+    kinds = [kind for kind in QUALITY_ROWS if all(kind in each for each in said)]
+    lengths = dict.fromkeys(length for each in said for kind in kinds for length in each[kind])
+
+    def aucs(length: str, kind: str, judge: str) -> list[float]:
+        found = [each[kind].get(length, {}).get(judge, {}).get("auc") for each in said]
+        return [auc for auc in found if auc is not None]
+
+    return {
+        "Trials" if length == "trial" else f"Segments of {length}": {
+            kind: {judge: aucs(length, kind, judge) for judge in JUDGES} for kind in kinds
+        }
+        for length in lengths
+    }
+
+
 def judges_table(study: Study, folds: Sequence[Fold]) -> Table:
     """Return what each judge says of each EEG, means over folds that have a generator."""
-    said = [fold.results["gan"]["judges"] for fold in folds]
-    kinds = [kind for kind in _QUALITY_ROWS if all(kind in each for each in said)]
-    rows, records = [], []
-    lengths = dict.fromkeys(length for each in said for kind in kinds for length in each[kind])
-    for length in lengths:
-        rows.append([Cell("Trials" if length == "trial" else f"Segments of {length}", ("",))])
+    rows, records, kinds = [], [], []
+    for what, of_kinds in judged(folds).items():
+        kinds = [*of_kinds]
+        rows.append([Cell(what, ("",))])
         for judge in JUDGES:
             row = [Cell(judge)]
             for kind in kinds:
-                found = [each[kind].get(length, {}).get(judge, {}).get("auc") for each in said]
-                values = [value for value in found if value is not None]
+                values = of_kinds[kind][judge]
                 ends = f"{number(min(values), 2)} to {number(max(values), 2)}" if values else ""
                 mean = sum(values) / len(values) if values else None
                 row.append(Cell(number(mean, 2), (ends,) if len(values) > 1 else ()))
-                record = {"length": length, "judge": judge, "eeg": kind, "auc": mean}
+                record = {"judged": what, "judge": judge, "eeg": kind, "auc": mean}
                 records.append({**record, "n_folds": len(values)})
             rows.append(row)
     caption = (
@@ -312,7 +327,7 @@ def judges_table(study: Study, folds: Sequence[Fold]) -> Table:
         "(AUC; 0.5 is not at all), mean and range over folds. That of real EEG against other "
         "seconds of real EEG is what can be reached."
     )
-    columns = ("Judge", *(_QUALITY_ROWS[kind] for kind in kinds))
+    columns = ("Judge", *(QUALITY_ROWS[kind] for kind in kinds))
     return Table(table_name(study, "judges"), caption, columns, rows, records)
 
 
@@ -419,7 +434,7 @@ def quality_table(study: Study, folds: Sequence[Fold]) -> Table:
         + "Real EEG in the place of generated EEG shows what the best possible generator would "
         "get; noise of the same DE shows what DE alone gives, without anything learnt."
     )
-    names = {**_QUALITY_ROWS, "generated": "Generated EEG (leaky)"} if leaky else _QUALITY_ROWS
+    names = {**QUALITY_ROWS, "generated": "Generated EEG (leaky)"} if leaky else QUALITY_ROWS
     columns = ("Figure", *(names.get(eeg, eeg) for eeg in kinds))
     return Table(table_name(study, "quality"), caption, columns, rows, records)
 
