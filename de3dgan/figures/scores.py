@@ -254,8 +254,8 @@ def judges(panels: Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]], ti
         title,
         "Judges are trained on training people and asked about test people. Markers are means over "
         "folds, lines their range. Look for: orange where black is, which is real EEG told from "
-        "other seconds of real EEG. Where it is far to the right, the judge knows something that the "
-        "generator does not.",
+        "other seconds of real EEG. Where it is far to the right, the judge knows something that "
+        "the generator does not.",
     )
     legend_above(axes[0, 0], 4)
     return figure
