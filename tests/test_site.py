@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support import expected_conditions
 from selenium.webdriver.support.ui import WebDriverWait
 from sphinx.util.inventory import InventoryFile
 
@@ -90,9 +91,11 @@ def test_a_name_is_found(width, site, browser: Browser):
 
 def test_the_first_page_leads_to_the_reference(site, browser):
     browser.open(site / "index.html")
-    wait = WebDriverWait(browser.driver, 10)
-    wait.until(lambda d: d.current_url.endswith("docs/site/index.html"))
-    browser.driver.find_element(By.PARTIAL_LINK_TEXT, "Reference").click()
-    browser.driver.find_element(By.LINK_TEXT, "models").click()
-    browser.driver.find_element(By.PARTIAL_LINK_TEXT, "views").click()
-    assert "Views" in browser.driver.page_source
+    wait = WebDriverWait(browser.driver, 30)
+    for by, text in (
+        (By.PARTIAL_LINK_TEXT, "Reference"),
+        (By.LINK_TEXT, "models"),
+        (By.PARTIAL_LINK_TEXT, "views"),
+    ):
+        wait.until(expected_conditions.element_to_be_clickable((by, text))).click()
+    wait.until(lambda driver: "Views" in driver.page_source)
