@@ -403,6 +403,21 @@ def test_sentences_of_failed_jobs_are_said_once_and_after_what_has_no_sentence(t
 
 
 @pytest.mark.parametrize(
+    ("said", "stopped"),
+    [
+        ("Terminating processes on user request, this might take some time.", True),
+        ("CalledProcessError: Command 'x' returned non-zero exit status 130.", True),
+        ("CalledProcessError: Command 'x' returned non-zero exit status 143.", True),
+        ("CalledProcessError: Command 'x' returned non-zero exit status 2.", False),
+    ],
+)
+def test_a_study_is_stopped_though_its_job_was_so_first(said, stopped):
+    reasons = run.Reasons()
+    reasons.filter(logging.makeLogRecord({"msg": said}))
+    assert reasons.stopped == stopped
+
+
+@pytest.mark.parametrize(
     "message",
     [
         'WorkflowError in file "Snakefile", line 3:\nAs it is.\n  File "Snakefile", line 3, in x',

@@ -36,6 +36,8 @@ from de3dgan.base.paths import USERS_FOLDER  # noqa: E402
 
 #: The end of the name of the file in which a job leaves its sentence: its log, to Snakemake.
 _REASON = ".reason"
+#: What Snakemake says where it, or a job, was stopped: scripts exit with these codes then.
+_STOPPED = re.compile(r"on user request|non-zero exit status (130|143)\b")
 
 
 class Reasons(logging.Filter):
@@ -60,6 +62,9 @@ class Reasons(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Take note of a record, and let it pass."""
         event = getattr(record, "event", None)
+        # A job may end before Snakemake has noticed what has stopped both.
+        if _STOPPED.search(record.getMessage()):
+            self.stopped = True
         if event == LogEvent.JOB_ERROR:
             logs = [Path(log).absolute() for log in record.log]  # Snakemake leaves this folder
             self.failed[record.jobid] = ", ".join(record.output), logs
@@ -67,8 +72,6 @@ class Reasons(logging.Filter):
             self.failed.pop(record.job_id, None)  # at another try
         elif event == LogEvent.ERROR:
             self.mistakes.append(_without_places(record.getMessage()))
-        elif "on user request" in record.getMessage():
-            self.stopped = True
         return True
 
     def sentences(self) -> list[str]:
