@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from selenium.webdriver.support.ui import WebDriverWait
 
 if TYPE_CHECKING:
     from selenium import webdriver
@@ -34,6 +35,9 @@ class Browser:
         size = {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": False}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         self.driver.get(path.resolve().as_uri() + query)
+        # With scripts switched off the driver does not wait for the page.
+        loaded = "return document.readyState == 'complete' && document.body.childElementCount > 0"
+        WebDriverWait(self.driver, 60).until(lambda driver: driver.execute_script(loaded))
 
     def scripts(self, run: bool) -> None:
         """Have pages that are opened from now on run their scripts, or not."""
