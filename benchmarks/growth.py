@@ -142,6 +142,8 @@ def _row(step: str, found: dict[str, Any]) -> dict[str, Any]:
 def fill(rows: list[dict[str, Any]]) -> None:
     """Fill the table of GROWTH.md; growth is that from the last but one size to the last."""
     sizes = sorted({row["n_people"] for row in rows})
+    if len(sizes) < 2:
+        return  # nothing has grown; what was measured is in the file
     at = {(row["step"], row["n_people"]): row for row in rows}
     columns = ["step", *(f"{size:,} people" for size in sizes), "exponent", "KiB per person"]
     lines = []

@@ -13,7 +13,7 @@ Recordings that were seen are first compared in pools, that is as a sum; the mem
 looked at only if it is suspicious (Dorfman 1943). A pair that still is gets confirmed at the full
 sampling rate, with all electrodes. The time that this takes grows with the number of pairs: where
 there are too many (`all_compared`), recordings are first looked up by fingerprints
-(`de3dgan.evaluation.fingerprints`), which find all such copies but those as loud as their noise.
+(`de3dgan.evaluation.fingerprints`), which find such copies unless noise is as loud as the EEG.
 
 References
 ----------
@@ -113,7 +113,7 @@ def find_copies(eeg: np.ndarray, tested: np.ndarray, seen: np.ndarray) -> list[C
     if all_compared(eeg, len(others), len(seen)):
         parts = (_suspicious(eeg, rows, seen) for rows in chunks(others, _BLOCK))
     else:
-        parts = iter([alike(lambda rows: _coarse(eeg, rows), others, seen)])
+        parts = [alike(lambda rows: _coarse(eeg, rows), others, seen)]
     for row, found in chain.from_iterable(part.items() for part in parts):
         compared = (_compared(eeg, row, other) for _, other in nlargest(_N_COMPARED, found))
         real = [copy for copy in compared if _is_copy(copy, eeg.shape[1])]
